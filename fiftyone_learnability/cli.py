@@ -1,0 +1,244 @@
+"""The command line: ``fiftyone-learnability``.
+
+FiftyOne takes seconds to import, so that nothing of it is imported before the arguments are known to be right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+    import pandas as pd
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+_EPILOG = """\
+examples:
+  fiftyone-learnability compute cifar10-train --models resnet20 vgg16 mobilenet --epochs 200
+  fiftyone-learnability compare cifar10-train --figure figure1.png
+  fiftyone-learnability hardest cifar10-train --model resnet20 -k 20
+  fiftyone-learnability delete cifar10-train learnability
+
+exit status: 0 done; 1 refused or failed, with the reason on standard error; 2 wrong usage; 130 interrupted
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="fiftyone-learnability",
+        description="Measures which images of a FiftyOne dataset are easy and hard to learn, and compares networks.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, help: str, function: Any) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        added.add_argument("dataset", help="the name of a FiftyOne dataset")
+        added.set_defaults(function=function)
+        return added
+
+    compute = command("compute", "Train networks and write learnability and rank onto the samples.", _compute)
+    compute.add_argument(
+        "--models",
+        nargs="+",
+        default=["resnet20"],
+        metavar="NAME",
+        help="resnet20, vgg16, mobilenet, or of another library such as torchvision/resnet18",
+    )
+    compute.add_argument("--label-field", default="ground_truth", metavar="FIELD", help="the field of the labels")
+    compute.add_argument("--view", metavar="NAME", help="a saved view of the dataset to take in place of all samples")
+    compute.add_argument("--epochs", type=int, default=200, help="the epochs of each training")
+    compute.add_argument("--runs", type=int, default=1, help="the trainings of each network, with seeds in sequence")
+    compute.add_argument("--seed", type=int, default=0, help="the first seed")
+    compute.add_argument("--batch-size", type=int, default=128, help="images in a training step")
+    compute.add_argument("--lr", type=float, default=0.1, help="the highest learning rate")
+    compute.add_argument("--weight-decay", type=float, default=5e-4, help="the weight decay")
+    compute.add_argument("--crop-padding", type=int, default=4, metavar="PIXELS", help="padding for random crops")
+    compute.add_argument("--no-flip", action="store_true", help="do not mirror images, as for digits")
+    compute.add_argument("--image-size", type=int, metavar="PIXELS", help="bring images to this size; 32 if not given")
+    compute.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<n> or mps")
+    compute.add_argument("--precision", default="auto", help="auto, float32, bf16 or fp16")
+    compute.add_argument("--key", help="the key of the run; chosen if not given")
+    compute.add_argument("--overwrite", action="store_true", help="replace existing fields and the run of this key")
+    compute.add_argument("--skip-failures", action="store_true", help="leave out images that cannot be read")
+    compute.add_argument("--npz", metavar="FOLDER", type=Path, help="also save the results as FOLDER/<network>.npz")
+    compute.add_argument("--quiet", action="store_true", help="show no progress")
+
+    runs = command("runs", "List the learnability runs of a dataset.", _runs)
+    _add_json(runs)
+
+    compare = command("compare", "Correlate the networks' learnability and ranks, as in the paper's Table 1.", _compare)
+    compare.add_argument("--models", nargs="+", metavar="NAME", help="the networks to compare; all if not given")
+    compare.add_argument(
+        "--figure", metavar="FILE", type=Path, help="also draw the paper's Figure 1 of the first two (png, pdf or svg)"
+    )
+    _add_json(compare)
+
+    hardest = command("hardest", "List the samples that a network finds hardest.", _hardest)
+    hardest.add_argument("--model", required=True, metavar="NAME", help="the network")
+    hardest.add_argument("-k", type=int, default=20, help="how many samples")
+    hardest.add_argument("--easiest", action="store_true", help="list the easiest samples")
+    _add_json(hardest)
+
+    delete = command("delete", "Delete a run with its fields and indexes.", _delete)
+    delete.add_argument("key", help="the key of the run; see the command runs")
+
+    rename = command("rename", "Give a run another key; its fields keep their names.", _rename)
+    rename.add_argument("key", help="the key of the run; see the command runs")
+    rename.add_argument("new_key", help="the new key")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments (None): the arguments, by default those of the process
+
+    Returns:
+        the exit status
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        options.function(_load(options.dataset), options)
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    # what the package raises for people to read; anything else is a defect and keeps its traceback
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        print(f"fiftyone-learnability: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def _load(name: str) -> fo.Dataset:
+    import fiftyone as fo
+
+    if not fo.dataset_exists(name):
+        datasets = ", ".join(fo.list_datasets()[:20]) or "none"
+        raise ValueError(f"there is no dataset {name!r}; there are: {datasets}")
+    return fo.load_dataset(name)
+
+
+def _compute(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .compute import compute_learnability
+
+    if options.npz is not None:
+        # a folder that cannot be written to is better known before hours of training
+        options.npz.mkdir(parents=True, exist_ok=True)
+    results = compute_learnability(
+        dataset if options.view is None else dataset.load_saved_view(options.view),
+        options.label_field,
+        options.models,
+        epochs=options.epochs,
+        runs=options.runs,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        crop_padding=options.crop_padding,
+        horizontal_flip=not options.no_flip,
+        image_size=options.image_size,
+        device=options.device,
+        precision=options.precision,
+        key=options.key,
+        overwrite=options.overwrite,
+        skip_failures=options.skip_failures,
+        progress=not options.quiet,
+    )
+    for name, result in results.items():
+        if options.npz is not None:
+            result.to_npz(options.npz / f"{name}.npz")
+        print(
+            f"{name}: {result.num_samples} samples, mean learnability {result.learnability.mean():.3f}, accuracy on "
+            f"the training images {result.measured_accuracy[:, -1].mean():.3f}, {result.seconds:.0f} s"
+        )
+
+
+def _runs(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from .dataset.registry import list_runs
+
+    rows = []
+    for key in list_runs(dataset):
+        info = dataset.get_run_info(key)
+        config = info.config
+        rows.append(
+            {
+                "key": key,
+                "models": " ".join(config.models),
+                "samples": config.num_samples,
+                "epochs": config.epochs,
+                "runs": config.runs,
+                "label_field": config.label_field,
+                "date": info.timestamp.isoformat(timespec="seconds"),
+            }
+        )
+    _print_table(pd.DataFrame(rows), options.json, "no learnability runs")
+
+
+def _compare(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .compare import compare_models, find_models, plot_comparison
+
+    comparison = compare_models(dataset, options.models)
+    print(_to_json(comparison.to_pandas()) if options.json else comparison.table())
+    if options.figure is not None:
+        first, second = (options.models or find_models(dataset))[:2]
+        path = plot_comparison(dataset, options.figure, (first, second))
+        print(f"figure of {first} and {second}: {path}", file=sys.stderr)
+
+
+def _hardest(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .compare import hardest_samples
+
+    _print_table(hardest_samples(dataset, options.model, options.k, options.easiest), options.json, "no samples")
+
+
+def _delete(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .dataset.registry import delete_run
+
+    fields = delete_run(dataset, options.key)
+    print(f"deleted the run {options.key!r} and the fields {', '.join(fields) or 'none'}")
+
+
+def _rename(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .dataset.registry import rename_run
+
+    rename_run(dataset, options.key, options.new_key)
+    print(f"renamed the run {options.key!r} to {options.new_key!r}")
+
+
+def _print_table(table: pd.DataFrame, as_json: bool, empty: str) -> None:
+    if as_json:
+        print(_to_json(table))
+    elif table.empty:
+        print(empty)
+    else:
+        print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
+
+
+def _to_json(table: pd.DataFrame) -> str:
+    # NaN, which JSON lacks, becomes null
+    return json.dumps(json.loads(table.to_json(orient="records")), indent=2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

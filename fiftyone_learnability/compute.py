@@ -1,0 +1,206 @@
+"""The call: from a FiftyOne dataset to learnability fields."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fiftyone.core.collections as foc
+import numpy as np
+
+from ._version import __version__
+from .dataset.fields import WriteError, WriteReport, choose_key, write_results
+from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
+from .dataset.samples import LabelledSamples, check_images, read_samples
+from .experiment.progress import Progress, ProgressCallback, ProgressEvent
+from .experiment.results import ModelResults, RunRecord
+
+if TYPE_CHECKING:
+    from .science.networks import NetworkFactory
+
+
+def compute_learnability(
+    samples: foc.SampleCollection,
+    label_field: str = "ground_truth",
+    models: str | Sequence[str] | Mapping[str, NetworkFactory] = ("resnet20",),
+    *,
+    epochs: int = 200,
+    runs: int = 1,
+    seed: int = 0,
+    batch_size: int = 128,
+    lr: float = 0.1,
+    weight_decay: float = 5e-4,
+    crop_padding: int = 4,
+    horizontal_flip: bool = True,
+    image_size: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    key: str | None = None,
+    overwrite: bool = False,
+    skip_failures: bool = False,
+    progress: bool | ProgressCallback = True,
+) -> dict[str, ModelResults]:
+    """Trains networks over labelled images and writes how easily each image is learned onto its sample.
+
+    After every epoch, each network judges every clean training image in eval mode; the probability of the true
+    label, averaged over epochs (and over ``runs`` seeds), is the image's *learnability*, its position the *learnability
+    rank* (1 = easiest). Both are written as the fields ``learnability_<model>`` and ``learnability_rank_<model>``,
+    indexed, and the whole is registered as a run on the dataset: ``dataset.list_runs()``,
+    ``dataset.load_run_results(key).models``, ``dataset.delete_run(key)``. Source: "Sample-wise learnability"
+    (arXiv 1901.02347), Eq. 1 and 2.
+
+    Nothing is written before all trainings are done, and then all of it or none. Samples without a label are left
+    out and keep None.
+
+    Example::
+
+        import fiftyone as fo
+        import fiftyone_learnability as fol
+
+        dataset = fo.load_dataset("cifar10-train")
+        results = fol.compute_learnability(dataset, models=["resnet20", "mobilenet"], epochs=50)
+        hardest_first = dataset.sort_by("learnability_resnet20")
+
+    Args:
+        samples: a dataset or view of images
+        label_field ("ground_truth"): a ``fo.Classification`` field, or a string, int or bool field
+        models (("resnet20",)): networks: names among resnet20, vgg16, mobilenet, or of another library such as
+            "torchvision/resnet18" or "timm/convnext_atto" (untrained); or a mapping of names to factories
+            ``factory(num_classes=..., in_channels=...) -> nn.Module``
+        epochs (200): T, the epochs of each training; each is one step of the mean
+        runs (1): the trainings of each network, with the seeds ``seed``, ``seed + 1``, ...; scores are their mean
+        seed (0): the first seed; the same seed, device and settings give the same scores (bit for bit on a CPU)
+        batch_size (128): images in a training step
+        lr (0.1): the highest learning rate: SGD rises to it within two epochs and falls along a cosine to zero
+        weight_decay (5e-4): the weight decay
+        crop_padding (4): the padding in pixels for random crops; 0 for no crop
+        horizontal_flip (True): whether half of the images are mirrored; turn it off where mirrored images change their
+            meaning, as with digits
+        image_size (None): height and width in pixels that images are brought to; 32 by default, which is what the three
+            networks are made for; said if images have another size
+        device ("auto"): "auto" takes cuda, then mps, then cpu; or a torch device
+        precision ("auto"): "auto", "float32", "bf16" or "fp16"; see
+            :func:`fiftyone_learnability.science.device.choose_placement`
+        key (None): the key of the run; by default "learnability", then "learnability_2" and so on
+        overwrite (False): whether existing fields of these networks, and a run of the same key, may be replaced
+        skip_failures (False): whether images that cannot be read are left out, and reported, rather than an error
+        progress (True): True shows bars and messages, False nothing; a callback gets each
+            :class:`~fiftyone_learnability.ProgressEvent`
+
+    Returns:
+        the results by network: scores, ranks, ids, learning curves, timing and settings
+
+    Raises:
+        TypeError: if an argument is of a wrong type
+        ValueError: if the samples, labels, images or options cannot be used; raised before any training, naming what
+            is wrong
+        TrainingDivergedError: if a training diverges; nothing is written
+        WriteError: if the scores cannot be written; the dataset is as it was, the results are saved to a folder
+            that the message names
+    """
+    from .experiment.units import plan_units, run_in_turn
+    from .science.device import choose_placement
+    from .science.networks import build_network, resolve_networks
+    from .science.training import TrainingOptions
+
+    telling = Progress(progress)
+    options = TrainingOptions(epochs, batch_size, lr, weight_decay, crop_padding, horizontal_flip)
+    for name, value, least in (("runs", runs, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    factories = resolve_networks(models)
+    placement = choose_placement(device, precision)
+    check_images(samples)
+    key = choose_key(samples._root_dataset, list(factories), key, overwrite)
+    labelled = read_samples(samples, label_field)
+    labelled, images = _read_images(labelled, image_size, skip_failures, telling)
+    for name, factory in factories.items():
+        build_network(name, factory, len(labelled.classes), images.pixels.shape[3], images.pixels.shape[1])
+
+    telling.say(placement.reason)
+    units = plan_units(list(factories), runs, seed)
+    records: dict[str, list[RunRecord]] = {name: [] for name in factories}
+    for record in run_in_turn(
+        units, factories, images.pixels, labelled.labels, len(labelled.classes), options, placement, telling
+    ):
+        records[record.model].append(record)
+
+    settings: dict[str, Any] = {
+        "label_field": label_field,
+        **asdict(options),
+        "runs": runs,
+        "seed": seed,
+        "image_size": images.pixels.shape[1],
+        "device": str(placement.device),
+        "precision": placement.precision,
+        "classes": list(labelled.classes),
+        "num_samples": len(labelled),
+        "num_unlabelled": labelled.num_unlabelled,
+        "num_unreadable": len(images.failures),
+        "package_version": __version__,
+    }
+    results = {
+        name: ModelResults.from_runs(
+            records[name], labelled.ids, labelled.filepaths, labelled.labels, labelled.classes, settings
+        )
+        for name in factories
+    }
+    report = _write(samples, results, key, settings, overwrite)
+    telling.report(ProgressEvent("writing", 1.0, f"wrote {', '.join(report.fields)}"))
+    telling.say(f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}")
+    if report.vanished:
+        telling.say(
+            f"{len(report.vanished)} samples vanished from the dataset meanwhile: {_some(report.vanished)}; "
+            "the others were written"
+        )
+    return results
+
+
+def _read_images(
+    labelled: LabelledSamples, image_size: int | None, skip_failures: bool, telling: Progress
+) -> tuple[LabelledSamples, DecodedImages]:
+    if image_size is not None and (not isinstance(image_size, (int, np.integer)) or not 8 <= image_size <= 1024):
+        raise ValueError(f"image_size must be a whole number of pixels from 8 to 1024, not {image_size!r}")
+    if labelled.num_unlabelled:
+        telling.say(f"{labelled.num_unlabelled} samples have no label and are left out; their fields stay None")
+    size = int(image_size or DEFAULT_IMAGE_SIZE)
+    with telling.counting("images", len(labelled), "reading images") as advance:
+        images = decode_images(labelled.filepaths.tolist(), size, advance)
+    if images.failures:
+        some = _some([f"{path}: {reason}" for path, reason in images.failures.items()])
+        if not skip_failures:
+            raise ValueError(
+                f"{len(images.failures)} of {len(labelled)} images cannot be read ({some}); repair or remove their "
+                "samples, or leave them out with skip_failures=True"
+            )
+        telling.say(f"{len(images.failures)} images cannot be read and are left out: {some}")
+        labelled = labelled.select(images.readable)
+        if len(np.unique(labelled.labels)) < 2:
+            raise ValueError("fewer than two classes have images that can be read")
+    if images.sizes - {(size, size)}:
+        sizes = sorted(images.sizes)
+        seen = f"{sizes[0][1]}x{sizes[0][0]}" if len(sizes) == 1 else f"of {len(sizes)} sizes"
+        default = "" if image_size else ", the default; image_size changes it"
+        telling.say(f"images are {seen} and are resized to {size}x{size} pixels{default}")
+    return labelled, images
+
+
+def _write(
+    samples: foc.SampleCollection, results: dict[str, ModelResults], key: str, settings: dict[str, Any], overwrite: bool
+) -> WriteReport:
+    try:
+        return write_results(samples, results, key, settings, overwrite)
+    except Exception as error:
+        # hours of training must not be lost to a database that is away
+        folder = Path(tempfile.mkdtemp(prefix="learnability-"))
+        for name, result in results.items():
+            result.to_npz(folder / f"{name}.npz")
+        raise WriteError(f"{error}. The results of the trainings are saved in {folder}") from error
+
+
+def _some(things: list[str], most: int = 5) -> str:
+    more = f" and {len(things) - most} more" if len(things) > most else ""
+    return "; ".join(things[:most]) + more

@@ -1,0 +1,1 @@
+"""The dataset: samples and images in, fields and registered runs out."""

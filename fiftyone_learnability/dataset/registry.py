@@ -1,0 +1,208 @@
+"""Runs of learnability as FiftyOne knows them: listed, loaded, renamed and deleted together with their fields.
+
+FiftyOne finds these classes by their names, which it keeps in the database: ``LearnabilityRunConfig`` pairs with
+``LearnabilityRun`` by dropping "Config". Moving or renaming them would orphan the runs of existing datasets.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.core.collections as foc
+import fiftyone.core.runs as fors
+
+from ..experiment.results import ModelResults
+
+METHOD = "learnability"
+"""The method under which runs are registered: ``dataset.list_runs(method="learnability")``."""
+
+INFO_KEY = "learnability"
+"""The entry of ``field.info`` that marks a field of this package."""
+
+
+def score_field(model: str) -> str:
+    """The field of a network's learnability, ``learnability_<model>``."""
+    return f"learnability_{model}"
+
+
+def rank_field(model: str) -> str:
+    """The field of a network's learnability rank, ``learnability_rank_<model>``."""
+    return f"learnability_rank_{model}"
+
+
+def fields_of(models: list[str]) -> list[str]:
+    """The fields of some networks: for each the score, then the rank."""
+    return [field for model in models for field in (score_field(model), rank_field(model))]
+
+
+class LearnabilityRunConfig(fors.RunConfig):
+    """The settings of a run.
+
+    Args:
+        models: the names of the networks
+        label_field: the field of the labels
+        **settings: whatever else describes the run, in values that JSON holds
+    """
+
+    def __init__(self, models: list[str] | None = None, label_field: str | None = None, **settings: Any) -> None:
+        settings.setdefault("method", METHOD)
+        super().__init__(models=list(models or []), label_field=label_field, **settings)
+        self.models: list[str]
+
+
+class LearnabilityRun(fors.Run):
+    """A run of learnability: owns the fields of its networks."""
+
+    config: LearnabilityRunConfig
+
+    def get_fields(self, samples: foc.SampleCollection, key: str) -> list[str]:
+        """The fields of the run that are on the dataset."""
+        return [field for field in fields_of(self.config.models) if owning_run(samples._root_dataset, field) == key]
+
+    def rename(self, samples: foc.SampleCollection, key: str, new_key: str) -> None:
+        """Notes the new key in the fields' info."""
+        dataset = samples._root_dataset
+        for name in self.get_fields(samples, key):
+            field = dataset.get_field(name)
+            field.info = {**field.info, INFO_KEY: {**field.info[INFO_KEY], "run": new_key}}
+            field.save()
+
+    def cleanup(self, samples: foc.SampleCollection, key: str) -> None:
+        """Deletes the fields of the run, with their indexes."""
+        fields = self.get_fields(samples, key)
+        if fields:
+            samples._root_dataset.delete_sample_fields(fields)
+
+
+class LearnabilityRunResults(fors.RunResults):
+    """The results of a run, as ``dataset.load_run_results(key)`` returns them.
+
+    Args:
+        samples: the samples of the run
+        config: the settings of the run
+        key: the key of the run
+        backend (None): the run
+        archives: the npz file of each network's results, in base64
+    """
+
+    def __init__(
+        self,
+        samples: foc.SampleCollection,
+        config: LearnabilityRunConfig,
+        key: str,
+        backend: LearnabilityRun | None = None,
+        archives: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(samples, config, key, backend=backend)
+        self.archives = archives or {}
+
+    @property
+    def models(self) -> dict[str, ModelResults]:
+        """The results of each network: scores, ranks, ids and learning curves."""
+        return {
+            model: ModelResults.from_npz(io.BytesIO(base64.b64decode(archive)))
+            for model, archive in self.archives.items()
+        }
+
+
+def owning_run(dataset: fo.Dataset, field_name: str) -> str | None:
+    """The key of the run that wrote a field, None if the field does not exist or is not of this package."""
+    field = dataset.get_field(field_name)
+    if field is None or not field.info or INFO_KEY not in field.info:
+        return None
+    return field.info[INFO_KEY]["run"]
+
+
+def register(
+    samples: foc.SampleCollection, key: str, config: LearnabilityRunConfig, results: dict[str, ModelResults]
+) -> None:
+    """Registers a run with its results on the dataset of a collection.
+
+    Args:
+        samples: the collection that was scored
+        key: the key, not yet taken
+        config: the settings
+        results: the results by network
+    """
+    archives = {model: base64.b64encode(result.to_bytes()).decode() for model, result in results.items()}
+    samples.register_run(key, config)
+    samples.save_run_results(key, LearnabilityRunResults(samples, config, key, archives=archives), cache=False)
+
+
+def list_runs(dataset: fo.Dataset) -> list[str]:
+    """The keys of the learnability runs of a dataset."""
+    return dataset.list_runs(method=METHOD)
+
+
+def load_results(dataset: fo.Dataset, key: str) -> dict[str, ModelResults]:
+    """Loads the results of a run.
+
+    Args:
+        dataset: the dataset
+        key: the key of the run
+
+    Returns:
+        the results by network
+
+    Raises:
+        ValueError: if there is no such run
+    """
+    _check_key(dataset, key)
+    results = dataset.load_run_results(key, cache=False, load_view=False)
+    return results.models if results is not None else {}
+
+
+def delete_run(dataset: fo.Dataset, key: str) -> list[str]:
+    """Deletes a run with its fields and indexes.
+
+    Args:
+        dataset: the dataset
+        key: the key of the run
+
+    Returns:
+        the fields that were deleted
+
+    Raises:
+        ValueError: if there is no such run
+    """
+    _check_key(dataset, key)
+    before = set(dataset.get_field_schema())
+    dataset.delete_run(key)
+    return sorted(before - set(dataset.get_field_schema()))
+
+
+def rename_run(dataset: fo.Dataset, key: str, new_key: str) -> None:
+    """Gives a run another key; the names of its fields stay.
+
+    Args:
+        dataset: the dataset
+        key: the key of the run
+        new_key: the new key, an identifier that no run has
+
+    Raises:
+        ValueError: if there is no such run, or the new key is not possible
+    """
+    _check_key(dataset, key)
+    check_identifier(new_key)
+    dataset.rename_run(key, new_key)
+
+
+def check_identifier(key: str) -> None:
+    """Checks that a key can name a run.
+
+    Raises:
+        ValueError: if it cannot
+    """
+    if not isinstance(key, str) or not key.isidentifier():
+        raise ValueError(f"the run key {key!r} must be an identifier: letters, digits, underscores, no digit first")
+
+
+def _check_key(dataset: fo.Dataset, key: str) -> None:
+    keys = list_runs(dataset)
+    if key not in keys:
+        raise ValueError(
+            f"the dataset {dataset.name!r} has no learnability run {key!r}; it has: {', '.join(keys) or 'none'}"
+        )

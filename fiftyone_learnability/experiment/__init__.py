@@ -1,0 +1,1 @@
+"""The experiment: training runs as independent units, their results, and how networks compare; free of FiftyOne."""

@@ -1,0 +1,252 @@
+"""What is known of one network after its runs: scores, ranks, ids, learning curves, and how they came about."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..science.scores import FloatArray, IntArray, learnability_rank
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """One finished training run of one network, in plain arrays.
+
+    Attributes:
+        model: the name of the network
+        seed: the seed of the run
+        learnability: ``(N,)`` mean over epochs of the probability of the true label (Eq. 1 for one run)
+        hits: ``(N,)`` share of epochs with a correct prediction
+        train_loss: ``(T,)`` mean cross-entropy while training, on augmented images
+        train_accuracy: ``(T,)`` accuracy while training, on augmented images
+        measured_accuracy: ``(T,)`` accuracy after each epoch on the clean training images, in eval mode
+        epoch_seconds: ``(T,)`` wall time of each epoch, the measurement included
+    """
+
+    model: str
+    seed: int
+    learnability: FloatArray
+    hits: FloatArray
+    train_loss: FloatArray
+    train_accuracy: FloatArray
+    measured_accuracy: FloatArray
+    epoch_seconds: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class ModelResults:
+    """The results of one network over N samples, T epochs and R runs.
+
+    Attributes:
+        model: the name of the network
+        ids: ``(N,)`` sample ids
+        filepaths: ``(N,)`` image files
+        labels: ``(N,)`` true class of each sample, an index into ``classes``
+        classes: the names of the classes
+        run_learnability: ``(R, N)`` learnability of each run
+        run_hits: ``(R, N)`` hits of each run
+        train_loss: ``(R, T)`` mean training loss of each epoch, on augmented images
+        train_accuracy: ``(R, T)`` training accuracy of each epoch, on augmented images
+        measured_accuracy: ``(R, T)`` accuracy after each epoch on the clean training images, in eval mode
+        epoch_seconds: ``(R, T)`` wall time of each epoch, the measurement included
+        config: how the results came about: options, seeds, device, versions; values that JSON holds
+    """
+
+    model: str
+    ids: NDArray[np.str_]
+    filepaths: NDArray[np.str_]
+    labels: IntArray
+    classes: tuple[str, ...]
+    run_learnability: FloatArray
+    run_hits: FloatArray
+    train_loss: FloatArray
+    train_accuracy: FloatArray
+    measured_accuracy: FloatArray
+    epoch_seconds: FloatArray
+    config: dict[str, Any]
+
+    @classmethod
+    def from_runs(
+        cls,
+        records: list[RunRecord],
+        ids: NDArray[np.str_],
+        filepaths: NDArray[np.str_],
+        labels: IntArray,
+        classes: tuple[str, ...],
+        config: dict[str, Any],
+    ) -> ModelResults:
+        """Puts the runs of one network together.
+
+        Args:
+            records: the finished runs, at least one, all of the same network
+            ids: ``(N,)`` sample ids in the order of the records' samples
+            filepaths: ``(N,)`` image files, likewise
+            labels: ``(N,)`` true classes, likewise
+            classes: the names of the classes
+            config: how the results came about
+        """
+
+        def stack(name: str) -> FloatArray:
+            return np.stack([getattr(record, name) for record in records])
+
+        return cls(
+            model=records[0].model,
+            ids=ids,
+            filepaths=filepaths,
+            labels=labels,
+            classes=classes,
+            run_learnability=stack("learnability"),
+            run_hits=stack("hits"),
+            train_loss=stack("train_loss"),
+            train_accuracy=stack("train_accuracy"),
+            measured_accuracy=stack("measured_accuracy"),
+            epoch_seconds=stack("epoch_seconds"),
+            config={**config, "seeds": [record.seed for record in records]},
+        )
+
+    @property
+    def num_samples(self) -> int:
+        """N."""
+        return len(self.ids)
+
+    @property
+    def learnability(self) -> FloatArray:
+        """``(N,)`` learnability: the mean over runs, Eq. 1 with its expectation."""
+        return self.run_learnability.mean(axis=0)
+
+    @property
+    def rank(self) -> IntArray:
+        """``(N,)`` rank of the learnability, 1 = easiest (Eq. 2)."""
+        return learnability_rank(self.learnability)
+
+    @property
+    def hits(self) -> FloatArray:
+        """``(N,)`` share of epochs with a correct prediction, the mean over runs."""
+        return self.run_hits.mean(axis=0)
+
+    @property
+    def spread(self) -> FloatArray | None:
+        """``(N,)`` sample standard deviation of learnability over runs (R - 1 in the denominator); None for one run."""
+        if len(self.run_learnability) < 2:
+            return None
+        return self.run_learnability.std(axis=0, ddof=1)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all runs in seconds."""
+        return float(self.epoch_seconds.sum())
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a sample: id, filepath, label, learnability, rank, hits, and spread where there are several runs."""
+        import pandas as pd
+
+        columns = {
+            "id": self.ids,
+            "filepath": self.filepaths,
+            "label": np.asarray(self.classes)[self.labels],
+            "learnability": self.learnability,
+            "rank": self.rank,
+            "hits": self.hits,
+        }
+        if self.spread is not None:
+            columns["spread"] = self.spread
+        return pd.DataFrame(columns)
+
+    def learning_curves(self) -> pd.DataFrame:
+        """One row a run and epoch: seed, epoch, train_loss, train_accuracy, measured_accuracy, seconds."""
+        import pandas as pd
+
+        runs, epochs = self.train_loss.shape
+        return pd.DataFrame(
+            {
+                "seed": np.repeat(self.config["seeds"], epochs),
+                "epoch": np.tile(np.arange(1, epochs + 1), runs),
+                "train_loss": self.train_loss.ravel(),
+                "train_accuracy": self.train_accuracy.ravel(),
+                "measured_accuracy": self.measured_accuracy.ravel(),
+                "seconds": self.epoch_seconds.ravel(),
+            }
+        )
+
+    def to_npz(self, file: str | Path | BinaryIO) -> None:
+        """Saves everything to a compressed npz file without pickled objects.
+
+        Besides what :meth:`from_npz` needs, the file holds ``learnability`` and ``rank``, for use with numpy alone.
+
+        Args:
+            file: a path, or a binary file object
+        """
+        header = {
+            "format": _FORMAT_VERSION,
+            "model": self.model,
+            "classes": list(self.classes),
+            "config": self.config,
+        }
+        np.savez_compressed(
+            file,
+            header=np.array(json.dumps(header)),
+            learnability=self.learnability,
+            rank=self.rank,
+            **{name: getattr(self, name) for name in _ARRAYS},
+        )
+
+    @classmethod
+    def from_npz(cls, file: str | Path | BinaryIO) -> ModelResults:
+        """Loads what :meth:`to_npz` saved.
+
+        Args:
+            file: a path, or a binary file object
+
+        Raises:
+            ValueError: if the file was not written by :meth:`to_npz`, or by another version of it
+        """
+        with np.load(file, allow_pickle=False) as archive:
+            if "header" not in archive:
+                raise ValueError(f"{file} does not hold learnability results")
+            header = json.loads(str(archive["header"]))
+            if header["format"] != _FORMAT_VERSION:
+                raise ValueError(f"{file} has format {header['format']}; this version reads format {_FORMAT_VERSION}")
+            return cls(
+                model=header["model"],
+                classes=tuple(header["classes"]),
+                config=header["config"],
+                **{name: archive[name] for name in _ARRAYS},
+            )
+
+    def to_bytes(self) -> bytes:
+        """The npz file as bytes."""
+        buffer = io.BytesIO()
+        self.to_npz(buffer)
+        return buffer.getvalue()
+
+    def __repr__(self) -> str:
+        runs, epochs = self.train_loss.shape
+        return (
+            f"<ModelResults {self.model}: {self.num_samples} samples, {epochs} epochs, {runs} run(s), "
+            f"mean learnability {self.learnability.mean():.3f}, "
+            f"accuracy {self.measured_accuracy[:, -1].mean():.3f}, {self.seconds:.0f} s>"
+        )
+
+
+_ARRAYS = (
+    "ids",
+    "filepaths",
+    "labels",
+    "run_learnability",
+    "run_hits",
+    "train_loss",
+    "train_accuracy",
+    "measured_accuracy",
+    "epoch_seconds",
+)

@@ -1,0 +1,363 @@
+"""One training run: a network, the images, one seed; and after every epoch the measurement that the scores rest on.
+
+The recipe is one for all networks, which is the paper's condition for comparing them: SGD with Nesterov momentum 0.9,
+weight decay, a learning rate that rises linearly, then falls along a cosine to zero; random crops and flips. The images
+stay on the device as uint8, channels last, so that no DataLoader is waited for; nothing in an epoch waits for the
+device but its end.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .augmentation import EpochDraws, crop_and_flip, epoch_seed
+from .device import Placement
+from .networks import NetworkFactory, build_network
+from .tracker import LearnabilityTracker
+
+MOMENTUM = 0.9
+WARMUP_EPOCHS = 2.0
+WARMUP_SHARE = 0.1
+MEASURING_BATCH = 500
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss of a training run is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The options of a training run, the same for all networks.
+
+    Attributes:
+        epochs: T, the number of passes over the images
+        batch_size: images in a step; the batches of an epoch differ by at most one image, and none is dropped
+        lr: the learning rate at the end of the warm-up
+        weight_decay: the weight decay, on all weights
+        crop_padding: pixels of padding for the random crop; 0 for no crop
+        horizontal_flip: whether half of the images are mirrored
+    """
+
+    epochs: int = 200
+    batch_size: int = 128
+    lr: float = 0.1
+    weight_decay: float = 5e-4
+    crop_padding: int = 4
+    horizontal_flip: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 2), ("crop_padding", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"lr must be a positive number, not {self.lr!r}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ValueError(f"weight_decay must not be negative, not {self.weight_decay!r}")
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch of a run showed.
+
+    Attributes:
+        epoch: the epoch, counted from 1
+        epochs: T, the number of epochs of the run
+        train_loss: mean cross-entropy over the augmented training images, while training
+        train_accuracy: accuracy on the augmented training images, while training
+        measured_accuracy: accuracy on the clean training images, after the epoch, in eval mode
+        seconds: wall time of the epoch with its measurement
+        num_samples: N, the training images
+    """
+
+    epoch: int
+    epochs: int
+    train_loss: float
+    train_accuracy: float
+    measured_accuracy: float
+    seconds: float
+    num_samples: int
+
+
+@dataclass
+class TrainingResult:
+    """A finished training run.
+
+    Attributes:
+        tracker: the accumulated scores
+        reports: one report an epoch
+        network: the trained network, on the device
+        mean: ``(C,)`` mean of the training images in [0, 1]
+        std: ``(C,)`` standard deviation, likewise
+        placement: where it was trained
+        seconds: wall time of the whole run
+    """
+
+    tracker: LearnabilityTracker
+    reports: list[EpochReport]
+    network: nn.Module
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    placement: Placement
+    seconds: float = 0.0
+
+
+def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of each channel, exact, from the histogram of its 256 values.
+
+    Args:
+        images: ``(N, H, W, C)`` uint8
+
+    Returns:
+        ``(C,)`` mean and ``(C,)`` population standard deviation, of values scaled to [0, 1]
+    """
+    values = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(images.shape[3]):
+        # in parts, since bincount widens what it is given to 64 bits
+        parts = np.array_split(images[..., channel], 16)
+        counts = np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], axis=0)
+        share = counts / counts.sum()
+        mean = float(share @ values)
+        means.append(mean)
+        stds.append(math.sqrt(float(share @ (values - mean) ** 2)))
+    # a constant channel has no spread to scale by
+    return np.array(means, np.float32), np.array([std or 1.0 for std in stds], np.float32)
+
+
+def learning_rate(step: int, total_steps: int, steps_per_epoch: int, peak: float) -> float:
+    """The learning rate of a step: a linear rise over 2 epochs (a tenth of a short run), then a cosine to zero.
+
+    Args:
+        step: the step, counted from 0
+        total_steps: the steps of the whole run
+        steps_per_epoch: the steps of one epoch
+        peak: the rate at the end of the rise
+    """
+    warmup = max(1.0, min(WARMUP_EPOCHS * steps_per_epoch, WARMUP_SHARE * total_steps))
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    return peak * (1 + math.cos(math.pi * (step - warmup) / (total_steps - warmup))) / 2
+
+
+class _Images:
+    """The images on the device, as uint8 in channels-last order, and their batches as normalised floats."""
+
+    def __init__(self, images: NDArray[np.uint8], mean: Tensor, std: Tensor, device: torch.device) -> None:
+        self.pixels = torch.as_tensor(images).to(device).permute(0, 3, 1, 2)
+        self.scale = (1 / (255 * std)).view(1, -1, 1, 1).to(device)
+        self.shift = (mean / std).view(1, -1, 1, 1).to(device)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def batch(self, index: Tensor | slice) -> Tensor:
+        floats = self.pixels[index].to(torch.float32, memory_format=torch.channels_last)
+        return floats.mul_(self.scale).sub_(self.shift)
+
+
+def predict_logits(result: TrainingResult, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The logits of a trained network for images, in eval mode, normalised as its training images were.
+
+    Args:
+        result: a finished training run
+        images: ``(M, H, W, C)`` uint8, of the size and channels it was trained with
+
+    Returns:
+        ``(M, classes)`` logits
+    """
+    device = result.placement.device
+    data = _Images(images, torch.from_numpy(result.mean), torch.from_numpy(result.std), device)
+    parts = [logits.cpu() for _, logits in _measure(result.network, data, result.placement)]
+    return torch.cat(parts).numpy()
+
+
+@torch.no_grad()
+def _measure(network: nn.Module, images: _Images, placement: Placement) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields indices and float32 logits of the clean images, all of them, in eval mode."""
+    network.eval()
+    indices = torch.arange(len(images), device=placement.device)
+    for part in indices.split(MEASURING_BATCH):
+        with _autocast(placement):
+            logits = network(images.batch(part))
+        yield part, logits.float()
+    network.train()
+
+
+@contextmanager
+def _autocast(placement: Placement) -> Iterator[None]:
+    dtype = placement.autocast_dtype
+    with torch.autocast(placement.device.type, dtype=dtype, enabled=dtype is not None):
+        yield
+
+
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """Leaves the caller's random state as it was."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+def train(
+    name: str,
+    factory: NetworkFactory,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    num_classes: int,
+    options: TrainingOptions,
+    seed: int,
+    placement: Placement,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_batch: Callable[[int], None] | None = None,
+) -> TrainingResult:
+    """Trains one network and records the probability of every image's true label after every epoch.
+
+    The measurement is that of "Sample-wise learnability" (arXiv 1901.02347): after each epoch, the model in eval mode
+    over the clean training images, all of them, and the float32 softmax of its logits. On the CPU the result depends on
+    the arguments alone, bit for bit (given the same number of threads and version of torch).
+
+    Args:
+        name: the name of the network, for messages
+        factory: builds the network
+        images: ``(N, H, W, C)`` uint8, H = W, C = 1 or 3
+        labels: ``(N,)`` class of each image, in 0..num_classes-1
+        num_classes: the number of classes
+        options: the recipe
+        seed: the seed of initialisation, order and augmentation, not negative
+        placement: device and precision
+        on_epoch (None): called after each epoch; an exception that it raises ends the training
+        on_batch (None): called with the number of images after each training step
+
+    Returns:
+        the finished run
+
+    Raises:
+        ValueError: if the arguments do not fit together
+        TrainingDivergedError: if the loss is not finite
+    """
+    if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or len(images) < 2:
+        raise ValueError(
+            f"images must be at least two, (N, H, W, 1 or 3) in uint8, not {images.shape} in {images.dtype}"
+        )
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f"labels must have the shape {images.shape[:1]}, not {labels.shape}")
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f"labels must lie in 0..{num_classes - 1}, not {labels.min()}..{labels.max()}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, not {seed}")
+    start = time.perf_counter()
+    with _own_randomness(placement.device):
+        run = _Run(name, factory, images, labels, num_classes, options, seed, placement, on_batch)
+        for epoch in range(1, options.epochs + 1):
+            report = run.epoch(epoch)
+            run.result.reports.append(report)
+            if on_epoch is not None:
+                on_epoch(report)
+    run.result.seconds = time.perf_counter() - start
+    return run.result
+
+
+class _Run:
+    """The state of one training run."""
+
+    def __init__(
+        self,
+        name: str,
+        factory: NetworkFactory,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        num_classes: int,
+        options: TrainingOptions,
+        seed: int,
+        placement: Placement,
+        on_batch: Callable[[int], None] | None,
+    ) -> None:
+        device = placement.device
+        self.name, self.options, self.seed, self.placement = name, options, seed, placement
+        self.on_batch = on_batch or (lambda count: None)
+        mean, std = channel_statistics(images)
+        self.images = _Images(images, torch.from_numpy(mean), torch.from_numpy(std), device)
+        self.labels = torch.as_tensor(labels, dtype=torch.int64).to(device)
+        torch.manual_seed(epoch_seed(seed, 0))
+        network = build_network(name, factory, num_classes, images.shape[3], images.shape[1])
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(),
+            lr=options.lr,
+            momentum=MOMENTUM,
+            weight_decay=options.weight_decay,
+            nesterov=True,
+        )
+        self.scaler = torch.GradScaler(device.type, enabled=placement.precision == "fp16")
+        self.steps_per_epoch = max(1, math.ceil(len(images) / options.batch_size))
+        tracker = LearnabilityTracker(len(images), device)
+        self.result = TrainingResult(tracker, [], self.network, mean, std, placement)
+
+    def epoch(self, epoch: int) -> EpochReport:
+        start = time.perf_counter()
+        loss, accuracy = self._train_epoch(epoch)
+        tracker = self.result.tracker
+        for indices, logits in _measure(self.network, self.images, self.placement):
+            tracker.update(indices, logits, self.labels[indices])
+        measured = tracker.end_epoch()
+        if (tracker.epoch_counts != epoch).any():
+            raise TrainingDivergedError(self._advice(epoch, "the network's outputs are"))
+        seconds = time.perf_counter() - start
+        return EpochReport(epoch, self.options.epochs, loss, accuracy, measured, seconds, len(self.images))
+
+    def _train_epoch(self, epoch: int) -> tuple[float, float]:
+        count, options = len(self.images), self.options
+        # dropout and the like of networks that are not ours draw from torch's own state
+        torch.manual_seed(epoch_seed(self.seed, epoch))
+        draws = EpochDraws.draw(
+            count, options.crop_padding, options.horizontal_flip, self.seed, epoch, self.placement.device
+        )
+        # summed on the device, so that no step waits for it
+        loss_sum = torch.zeros((), device=self.placement.device)
+        hit_sum = torch.zeros((), dtype=torch.int64, device=self.placement.device)
+        step = (epoch - 1) * self.steps_per_epoch
+        for index in draws.order.tensor_split(self.steps_per_epoch):
+            batch = crop_and_flip(
+                self.images.batch(index),
+                draws.rows[index],
+                draws.columns[index],
+                draws.flips[index],
+                options.crop_padding,
+            )
+            labels = self.labels[index]
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(
+                    step, options.epochs * self.steps_per_epoch, self.steps_per_epoch, options.lr
+                )
+            with _autocast(self.placement):
+                logits = self.network(batch)
+                loss = F.cross_entropy(logits, labels)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            loss_sum += loss.detach() * len(index)
+            hit_sum += (logits.argmax(dim=1) == labels).sum()
+            step += 1
+            self.on_batch(len(index))
+        loss_mean = float(loss_sum) / count
+        if not math.isfinite(loss_mean):
+            raise TrainingDivergedError(self._advice(epoch, "the training loss is"))
+        return loss_mean, int(hit_sum) / count
+
+    def _advice(self, epoch: int, what: str) -> str:
+        return (
+            f"{self.name}: {what} not finite in epoch {epoch} of {self.options.epochs}: the training diverged at lr="
+            f"{self.options.lr}; try a lower one, such as lr={self.options.lr / 4:g}"
+        )

@@ -1,0 +1,123 @@
+"""What the tests stand on: a MongoDB of their own, real images, and the rule that CI skips nothing it should run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from scripts.database import own_database
+from scripts.images import read_tree, stratified, write_digits
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
+"""Whether a test that lacks what it needs fails rather than being skipped, as in CI."""
+
+_cleanup = ExitStack()
+
+
+def pytest_configure() -> None:
+    # before any test module can import fiftyone, which reads its settings when it is imported
+    folder = Path(_cleanup.enter_context(tempfile.TemporaryDirectory(prefix="learnability-tests-")))
+    _cleanup.enter_context(own_database(folder / "db"))
+    os.environ.update(
+        FIFTYONE_DEFAULT_DATASET_DIR=str(folder / "datasets"),
+        FIFTYONE_DATASET_ZOO_DIR=str(folder / "zoo"),
+        FIFTYONE_MODEL_ZOO_DIR=str(folder / "models"),
+    )
+
+
+def pytest_unconfigure() -> None:
+    _cleanup.close()
+
+
+def lacking(what: str) -> None:
+    """Skips the test for lack of something, or fails it where everything is required."""
+    if REQUIRE_ALL:
+        pytest.fail(f"REQUIRE_ALL=1, but {what}")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
+    """Files and labels of 1,797 real images of 32x32 pixels in ten classes, stratified, which need no download."""
+    return write_digits(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
+def cifar10() -> Path:
+    """The CIFAR-10 image tree."""
+    folder = os.environ.get("CIFAR10")
+    if not folder:
+        lacking("CIFAR10=DIR does not name a CIFAR-10 image tree")
+    return Path(str(folder))
+
+
+@pytest.fixture(scope="session")
+def cifar10_train(cifar10: Path) -> Callable[[int], tuple[list[str], list[str]]]:
+    """Gives files and labels of the first images of each class of CIFAR-10's training images."""
+
+    def choose(count: int) -> tuple[list[str], list[str]]:
+        files, labels = read_tree(cifar10)
+        chosen = stratified(labels, count)
+        return [files[index] for index in chosen], [labels[index] for index in chosen]
+
+    return choose
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The executable of a Chromium."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    lacking("no Chromium is on the PATH")
+    raise AssertionError
+
+
+@pytest.fixture
+def make_dataset() -> Iterator[Callable[..., fo.Dataset]]:
+    """Makes datasets of files and labels, and deletes them in the end."""
+    import fiftyone as fo
+
+    made: list[fo.Dataset] = []
+
+    def make(files: list[str], labels: list[str | None], **options: object) -> fo.Dataset:
+        dataset = fo.Dataset(**options)
+        made.append(dataset)
+        dataset.add_samples(
+            [
+                fo.Sample(file, ground_truth=None if label is None else fo.Classification(label=label))
+                for file, label in zip(files, labels, strict=True)
+            ],
+            progress=False,
+        )
+        return dataset
+
+    yield make
+    for dataset in made:
+        if not dataset.deleted:
+            dataset.delete()
+
+
+@pytest.fixture
+def digit_dataset(digits: tuple[list[str], list[str]], make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
+    """A dataset of 60 digits of three classes, small enough to train on within a second or two an epoch."""
+    files, labels = digits
+    chosen = [index for index, label in enumerate(labels) if label in "014"][:60]
+    return make_dataset([files[index] for index in chosen], [labels[index] for index in chosen])
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A random generator with a fixed seed."""
+    return np.random.default_rng(51)
