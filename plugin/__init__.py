@@ -1,0 +1,23 @@
+"""The plugin's face in the FiftyOne App: thin operators over the package, which holds the science.
+
+FiftyOne executes this module anew on every registry call, while submodules stay cached; torch is not imported until
+a network is trained.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+if importlib.util.find_spec("fiftyone_learnability") is None:
+    # downloaded as a plugin and not installed with pip: the package lies beside this folder
+    sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from .compute import ComputeLearnability
+
+
+def register(plugin: Any) -> None:
+    """Registers the operators, as FiftyOne asks."""
+    plugin.register(ComputeLearnability)
