@@ -5,7 +5,8 @@
 
 Without noise it prints, for each network, the accuracy on the test images and the time, and then the paper's Table 1.
 With noise it replaces the labels of that share of the images by a wrong class and prints how well low learnability
-finds them (AUROC and average precision). The database is not needed: this is the package's science alone.
+finds them (AUROC and average precision). With --keep FOLDER each training's result is kept there, and a training whose
+result is there with the same settings is not repeated. The database is not needed: this is the package's science alone.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--noise", type=float, default=0.0, help="the share of training labels to replace")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--keep", type=Path, help="a folder for the results of single trainings")
     options = parser.parse_args()
 
     pixels, labels, classes = load(options.cifar10, "train", options.samples)
@@ -53,10 +55,16 @@ def main() -> None:
     scores: dict[str, NDArray[np.float64]] = {}
     for name, factory in resolve_networks(options.models).items():
         for seed in range(options.seed, options.seed + options.runs):
+            title = name if options.runs == 1 else f"{name}.seed{seed}"
+            kept = options.keep / f"{name}.seed{seed}.noise{options.noise}.npz" if options.keep else None
+            settings = f"{recipe} {len(labels)} samples"
+            if kept is not None and kept.exists() and str((done := np.load(kept))["settings"]) == settings:
+                scores[title] = done["learnability"]
+                print(f"{done['line']} (kept from before)", flush=True)
+                continue
             result = train(
                 name, factory, pixels, labels, len(classes), recipe, seed, placement, on_epoch=partial(tell, name)
             )
-            title = name if options.runs == 1 else f"{name}.seed{seed}"
             scores[title] = result.tracker.scores()["learnability"]
             accuracy = (predict_logits(result, test_pixels).argmax(axis=1) == test_labels).mean()
             line = (
@@ -71,6 +79,9 @@ def main() -> None:
                     f"average precision {average_precision_score(wrong, hardness):.3f}"
                 )
             print(line, flush=True)
+            if kept is not None:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                np.savez(kept, learnability=scores[title], line=line, settings=settings)
     if len(scores) > 1:
         print(compare_scores(scores))
 

@@ -7,8 +7,10 @@ Nothing here imports fiftyone, which reads its settings when it is imported.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -69,7 +71,10 @@ def own_database(folder: Path) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
         # Ctrl-C is for us: the database must outlive what we still have to write
         start_new_session=True,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
+    # so that the lines behind `finally` run
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         _wait_until_it_listens(server, port, log)
         uri = f"mongodb://127.0.0.1:{port}/"
@@ -84,8 +89,14 @@ def own_database(folder: Path) -> Iterator[str]:
         )
         yield uri
     finally:
+        signal.signal(signal.SIGTERM, before)
         server.terminate()
         server.wait()
+
+
+def _die_with_parent() -> None:
+    """Has the kernel end this process when its parent is gone, however that ends: even a killed test leaves none."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
 
 
 def _wait_until_it_listens(server: subprocess.Popen[bytes], port: int, log: Path) -> None:

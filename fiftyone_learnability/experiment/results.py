@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,7 +212,13 @@ class ModelResults:
         Raises:
             ValueError: if the file was not written by :meth:`to_npz`, or by another version of it
         """
-        with np.load(file, allow_pickle=False) as archive:
+        try:
+            loaded = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError, BadZipFile) as error:
+            raise ValueError(f"{file} does not hold learnability results") from error
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise ValueError(f"{file} does not hold learnability results")
+        with loaded as archive:
             if "header" not in archive:
                 raise ValueError(f"{file} does not hold learnability results")
             header = json.loads(str(archive["header"]))

@@ -75,7 +75,7 @@ def crop_and_flip(images: Tensor, rows: Tensor, columns: Tensor, flips: Tensor, 
         padding: the pixels of padding on each side
 
     Returns:
-        ``(B, C, H, W)`` in the memory format of the input
+        ``(B, C, H, W)``, channels last in memory
     """
     batch, _, height, width = images.shape
     device = images.device

@@ -178,8 +178,11 @@ def _torchvision_factory(name: str) -> NetworkFactory:
             f"torchvision has no classification network {name!r}; torchvision.models.list_models() lists them"
         )
 
+    # the two Inceptions would return tuples while they are trained
+    options = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+
     def factory(num_classes: int, in_channels: int) -> nn.Module:
-        network = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+        network = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
         return network if in_channels == 3 else _GreyToRGB(network)
 
     return factory
@@ -276,7 +279,7 @@ def build_network(name: str, factory: NetworkFactory, num_classes: int, in_chann
     try:
         with torch.no_grad():
             logits = network(torch.zeros(shape))
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError, ValueError) as error:  # vision transformers assert their image size
         raise ValueError(f"the network {name!r} does not take images of shape {shape}: {error}") from error
     if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

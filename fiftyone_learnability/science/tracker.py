@@ -24,6 +24,7 @@ import torch
 from .scores import FloatArray, IntArray
 
 _STATE_VERSION = 1
+_UNSEEN = -1.0  # in place of the probability of a sample that this epoch has not seen
 
 
 class LearnabilityTracker:
@@ -45,8 +46,7 @@ class LearnabilityTracker:
         self._probability_sum = torch.zeros(num_samples, dtype=torch.float64)
         self._hit_count = torch.zeros(num_samples, dtype=torch.int64)
         self._epoch_count = torch.zeros(num_samples, dtype=torch.int64)
-        # NaN marks what this epoch has not seen
-        self._probability = torch.full((num_samples,), torch.nan, dtype=torch.float32, device=device)
+        self._probability = torch.full((num_samples,), _UNSEEN, dtype=torch.float32, device=device)
         self._hit = torch.zeros(num_samples, dtype=torch.bool, device=device)
 
     @property
@@ -73,7 +73,8 @@ class LearnabilityTracker:
         """
         logits = torch.as_tensor(logits)
         device = self._probability.device
-        indices = torch.as_tensor(indices, device=device)
+        # bytes would index as a mask
+        indices = torch.as_tensor(indices, device=device).long()
         labels = torch.as_tensor(labels, device=logits.device).long()
         if logits.ndim != 2 or indices.shape != logits.shape[:1] or labels.shape != logits.shape[:1]:
             raise ValueError(
@@ -96,18 +97,20 @@ class LearnabilityTracker:
             FloatingPointError: if a sample got a probability that is not a number
         """
         probability, hit = self._probability.cpu(), self._hit.cpu()
-        seen = ~probability.isnan()
+        seen = probability != _UNSEEN
         num_seen = int(seen.sum())
         if num_seen == 0:
-            raise ValueError("no sample was seen in this epoch: call update() before end_epoch(), with finite logits")
-        hit = hit & seen
-        self._probability_sum += probability.double().nan_to_num()
+            raise ValueError("no sample was seen in this epoch: call update() before end_epoch()")
+        if num_invalid := int(probability.isnan().sum()):
+            raise FloatingPointError(f"{num_invalid} of {num_seen} samples have logits that are not finite")
+        self._probability_sum += torch.where(seen, probability.double(), 0.0)
         self._hit_count += hit
         self._epoch_count += seen
         self._epochs += 1
-        self._probability.fill_(torch.nan)
+        accuracy = int(hit.sum()) / num_seen
+        self._probability.fill_(_UNSEEN)
         self._hit.zero_()
-        return int(hit.sum()) / num_seen
+        return accuracy
 
     def scores(self) -> dict[str, FloatArray]:
         """The scores over the epochs that have ended.
@@ -174,5 +177,5 @@ class LearnabilityTracker:
         self._probability_sum = state["probability_sum"].clone()
         self._hit_count = state["hit_count"].clone()
         self._epoch_count = state["epoch_count"].clone()
-        self._probability.fill_(torch.nan)
+        self._probability.fill_(_UNSEEN)
         self._hit.zero_()

@@ -41,7 +41,8 @@ class TrainingOptions:
 
     Attributes:
         epochs: T, the number of passes over the images
-        batch_size: images in a step; the batches of an epoch differ by at most one image, and none is dropped
+        batch_size: images in a step, at least two; the batches of an epoch differ by at most one image, and none is
+            dropped
         lr: the learning rate at the end of the warm-up
         weight_decay: the weight decay, on all weights
         crop_padding: pixels of padding for the random crop; 0 for no crop
@@ -244,7 +245,7 @@ def train(
 
     Raises:
         ValueError: if the arguments do not fit together
-        TrainingDivergedError: if the loss is not finite
+        TrainingDivergedError: if the loss or the outputs of the network are not finite
     """
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or len(images) < 2:
         raise ValueError(
@@ -300,7 +301,8 @@ class _Run:
             nesterov=True,
         )
         self.scaler = torch.GradScaler(device.type, enabled=placement.precision == "fp16")
-        self.steps_per_epoch = max(1, math.ceil(len(images) / options.batch_size))
+        # never a batch of one image, whose statistics a batch norm over 1x1 maps cannot take
+        self.steps_per_epoch = max(1, min(math.ceil(len(images) / options.batch_size), len(images) // 2))
         tracker = LearnabilityTracker(len(images), device)
         self.result = TrainingResult(tracker, [], self.network, mean, std, placement)
 
@@ -310,9 +312,10 @@ class _Run:
         tracker = self.result.tracker
         for indices, logits in _measure(self.network, self.images, self.placement):
             tracker.update(indices, logits, self.labels[indices])
-        measured = tracker.end_epoch()
-        if (tracker.epoch_counts != epoch).any():
-            raise TrainingDivergedError(self._advice(epoch, "the network's outputs are"))
+        try:
+            measured = tracker.end_epoch()
+        except FloatingPointError as error:
+            raise TrainingDivergedError(self._advice(epoch, "the network's outputs are")) from error
         seconds = time.perf_counter() - start
         return EpochReport(epoch, self.options.epochs, loss, accuracy, measured, seconds, len(self.images))
 

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fiftyone_learnability.experiment.results import ModelResults, RunRecord
+
+ARRAYS = [
+    *["ids", "filepaths", "labels", "run_learnability", "run_hits"],
+    *["train_loss", "train_accuracy", "measured_accuracy", "epoch_seconds"],
+]
+
+
+def record(rng: np.random.Generator, seed: int, samples: int = 6, epochs: int = 4) -> RunRecord:
+    curves = ("train_loss", "train_accuracy", "measured_accuracy", "epoch_seconds")
+    return RunRecord(
+        model="resnet20",
+        seed=seed,
+        learnability=rng.random(samples),
+        hits=rng.integers(0, epochs + 1, samples) / epochs,
+        **{name: rng.random(epochs) for name in curves},
+    )
+
+
+def results_of(records: list[RunRecord]) -> ModelResults:
+    return ModelResults.from_runs(
+        records,
+        ids=np.array([f"{number:024x}" for number in range(6)]),
+        filepaths=np.array(["/images/ä b.png", *(f"/images/{number}.png" for number in range(5))]),
+        labels=np.array([0, 1, 2, 0, 1, 2]),
+        classes=("cat", "Hündin", "dog"),
+        config={"epochs": 4, "device": "cpu", "options": {"lr": 0.1}},
+    )
+
+
+@pytest.fixture
+def records(rng: np.random.Generator) -> list[RunRecord]:
+    return [record(rng, seed) for seed in (51, 52, 53)]
+
+
+@pytest.fixture
+def results(records: list[RunRecord]) -> ModelResults:
+    return results_of(records)
+
+
+def test_scores_are_means_over_runs(records: list[RunRecord], results: ModelResults) -> None:
+    expected = sum(run.learnability for run in records) / 3
+    np.testing.assert_allclose(results.learnability, expected, rtol=1e-12)
+    np.testing.assert_allclose(results.hits, sum(run.hits for run in records) / 3, rtol=1e-12)
+    # the rank of the mean, not the mean of ranks
+    assert results.rank.tolist() == [sum(mine <= other for other in expected) for mine in expected]
+    squares = sum((run.learnability - expected) ** 2 for run in records)
+    np.testing.assert_allclose(results.spread, np.sqrt(squares / 2), rtol=1e-9)
+    assert results.seconds == pytest.approx(sum(run.epoch_seconds.sum() for run in records))
+    assert results.num_samples == 6
+    assert results.config["seeds"] == [51, 52, 53]
+    assert results.model == "resnet20"
+
+
+def test_one_run_has_no_spread(rng: np.random.Generator) -> None:
+    run = record(rng, 51)
+    results = results_of([run])
+    assert results.spread is None
+    np.testing.assert_array_equal(results.learnability, run.learnability)
+    assert "spread" not in results.to_pandas().columns
+
+
+def test_from_runs_leaves_the_config_alone(records: list[RunRecord]) -> None:
+    config = {"epochs": 4}
+    ids = np.array(list("abcdef"))
+    ModelResults.from_runs(records, ids, ids, np.zeros(6, int), ("c",), config)
+    assert config == {"epochs": 4}
+
+
+def test_to_pandas_has_a_row_a_sample(results: ModelResults) -> None:
+    frame = results.to_pandas()
+    assert len(frame) == 6
+    assert frame["label"].tolist() == ["cat", "Hündin", "dog"] * 2
+    assert frame["filepath"].tolist() == results.filepaths.tolist()
+    assert frame["id"].tolist() == results.ids.tolist()
+    for name in ("learnability", "rank", "hits", "spread"):
+        np.testing.assert_array_equal(frame[name], getattr(results, name))
+
+
+def test_learning_curves_have_a_row_a_run_and_epoch(records: list[RunRecord], results: ModelResults) -> None:
+    frame = results.learning_curves()
+    columns = {"train_loss": "train_loss", "train_accuracy": "train_accuracy", "measured_accuracy": "measured_accuracy"}
+    columns["seconds"] = "epoch_seconds"
+    assert list(frame.columns) == ["seed", "epoch", *columns]
+    rows = iter(frame.itertuples())
+    for run in records:
+        for epoch in range(4):
+            row = next(rows)
+            assert (row.seed, row.epoch) == (run.seed, epoch + 1)
+            for column, name in columns.items():
+                assert getattr(row, column) == getattr(run, name)[epoch]
+    assert next(rows, None) is None
+
+
+def assert_equal(first: ModelResults, second: ModelResults) -> None:
+    assert (first.model, first.classes, first.config) == (second.model, second.classes, second.config)
+    for name in ARRAYS:
+        mine, theirs = getattr(first, name), getattr(second, name)
+        assert mine.dtype == theirs.dtype
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_an_npz_file_holds_everything(results: ModelResults, tmp_path: Path) -> None:
+    file = tmp_path / "resnet20.npz"
+    results.to_npz(file)
+    assert_equal(ModelResults.from_npz(file), results)
+    assert_equal(ModelResults.from_npz(str(file)), results)
+    assert_equal(ModelResults.from_npz(io.BytesIO(results.to_bytes())), results)
+
+
+def test_an_npz_file_can_be_used_with_numpy_alone(results: ModelResults) -> None:
+    with np.load(io.BytesIO(results.to_bytes()), allow_pickle=False) as archive:
+        assert all(archive[name].dtype != object for name in archive.files)
+        np.testing.assert_array_equal(archive["learnability"], results.learnability)
+        np.testing.assert_array_equal(archive["rank"], results.rank)
+        header = json.loads(str(archive["header"]))
+    assert header["classes"] == ["cat", "Hündin", "dog"]
+    assert header["config"]["seeds"] == [51, 52, 53]
+
+
+def saved(save: str, **arrays: object) -> bytes:
+    buffer = io.BytesIO()
+    if save == "npz":
+        np.savez(buffer, **arrays)
+    else:
+        np.save(buffer, arrays["one"], allow_pickle=True)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a file of numpy's",
+        b"PK\x03\x04 a broken archive",
+        saved("npy", one=np.zeros(3)),
+        saved("npy", one=np.array([{"a": 1}], dtype=object)),
+        saved("npz", learnability=np.zeros(3)),
+    ],
+    ids=["empty", "text", "broken zip", "npy", "pickle", "another npz"],
+)
+def test_a_file_of_something_else(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "file.npz"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(f"{file} does not hold learnability results")):
+        ModelResults.from_npz(file)
+
+
+def test_pickled_objects_are_never_loaded(results: ModelResults) -> None:
+    with np.load(io.BytesIO(results.to_bytes())) as archive:
+        arrays = dict(archive)
+    arrays["ids"] = np.array([{"harmful": True}], dtype=object)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        ModelResults.from_npz(io.BytesIO(saved("npz", **arrays)))
+
+
+def test_a_file_of_another_version(results: ModelResults) -> None:
+    with np.load(io.BytesIO(results.to_bytes())) as archive:
+        arrays = dict(archive)
+    header = json.loads(str(arrays["header"]))
+    arrays["header"] = np.array(json.dumps({**header, "format": 99}))
+    with pytest.raises(ValueError, match="has format 99; this version reads format 1"):
+        ModelResults.from_npz(io.BytesIO(saved("npz", **arrays)))
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        ModelResults.from_npz(tmp_path / "missing.npz")
+
+
+def test_repr_tells_what_it_is(results: ModelResults) -> None:
+    accuracy = results.measured_accuracy[:, -1].mean()
+    assert repr(results) == (
+        f"<ModelResults resnet20: 6 samples, 4 epochs, 3 run(s), mean learnability {results.learnability.mean():.3f}, "
+        f"accuracy {accuracy:.3f}, {results.seconds:.0f} s>"
+    )

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from fiftyone_learnability.experiment.progress import Progress, ProgressEvent
+from fiftyone_learnability.experiment.units import TrainingUnit, plan_units, run_in_turn
+from fiftyone_learnability.science.training import TrainingOptions, train
+from tests.science.small import CPU, Linear, SmallNet, random_images
+
+OPTIONS = TrainingOptions(epochs=3, batch_size=8, crop_padding=1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    # several would mostly wait for each other with networks this small
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def noise(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    return random_images(rng, 20, 8, 3), rng.integers(0, 3, 20)
+
+
+FACTORIES = {"small": SmallNet, "linear": lambda num_classes, in_channels: Linear(num_classes, 192)}
+
+
+def test_each_network_gets_each_seed() -> None:
+    assert plan_units(["a", "b"], runs=2, seed=51) == [
+        TrainingUnit("a", 51, 1, 2),
+        TrainingUnit("a", 52, 2, 2),
+        TrainingUnit("b", 51, 1, 2),
+        TrainingUnit("b", 52, 2, 2),
+    ]
+    assert plan_units([], runs=2, seed=51) == []
+
+
+def test_a_record_is_what_the_training_gives_alone(noise: tuple[np.ndarray, np.ndarray]) -> None:
+    units = plan_units(["small", "linear"], runs=2, seed=3)
+    records = list(run_in_turn(units, FACTORIES, *noise, 3, OPTIONS, CPU, Progress(False)))
+    assert [(record.model, record.seed) for record in records] == [(unit.model, unit.seed) for unit in units]
+    # in another order, so that no unit can depend on those before it
+    for unit, record in reversed(list(zip(units, records, strict=True))):
+        alone = train(unit.model, FACTORIES[unit.model], *noise, 3, OPTIONS, unit.seed, CPU)
+        scores = alone.tracker.scores()
+        np.testing.assert_array_equal(record.learnability, scores["learnability"])
+        np.testing.assert_array_equal(record.hits, scores["hits"])
+        for name in ("train_loss", "train_accuracy", "measured_accuracy"):
+            assert getattr(record, name).tolist() == [getattr(report, name) for report in alone.reports]
+        assert record.epoch_seconds.shape == (3,)
+        assert (record.epoch_seconds > 0).all()
+    assert not np.array_equal(records[0].learnability, records[1].learnability)
+
+
+def test_a_record_comes_as_soon_as_its_unit_is_done(noise: tuple[np.ndarray, np.ndarray]) -> None:
+    events: list[ProgressEvent] = []
+    units = plan_units(["linear"], runs=3, seed=0)
+    records = run_in_turn(units, FACTORIES, *noise, 3, OPTIONS, CPU, Progress(events.append))
+    assert events == []
+    assert next(records).seed == 0
+    assert [event.run for event in events] == [1, 1, 1]
+
+
+def test_the_callback_follows_all_trainings(noise: tuple[np.ndarray, np.ndarray]) -> None:
+    events: list[ProgressEvent] = []
+    units = plan_units(["small", "linear"], runs=2, seed=0)
+    records = list(run_in_turn(units, FACTORIES, *noise, 3, OPTIONS, CPU, Progress(events.append)))
+    np.testing.assert_allclose([event.fraction for event in events], np.arange(1, 13) / 12)
+    told = [(event.model, event.run, event.epoch) for event in events]
+    assert told == [(model, run, epoch) for model in FACTORIES for run in (1, 2) for epoch in (1, 2, 3)]
+    assert all(event.stage == "training" and event.epochs == 3 for event in events)
+    assert [event.loss for event in events] == np.concatenate([record.train_loss for record in records]).tolist()
+    assert [event.accuracy for event in events[:3]] == records[0].measured_accuracy.tolist()
+
+
+def test_a_callback_that_raises_ends_the_work(noise: tuple[np.ndarray, np.ndarray]) -> None:
+    events: list[ProgressEvent] = []
+
+    def stop(event: ProgressEvent) -> None:
+        events.append(event)
+        if event.run == 1 and event.epoch == 2:
+            raise InterruptedError("enough")
+
+    units = plan_units(["linear"], runs=2, seed=0)
+    with pytest.raises(InterruptedError, match="enough"):
+        list(run_in_turn(units, FACTORIES, *noise, 3, OPTIONS, CPU, Progress(stop)))
+    assert len(events) == 2
