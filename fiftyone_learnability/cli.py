@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.function(_load(options.dataset), options)
     except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
+        print("interrupted" + (": nothing was written" if options.command == "compute" else ""), file=sys.stderr)
         return EXIT_INTERRUPTED
     # what the package raises for people to read; anything else is a defect and keeps its traceback
     except (ValueError, TypeError, RuntimeError, OSError) as error:

@@ -15,7 +15,7 @@ from ._version import __version__
 from .dataset.fields import WriteError, WriteReport, choose_key, write_results
 from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
 from .dataset.samples import LabelledSamples, check_images, read_samples
-from .experiment.progress import Progress, ProgressCallback, ProgressEvent
+from .experiment.progress import Progress, ProgressCallback
 from .experiment.results import ModelResults, RunRecord
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def compute_learnability(
         WriteError: if the scores cannot be written; the dataset is as it was, the results are saved to a folder
             that the message names
     """
+    import torch
+
     from .experiment.units import plan_units, run_in_turn
     from .science.device import choose_placement
     from .science.networks import build_network, resolve_networks
@@ -117,8 +119,10 @@ def compute_learnability(
     key = choose_key(samples._root_dataset, list(factories), key, overwrite)
     labelled = read_samples(samples, label_field)
     labelled, images = _read_images(labelled, image_size, skip_failures, telling)
-    for name, factory in factories.items():
-        build_network(name, factory, len(labelled.classes), images.pixels.shape[3], images.pixels.shape[1])
+    # a trial, which must not change the random state of the caller
+    with torch.random.fork_rng(devices=[]):
+        for name, factory in factories.items():
+            build_network(name, factory, len(labelled.classes), images.pixels.shape[3], images.pixels.shape[1])
 
     telling.say(placement.reason)
     units = plan_units(list(factories), runs, seed)
@@ -139,7 +143,7 @@ def compute_learnability(
         "classes": list(labelled.classes),
         "num_samples": len(labelled),
         "num_unlabelled": labelled.num_unlabelled,
-        "num_unreadable": len(images.failures),
+        "num_unreadable": int((~images.readable).sum()),
         "package_version": __version__,
     }
     results = {
@@ -149,13 +153,13 @@ def compute_learnability(
         for name in factories
     }
     report = _write(samples, results, key, settings, overwrite)
-    telling.report(ProgressEvent("writing", 1.0, f"wrote {', '.join(report.fields)}"))
-    telling.say(f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}")
+    message = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
     if report.vanished:
-        telling.say(
-            f"{len(report.vanished)} samples vanished from the dataset meanwhile: {_some(report.vanished)}; "
+        message += (
+            f"; samples that vanished from the dataset meanwhile: {len(report.vanished)} ({_some(report.vanished)}); "
             "the others were written"
         )
+    telling.finish("writing", message)
     return results
 
 
@@ -165,18 +169,20 @@ def _read_images(
     if image_size is not None and (not isinstance(image_size, (int, np.integer)) or not 8 <= image_size <= 1024):
         raise ValueError(f"image_size must be a whole number of pixels from 8 to 1024, not {image_size!r}")
     if labelled.num_unlabelled:
-        telling.say(f"{labelled.num_unlabelled} samples have no label and are left out; their fields stay None")
+        telling.say(f"samples without a label: {labelled.num_unlabelled}; they are left out, their fields stay None")
     size = int(image_size or DEFAULT_IMAGE_SIZE)
     with telling.counting("images", len(labelled), "reading images") as advance:
         images = decode_images(labelled.filepaths.tolist(), size, advance)
-    if images.failures:
+    # samples may share a file, so that there may be fewer files than samples
+    num_unreadable = int((~images.readable).sum())
+    if num_unreadable:
         some = _some([f"{path}: {reason}" for path, reason in images.failures.items()])
         if not skip_failures:
             raise ValueError(
-                f"{len(images.failures)} of {len(labelled)} images cannot be read ({some}); repair or remove their "
+                f"{num_unreadable} of {len(labelled)} images cannot be read ({some}); repair or remove their "
                 "samples, or leave them out with skip_failures=True"
             )
-        telling.say(f"{len(images.failures)} images cannot be read and are left out: {some}")
+        telling.say(f"images that cannot be read: {num_unreadable}; they are left out: {some}")
         labelled = labelled.select(images.readable)
         if len(np.unique(labelled.labels)) < 2:
             raise ValueError("fewer than two classes have images that can be read")

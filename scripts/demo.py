@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .database import own_database
+from .database import use_own_database
 from .images import read_tree, stratified, write_digits
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def main() -> None:
     # a tree that is not there should be said before a database is started
     tree = read_tree(options.cifar10) if options.cifar10 else None
     shutil.rmtree(options.out / "db", ignore_errors=True)
-    with own_database(options.out / "db"):
-        run(options, tree)
+    use_own_database(options.out / "db")
+    run(options, tree)
 
 
 def run(options: argparse.Namespace, tree: tuple[list[str], list[str]] | None) -> None:

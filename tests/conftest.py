@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from scripts.database import own_database
+from scripts.database import use_own_database
 from scripts.images import read_tree, stratified, write_digits
 
 if TYPE_CHECKING:
@@ -22,22 +22,21 @@ if TYPE_CHECKING:
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 """Whether a test that lacks what it needs fails rather than being skipped, as in CI."""
 
-_cleanup = ExitStack()
-
 
 def pytest_configure() -> None:
     # before any test module can import fiftyone, which reads its settings when it is imported
-    folder = Path(_cleanup.enter_context(tempfile.TemporaryDirectory(prefix="learnability-tests-")))
-    _cleanup.enter_context(own_database(folder / "db"))
+    folder = Path(tempfile.mkdtemp(prefix="learnability-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    use_own_database(folder / "db")
     os.environ.update(
+        # for networks this small several threads mostly wait for each other, on a busy machine for very long
+        OMP_NUM_THREADS="1",
         FIFTYONE_DEFAULT_DATASET_DIR=str(folder / "datasets"),
         FIFTYONE_DATASET_ZOO_DIR=str(folder / "zoo"),
         FIFTYONE_MODEL_ZOO_DIR=str(folder / "models"),
+        # the speed that the tests measure is not to be remembered as this machine's
+        XDG_CACHE_HOME=str(folder / "cache"),
     )
-
-
-def pytest_unconfigure() -> None:
-    _cleanup.close()
 
 
 def lacking(what: str) -> None:

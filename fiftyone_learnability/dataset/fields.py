@@ -106,9 +106,10 @@ def choose_key(dataset: fo.Dataset, models: list[str], key: str | None, overwrit
         owners.append(owner)
     if key is not None:
         return key
-    # a rerun with overwrite takes the place of the run it replaces
-    if owners and owners[0] in list_runs(dataset):
-        return owners[0]
+    # a rerun with overwrite takes the place of the run it replaces, unless that has other networks, which would be lost
+    for owner in owners:
+        if owner in list_runs(dataset) and set(dataset.get_run_info(owner).config.models) <= set(models):
+            return owner
     candidates = (METHOD if number == 1 else f"{METHOD}_{number}" for number in count(1))
     return next(candidate for candidate in candidates if candidate not in runs)
 
@@ -139,11 +140,12 @@ def write_results(
         ValueError: if the key or a field has come to exist meanwhile and ``overwrite`` is false
         WriteError: if the database fails; the dataset is as it was before
     """
-    dataset = samples._root_dataset
     try:
+        # the first of these fails where this process has deleted the dataset, the second where another has
+        dataset = samples._root_dataset
         dataset.reload()
     except Exception as error:
-        raise WriteError(f"the dataset {dataset.name!r} cannot be reached: {error}; nothing was written") from error
+        raise WriteError(f"the dataset cannot be reached: {str(error).rstrip('.')}; nothing was written") from error
     models = list(results)
     choose_key(dataset, models, key, overwrite)
     fields = fields_of(models)
@@ -157,25 +159,33 @@ def write_results(
         if before:
             keep = {name: {"$ifNull": [f"${name}", None]} for name in before}
             collection.aggregate([{"$project": keep}, {"$out": backup.name}])
-        old_texts = {name: (field.description, field.info) for name, field in before.items()}
+        was = _State(
+            texts={name: (field.description, field.info) for name, field in before.items()},
+            indexes=set(dataset.list_indexes()),
+            runs=set(dataset.list_runs()),
+        )
         pending = f"{key}_pending_{ObjectId()}"
+        # runs that this one replaces step aside, to be deleted when nothing can fail any more
+        aside = {old_key: f"{old_key}_replaced_{ObjectId()}" for old_key in _replaced_runs(dataset, key, models)}
         try:
             config = LearnabilityRunConfig(models=models, **settings)
             register(samples, pending, config, results)
+            for old_key, other_key in aside.items():
+                dataset.rename_run(old_key, other_key)
             for model in models:
                 _declare(dataset, model, key, results[model])
             _merge(staging, collection)
             for name in fields:
                 dataset.create_index(name)
+            dataset.rename_run(pending, key)
         except BaseException as error:
-            _roll_back(dataset, collection, backup, fields, old_texts, pending)
+            _roll_back(dataset, collection, backup, fields, was, key, pending, aside)
             if isinstance(error, Exception):
                 raise WriteError(
                     f"writing to the dataset {dataset.name!r} failed: {error}; its fields are as they were"
                 ) from error
             raise
-        _replace_runs(dataset, key, models)
-        dataset.rename_run(pending, key)
+    _drop_replaced(dataset, key, models, aside)
     fo.Sample._reload_docs(dataset._sample_collection_name)
     return WriteReport(key, fields, next(iter(results.values())).num_samples - len(vanished), vanished)
 
@@ -258,25 +268,35 @@ def _declare(dataset: fo.Dataset, model: str, key: str, result: ModelResults) ->
             field.save()
 
 
-def _replace_runs(dataset: fo.Dataset, key: str, models: list[str]) -> None:
-    """Takes networks that a new run has written away from the runs that had them; a run that has none left goes."""
-    for old_key in list_runs(dataset):
-        if "_pending_" in old_key:
-            continue
-        config = dataset.get_run_info(old_key).config
+def _replaced_runs(dataset: fo.Dataset, key: str, models: list[str]) -> list[str]:
+    """The runs that a new one replaces: that of the same key, and those of which it leaves no network."""
+    return [
+        old_key
+        for old_key in list_runs(dataset)
+        if old_key == key or not set(dataset.get_run_info(old_key).config.models).difference(models)
+    ]
+
+
+def _drop_replaced(dataset: fo.Dataset, key: str, models: list[str], aside: dict[str, str]) -> None:
+    """Deletes the runs that a new one has replaced, and takes its networks away from the others."""
+    for other_key in aside.values():
+        # the cleanup finds no fields but those that only the old run had
+        LearnabilityRun.delete_run(dataset, other_key)
+    for other_key in list_runs(dataset):
+        config = dataset.get_run_info(other_key).config
         left = [model for model in config.models if model not in models]
-        if old_key == key:
-            # what only the replaced run had goes with it
-            only_old = [name for name in fields_of(left) if owning_run(dataset, name) == key]
-            if only_old:
-                dataset.delete_sample_fields(only_old)
-            left = []
-        if not left:
-            # without cleanup, which would delete the new values
-            LearnabilityRun.delete_run(dataset, old_key, cleanup=False)
-        elif left != config.models:
+        if other_key != key and left != config.models:
             config.models = left
-            LearnabilityRun.update_run_config(dataset, old_key, config)
+            LearnabilityRun.update_run_config(dataset, other_key, config)
+
+
+@dataclass(frozen=True)
+class _State:
+    """What writing may change besides values: texts of the fields to be overwritten, indexes, keys of runs."""
+
+    texts: dict[str, tuple[str | None, dict[str, Any] | None]]
+    indexes: set[str]
+    runs: set[str]
 
 
 def _roll_back(
@@ -284,18 +304,29 @@ def _roll_back(
     collection: Collection,
     backup: Collection,
     fields: list[str],
-    old_texts: dict[str, tuple[str | None, dict[str, Any] | None]],
+    was: _State,
+    key: str,
     pending: str,
+    aside: dict[str, str],
 ) -> None:
     """Puts the dataset back as it was before."""
-    new = [name for name in fields if name not in old_texts and dataset.get_field(name) is not None]
+    runs = dataset.list_runs()
+    if pending in runs:
+        LearnabilityRun.delete_run(dataset, pending, cleanup=False)
+    elif key in runs and (key not in was.runs or aside.get(key) in runs):
+        # the new run already had its key
+        LearnabilityRun.delete_run(dataset, key, cleanup=False)
+    for old_key, other_key in aside.items():
+        if other_key in runs:
+            dataset.rename_run(other_key, old_key)
+    new = [name for name in fields if name not in was.texts and dataset.get_field(name) is not None]
     if new:
         dataset.delete_sample_fields(new)
-    if old_texts:
+    if was.texts:
         _merge(backup, collection)
-        for name, (description, info) in old_texts.items():
+        for name, (description, info) in was.texts.items():
             field = dataset.get_field(name)
             field.description, field.info = description, info
             field.save()
-    if pending in dataset.list_runs():
-        LearnabilityRun.delete_run(dataset, pending, cleanup=False)
+    for name in set(dataset.list_indexes()).intersection(was.texts).difference(was.indexes):
+        dataset.drop_index(name)

@@ -132,7 +132,7 @@ def _opencv_reads(data: bytes) -> bool:
         width, height, depth = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), data[24:25]
         # OpenCV fills what a truncated file lacks with zeros and says nothing
         complete = b"IEND" in data[-16:]
-        # it makes grey with transparency coloured, and shows the first frame of an animation in place of its still image
+        # it makes grey with transparency coloured, and prefers the first frame of an animation to its still image
         plain = data[25:26] != b"\x04" and b"eXIf" not in data and b"acTL" not in data
         return depth == b"\x08" and width * height <= MAX_PIXELS and complete and plain
     if data.startswith(b"\xff\xd8"):

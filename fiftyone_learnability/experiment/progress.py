@@ -17,8 +17,8 @@ class ProgressEvent:
     """One step of the work, as a callback gets it.
 
     Attributes:
-        stage: "images", "training" or "writing"
-        fraction: the share of the stage that is done, 0..1; over all trainings, each counted alike
+        stage: "images", "training" or "writing"; "notice" for a line that is worth reading, such as the device chosen
+        fraction: the share of the stage that is done, 0..1; over all trainings, each counted alike; 0 for a notice
         message: one line for people
         model: the network in training, None in other stages
         run: the number of this network's training, counted from 1
@@ -59,9 +59,17 @@ class Progress:
         self._bars = progress is True
 
     def say(self, message: str) -> None:
-        """Prints a line for people, where bars are shown."""
+        """Prints a line for people where bars are shown; a callback gets it as a notice."""
+        self._tell(ProgressEvent("notice", 0.0, message))
+
+    def finish(self, stage: str, message: str) -> None:
+        """Says that a stage is done, and what came of it."""
+        self._tell(ProgressEvent(stage, 1.0, message))
+
+    def _tell(self, event: ProgressEvent) -> None:
         if self._bars:
-            print(message, file=sys.stderr, flush=True)
+            print(event.message, file=sys.stderr, flush=True)
+        self.report(event)
 
     def report(self, event: ProgressEvent) -> None:
         """Hands an event to the callback, if there is one."""

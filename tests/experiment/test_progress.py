@@ -45,16 +45,17 @@ def test_a_callback_hears_of_everything_and_shows_nothing(capsys: pytest.Capture
     events: list[ProgressEvent] = []
     go_through(Progress(events.append))
     assert capsys.readouterr() == ("", "")
-    assert [event.stage for event in events] == ["images"] * 3 + ["training"] * 4
-    assert [event.fraction for event in events[:3]] == pytest.approx([1 / 3, 2 / 3, 1])
-    assert events[0].message == "reading images: 10 of 30"
-    assert events[0].model is None
+    assert [event.stage for event in events] == ["notice"] + ["images"] * 3 + ["training"] * 4
+    assert events[0].message == "training on the CPU"
+    assert [event.fraction for event in events[1:4]] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert events[1].message == "reading images: 10 of 30"
+    assert events[1].model is None
 
 
 def test_the_numbers_of_a_training() -> None:
     events: list[ProgressEvent] = []
     go_through(Progress(events.append))
-    training = events[3:]
+    training = events[4:]
     # four of six trainings came before
     assert [event.fraction for event in training] == pytest.approx([(4 + epoch / 4) / 6 for epoch in (1, 2, 3, 4)])
     assert [event.samples_per_second for event in training] == [50, 25, 100 / 6, 12.5]

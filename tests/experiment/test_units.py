@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-import torch
 
 from fiftyone_learnability.experiment.progress import Progress, ProgressEvent
 from fiftyone_learnability.experiment.units import TrainingUnit, plan_units, run_in_turn
@@ -12,15 +9,6 @@ from fiftyone_learnability.science.training import TrainingOptions, train
 from tests.science.small import CPU, Linear, SmallNet, random_images
 
 OPTIONS = TrainingOptions(epochs=3, batch_size=8, crop_padding=1)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    # several would mostly wait for each other with networks this small
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+"""What the tests of datasets share: a network that trains in milliseconds, made-up results, a dataset's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.core.collections as foc
+import fiftyone.core.odm as foo
+import numpy as np
+from torch import nn
+
+import fiftyone_learnability as fol
+from fiftyone_learnability.experiment.results import ModelResults, RunRecord
+
+
+def tiny(num_classes: int, in_channels: int) -> nn.Module:
+    """A linear network on 4x4 means: takes milliseconds an epoch."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * in_channels, num_classes))
+
+
+def learn(samples: foc.SampleCollection, *models: str, **options: Any) -> dict[str, ModelResults]:
+    """Computes learnability by small networks of these names, quietly unless told otherwise."""
+    defaults = {
+        "models": dict.fromkeys(models or ("tiny",), tiny),
+        "epochs": 2,
+        "batch_size": 16,
+        "crop_padding": 0,
+        "horizontal_flip": False,
+        "device": "cpu",
+        "progress": False,
+    }
+    return fol.compute_learnability(samples, **{**defaults, **options})
+
+
+def make_results(samples: foc.SampleCollection, *models: str, runs: int = 1, seed: int = 0) -> dict[str, ModelResults]:
+    """Results with random scores for all samples of a collection, as if networks had been trained."""
+    rng = np.random.default_rng(seed)
+    ids = np.array(sorted(samples.values("id")))
+    count, epochs = len(ids), 3
+
+    def record(model: str, number: int) -> RunRecord:
+        curves = [rng.random(epochs) for _ in range(4)]
+        return RunRecord(model, number, rng.random(count), rng.random(count), *curves)
+
+    return {
+        model: ModelResults.from_runs(
+            [record(model, number) for number in range(runs)],
+            ids,
+            np.array([f"{id}.png" for id in ids]),
+            np.arange(count) % 2,
+            ("a", "b"),
+            {"label_field": "ground_truth"},
+        )
+        for model in models
+    }
+
+
+def raiser(error: BaseException) -> Callable[..., None]:
+    """A function that raises, to stand in for one that fails."""
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    return fail
+
+
+def fails_at(function: Callable[..., Any], call: int, error: BaseException) -> Callable[..., Any]:
+    """The function, but for one call, counted from 1, which raises in place of doing its work."""
+    calls = 0
+
+    def sometimes(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise error
+        return function(*args, **kwargs)
+
+    return sometimes
+
+
+def values_of(dataset: fo.Dataset, field: str) -> dict[str, Any]:
+    """The values of a field by sample id."""
+    view = dataset.select_group_slices(_allow_mixed=True) if dataset.media_type == "group" else dataset
+    return dict(zip(*view.values(["id", field]), strict=True))
+
+
+def state(dataset: fo.Dataset) -> dict[str, Any]:
+    """All that the database holds of a dataset, but for the times at which its samples were modified.
+
+    It is read past the dataset object, so that what only that object remembers does not count.
+    """
+    database = foo.get_db_conn()
+    document = database.datasets.find_one({"name": dataset.name})
+    samples = database[document["sample_collection_name"]]
+    runs = {key: database.runs.find_one({"_id": id}) for key, id in (document.get("runs") or {}).items()}
+    return {
+        "fields": {
+            field["name"]: {key: field.get(key) for key in ("ftype", "subfield", "description", "info")}
+            for field in document["sample_fields"]
+        },
+        "indexes": sorted(samples.index_information()),
+        "runs": {key: (run["config"], run.get("results")) for key, run in runs.items()},
+        "all_runs": database.runs.count_documents({"_dataset_id": document["_id"]}),
+        "stored_results": database["fs.files"].count_documents({}),
+        "samples": {
+            str(sample["_id"]): {key: value for key, value in sample.items() if key not in ("_id", "last_modified_at")}
+            for sample in samples.find()
+        },
+    }
+
+
+def scratch_collections() -> Sequence[str]:
+    """The collections that writing leaves behind: there should be none."""
+    return [name for name in foo.get_db_conn().list_collection_names() if name.startswith("learnability.")]

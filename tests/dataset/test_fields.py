@@ -1,0 +1,423 @@
+"""Writing: all fields in one pass, all of them or none, whatever fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.core.collections as foc
+import fiftyone.core.runs as fors
+import numpy as np
+import pytest
+from bson import ObjectId
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
+
+import fiftyone_learnability as fol
+from fiftyone_learnability.dataset import fields
+from fiftyone_learnability.dataset.fields import WriteError, choose_key, write_results
+
+from .helpers import fails_at, make_results, raiser, scratch_collections, state, values_of
+
+SETTINGS = {"label_field": "ground_truth", "epochs": 3}
+
+
+@pytest.fixture
+def dataset(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
+    """Twelve samples whose files are not needed."""
+    return make_dataset([f"/nowhere/{number}.png" for number in range(12)], ["a", "b"] * 6)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    yield
+    assert scratch_collections() == []
+
+
+def write(dataset: fo.Dataset, *models: str, key: str | None = None, seed: int = 0, overwrite: bool = False) -> str:
+    """Writes made-up scores and returns the key of the run."""
+    key = choose_key(dataset, list(models), key, overwrite)
+    write_results(dataset, make_results(dataset, *models, seed=seed), key, SETTINGS, overwrite)
+    return key
+
+
+def test_values_ranks_types_texts_and_indexes(dataset: fo.Dataset) -> None:
+    results = make_results(dataset, "a", "b", runs=2)
+    report = write_results(dataset, results, "mine", SETTINGS)
+    assert report.key == "mine"
+    assert report.num_written == 12
+    assert report.vanished == []
+    expected = ["learnability_a", "learnability_rank_a", "learnability_b", "learnability_rank_b"]
+    assert report.fields == expected
+    fresh = state(dataset)
+    for model, result in results.items():
+        score, rank = f"learnability_{model}", f"learnability_rank_{model}"
+        assert values_of(dataset, score) == dict(zip(result.ids, result.learnability, strict=True))
+        assert values_of(dataset, rank) == dict(zip(result.ids, result.rank, strict=True))
+        assert isinstance(dataset.get_field(score), fo.FloatField)
+        assert isinstance(dataset.get_field(rank), fo.IntField)
+        # as floats and integers in the database, which FiftyOne's schema alone would not show
+        document = fresh["samples"][result.ids[0]]
+        assert type(document[score]) is float
+        assert type(document[rank]) is int
+        for name, kind in ((score, "learnability"), (rank, "rank")):
+            stored = fresh["fields"][name]
+            assert model in stored["description"]
+            assert "12 samples, 3 epochs, mean of 2 runs" in stored["description"]
+            info = {"run": "mine", "model": model, "score": kind, "epochs": 3, "runs": 2}
+            assert stored["info"] == {"learnability": info}
+    assert set(expected) <= set(dataset.list_indexes())
+    assert dataset.get_field("learnability_a").description.endswith("(12 samples, 3 epochs, mean of 2 runs)")
+
+
+def test_other_fields_keep_their_values_and_samples_are_marked_as_modified(dataset: fo.Dataset) -> None:
+    before, modified = state(dataset)["samples"], values_of(dataset, "last_modified_at")
+    write(dataset, "a")
+    after = state(dataset)["samples"]
+    for id, document in after.items():
+        kept = {name: value for name, value in document.items() if not name.startswith("learnability")}
+        assert kept == before[id]
+    assert all(time > modified[id] for id, time in values_of(dataset, "last_modified_at").items())
+
+
+def test_samples_in_memory_see_the_values(dataset: fo.Dataset) -> None:
+    sample = dataset.first()
+    write(dataset, "a")
+    assert sample["learnability_a"] == values_of(dataset, "learnability_a")[sample.id]
+    write(dataset, "a", seed=1, overwrite=True)
+    assert sample["learnability_a"] == values_of(dataset, "learnability_a")[sample.id]
+
+
+def test_values_are_moved_in_one_pass(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    merges: list[list[dict[str, Any]]] = []
+    aggregate = Collection.aggregate
+
+    def spy(self: Collection, pipeline: list[dict[str, Any]], *args: Any, **kwargs: Any) -> Any:
+        merges.extend([pipeline] if any("$merge" in stage for stage in pipeline) else [])
+        return aggregate(self, pipeline, *args, **kwargs)
+
+    monkeypatch.setattr(Collection, "aggregate", spy)
+    write(dataset, "a", "b", "c")
+    assert len(merges) == 1
+    assert all(value is not None for value in values_of(dataset, "learnability_c").values())
+
+
+def test_more_samples_than_a_batch(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "_STAGING_BATCH", 5)
+    results = make_results(dataset, "a")
+    write_results(dataset, results, "mine", SETTINGS)
+    assert values_of(dataset, "learnability_a") == dict(zip(results["a"].ids, results["a"].learnability, strict=True))
+
+
+def test_samples_without_a_result_keep_none(dataset: fo.Dataset) -> None:
+    view = dataset.limit(7)
+    report = write_results(view, make_results(view, "a"), "mine", SETTINGS)
+    assert report.num_written == 7
+    scored = set(view.values("id"))
+    assert {id for id, value in values_of(dataset, "learnability_a").items() if value is not None} == scored
+    assert {id for id, value in values_of(dataset, "learnability_rank_a").items() if value is not None} == scored
+    assert dataset.count("learnability_a") == 7
+
+
+def test_vanished_samples_are_reported_and_the_others_written(dataset: fo.Dataset) -> None:
+    results = make_results(dataset, "a")
+    gone = dataset.values("id")[3:6]
+    dataset.delete_samples(gone)
+    report = write_results(dataset, results, "mine", SETTINGS)
+    assert sorted(report.vanished) == sorted(gone)
+    assert report.num_written == 9
+    expected = dict(zip(results["a"].ids, results["a"].learnability, strict=True))
+    for id in gone:
+        del expected[id]
+    assert values_of(dataset, "learnability_a") == expected
+    assert len(state(dataset)["samples"]) == 9, "a vanished sample must not come back"
+
+
+def test_a_sample_that_vanishes_at_the_last_moment_does_not_come_back(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, gone = make_results(dataset, "a"), dataset.first().id
+    merge = fields._merge
+
+    def delete_first(source: Collection, target: Collection) -> None:
+        target.delete_one({"_id": ObjectId(gone)})
+        merge(source, target)
+
+    monkeypatch.setattr(fields, "_merge", delete_first)
+    write_results(dataset, results, "mine", SETTINGS)
+    assert len(state(dataset)["samples"]) == 11
+
+
+def test_nothing_is_written_where_all_samples_vanished(dataset: fo.Dataset) -> None:
+    results = make_results(dataset, "a")
+    dataset.delete_samples(dataset.values("id"))
+    before = state(dataset)
+    with pytest.raises(WriteError, match="no scored sample is in the dataset"):
+        write_results(dataset, results, "mine", SETTINGS)
+    assert state(dataset) == before
+
+
+@pytest.mark.parametrize("how", ["here", "elsewhere"])
+def test_a_deleted_dataset_is_a_write_error(dataset: fo.Dataset, how: str) -> None:
+    results = make_results(dataset, "a")
+    if how == "here":
+        dataset.delete()
+    else:
+        # past this process, which goes on thinking that the dataset exists
+        fo.core.odm.get_db_conn().datasets.delete_one({"name": dataset.name})
+    with pytest.raises(WriteError, match=r"cannot be reached.*nothing was written"):
+        write_results(dataset, results, "mine", SETTINGS)
+
+
+def test_results_of_different_samples_are_refused(dataset: fo.Dataset) -> None:
+    results = make_results(dataset, "a") | make_results(dataset.limit(3), "b")
+    before = state(dataset)
+    with pytest.raises(ValueError, match="'b' are of other samples"):
+        write_results(dataset, results, "mine", SETTINGS)
+    assert state(dataset) == before
+
+
+FAILURES: dict[str, Callable[[pytest.MonkeyPatch, BaseException], None]] = {
+    "staging": lambda patch, error: patch.setattr(fields, "_insert", raiser(error)),
+    "staging the rest": lambda patch, error: patch.setattr(fields, "_insert", fails_at(fields._insert, 2, error)),
+    "registering": lambda patch, error: patch.setattr(fields, "register", raiser(error)),
+    "saving the results": lambda patch, error: patch.setattr(foc.SampleCollection, "save_run_results", raiser(error)),
+    "declaring the first field": lambda patch, error: patch.setattr(fields, "_declare", raiser(error)),
+    "declaring the second network": lambda patch, error: patch.setattr(
+        fields, "_declare", fails_at(fields._declare, 2, error)
+    ),
+    "merging": lambda patch, error: patch.setattr(fields, "_merge", fails_at(fields._merge, 1, error)),
+    "after merging": lambda patch, error: patch.setattr(fields, "_merge", _merge_then_raise(error)),
+    "the first index": lambda patch, error: patch.setattr(fo.Dataset, "create_index", raiser(error)),
+    "the last index": lambda patch, error: patch.setattr(
+        fo.Dataset, "create_index", fails_at(fo.Dataset.create_index, 4, error)
+    ),
+    "the key of the run": lambda patch, error: patch.setattr(fo.Dataset, "rename_run", _rename_fails(error, "before")),
+    "after the key of the run": lambda patch, error: patch.setattr(
+        fo.Dataset, "rename_run", _rename_fails(error, "after")
+    ),
+}
+"""Where writing is made to fail, and how."""
+
+NEEDS_OTHERS = "staging the rest"
+"""Fails only where samples that have no result get None."""
+
+
+def _merge_then_raise(error: BaseException) -> Callable[[Collection, Collection], None]:
+    merge, calls = fields._merge, []
+
+    def merge_then_raise(source: Collection, target: Collection) -> None:
+        merge(source, target)
+        calls.append(None)
+        # the second call is the one that puts the old values back
+        if len(calls) == 1:
+            raise error
+
+    return merge_then_raise
+
+
+def _rename_fails(error: BaseException, when: str) -> Callable[[fo.Dataset, str, str], None]:
+    rename = fo.Dataset.rename_run
+
+    def rename_or_fail(self: fo.Dataset, key: str, new_key: str) -> None:
+        last = "_pending_" in key
+        if last and when == "before":
+            raise error
+        rename(self, key, new_key)
+        if last and when == "after":
+            raise error
+
+    return rename_or_fail
+
+
+@pytest.mark.parametrize("where", [name for name in FAILURES if name != NEEDS_OTHERS])
+def test_a_failure_leaves_no_new_field(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    write(dataset, "old", key="older")
+    results, before = make_results(dataset, "a", "b"), state(dataset)
+    with monkeypatch.context() as patch:
+        FAILURES[where](patch, OperationFailure("disk full"))
+        with pytest.raises((WriteError, OperationFailure), match="disk full"):
+            write_results(dataset, results, "mine", SETTINGS)
+    assert state(dataset) == before
+    # and the dataset object agrees with the database
+    assert dataset.list_runs() == ["older"]
+    assert fol.find_models(dataset) == ["old"]
+    # nothing stands in the way of another try
+    write_results(dataset, results, "mine", SETTINGS)
+    assert dataset.count("learnability_b") == 12
+
+
+@pytest.mark.parametrize("where", FAILURES)
+@pytest.mark.parametrize("same_key", [True, False])
+def test_a_failure_puts_overwritten_fields_and_runs_back(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, where: str, same_key: bool
+) -> None:
+    # the old run has a network that the new one has, and one that it has not; the new one has one more, and a run of
+    # one network alone is replaced by any new one
+    write(dataset, "a", "old", key="older")
+    write(dataset, "c", key="single")
+    dataset.drop_index("learnability_a")
+    view = dataset.limit(8)
+    results, before = make_results(view, "a", "b", "c", seed=1), state(dataset)
+    key = "older" if same_key else "mine"
+    old_scores = {name: values_of(dataset, name) for name in ("learnability_a", "learnability_rank_c")}
+    with monkeypatch.context() as patch:
+        FAILURES[where](patch, OperationFailure("disk full"))
+        with pytest.raises((WriteError, OperationFailure), match="disk full"):
+            write_results(view, results, key, SETTINGS, overwrite=True)
+    assert state(dataset) == before
+    assert {name: values_of(dataset, name) for name in old_scores} == old_scores
+    assert dataset.list_runs() == ["older", "single"]
+    assert set(fol.load_results(dataset, "older")) == {"a", "old"}
+    write_results(view, results, key, SETTINGS, overwrite=True)
+    assert dataset.count("learnability_a") == 8
+
+
+def test_an_interrupt_while_writing_rolls_back_too(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = state(dataset)
+    with monkeypatch.context() as patch:
+        FAILURES["after merging"](patch, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            write(dataset, "a")
+    assert state(dataset) == before
+
+
+def test_the_reason_of_a_failure_is_said(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fo.Dataset, "create_index", raiser(OperationFailure("disk full")))
+    with pytest.raises(WriteError) as caught:
+        write(dataset, "a")
+    assert dataset.name in str(caught.value)
+    assert "disk full" in str(caught.value)
+    assert "as they were" in str(caught.value)
+    assert isinstance(caught.value.__cause__, OperationFailure)
+
+
+def test_without_overwrite_nothing_is_replaced(dataset: fo.Dataset) -> None:
+    key = write(dataset, "a")
+    before = state(dataset)
+    with pytest.raises(ValueError, match=rf"already has the field 'learnability_a', written by the run '{key}'"):
+        choose_key(dataset, ["b", "a"], None, overwrite=False)
+    with pytest.raises(ValueError, match=rf"already has a run '{key}'.*overwrite=True"):
+        choose_key(dataset, ["b"], key, overwrite=False)
+    # what came to exist during the training
+    with pytest.raises(ValueError, match="already has the field"):
+        write_results(dataset, make_results(dataset, "a"), "another", SETTINGS)
+    with pytest.raises(ValueError, match="already has a run"):
+        write_results(dataset, make_results(dataset, "b"), key, SETTINGS)
+    assert state(dataset) == before
+
+
+def test_a_rank_field_alone_is_enough_to_refuse(dataset: fo.Dataset) -> None:
+    dataset.add_sample_field("learnability_rank_a", fo.IntField)
+    with pytest.raises(ValueError, match=r"'learnability_rank_a', which this package did not write.*overwrite=True"):
+        choose_key(dataset, ["a"], None, overwrite=False)
+
+
+def test_a_field_of_the_users_own(dataset: fo.Dataset) -> None:
+    dataset.add_sample_field("learnability_a", fo.FloatField, description="mine")
+    dataset.set_values("learnability_a", [7.0] * 12)
+    with pytest.raises(ValueError, match="which this package did not write"):
+        write(dataset, "a")
+    assert dataset.distinct("learnability_a") == [7.0]
+    assert dataset.get_field("learnability_a").description == "mine"
+    write(dataset, "a", overwrite=True)
+    assert max(dataset.values("learnability_a")) < 1
+
+
+@pytest.mark.parametrize("ftype", [fo.StringField, fo.IntField, fo.ListField])
+def test_a_field_of_another_type_is_never_replaced(dataset: fo.Dataset, ftype: type[fo.Field]) -> None:
+    dataset.add_sample_field("learnability_a", ftype)
+    before = state(dataset)
+    with pytest.raises(ValueError, match=f"is a {ftype.__name__}.*cannot be replaced by a FloatField"):
+        write(dataset, "a", overwrite=True)
+    assert state(dataset) == before
+
+
+def test_a_run_of_another_kind_is_never_replaced(dataset: fo.Dataset) -> None:
+    dataset.register_run("theirs", fors.RunConfig(method="other"))
+    before = state(dataset)
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="'theirs' belongs to a run of another kind"):
+            write(dataset, "a", key="theirs", overwrite=overwrite)
+    assert state(dataset) == before
+
+
+@pytest.mark.parametrize("key", ["", "two words", "1st", "a-b", "a.b", 7])
+def test_keys_must_be_identifiers(dataset: fo.Dataset, key: Any) -> None:
+    with pytest.raises(ValueError, match="must be an identifier"):
+        choose_key(dataset, ["a"], key, overwrite=False)
+
+
+def test_keys_are_chosen_in_turn(dataset: fo.Dataset) -> None:
+    assert write(dataset, "a") == "learnability"
+    assert write(dataset, "b") == "learnability_2"
+    dataset.register_run("learnability_3", fors.RunConfig(method="other"))
+    assert write(dataset, "c") == "learnability_4"
+    fol.delete_run(dataset, "learnability_2")
+    assert write(dataset, "d") == "learnability_2"
+
+
+def test_overwriting_replaces_values_and_clears_those_of_other_samples(dataset: fo.Dataset) -> None:
+    write(dataset, "a")
+    old = values_of(dataset, "learnability_a")
+    view = dataset.limit(5)
+    results = make_results(view, "a", seed=1)
+    assert choose_key(dataset, ["a"], None, overwrite=True) == "learnability"
+    write_results(view, results, "learnability", {**SETTINGS, "epochs": 9}, overwrite=True)
+    new = values_of(dataset, "learnability_a")
+    expected = dict.fromkeys(old) | dict(zip(results["a"].ids, results["a"].learnability, strict=True))
+    assert new == expected
+    assert sum(value is None for value in values_of(dataset, "learnability_rank_a").values()) == 7
+    assert dataset.list_runs() == ["learnability"]
+    assert dataset.get_run_info("learnability").config.epochs == 9
+    assert "5 samples" in dataset.get_field("learnability_a").description
+    stored = fol.load_results(dataset, "learnability")["a"]
+    np.testing.assert_array_equal(stored.learnability, results["a"].learnability)
+    assert state(dataset)["stored_results"] == 1, "the results of the replaced run must go"
+
+
+def test_overwriting_a_run_by_its_key_drops_what_only_it_had(dataset: fo.Dataset) -> None:
+    write(dataset, "a", "b", key="mine")
+    write(dataset, "b", "c", key="mine", seed=1, overwrite=True)
+    assert fol.find_models(dataset) == ["b", "c"]
+    assert "learnability_a" not in dataset.list_indexes()
+    assert not any("learnability_a" in document for document in state(dataset)["samples"].values())
+    assert dataset.list_runs() == ["mine"]
+    assert set(fol.load_results(dataset, "mine")) == {"b", "c"}
+    assert sorted(fol.delete_run(dataset, "mine")) == sorted(fields.fields_of(["b", "c"]))
+
+
+def test_overwriting_one_network_without_a_key_keeps_the_others_of_its_run(dataset: fo.Dataset) -> None:
+    write(dataset, "a", "b")
+    others = values_of(dataset, "learnability_b")
+    key = write(dataset, "a", seed=1, overwrite=True)
+    assert key == "learnability_2"
+    assert values_of(dataset, "learnability_b") == others
+    assert dataset.get_run_info("learnability").config.models == ["b"]
+    assert fol.delete_run(dataset, key) == fields.fields_of(["a"])
+    assert values_of(dataset, "learnability_b") == others
+
+
+def test_overwriting_networks_of_two_runs_replaces_both(dataset: fo.Dataset) -> None:
+    write(dataset, "a")
+    write(dataset, "b")
+    key = write(dataset, "a", "b", seed=1, overwrite=True)
+    assert dataset.list_runs() == [key]
+    assert set(fol.load_results(dataset, key)) == {"a", "b"}
+    assert state(dataset)["stored_results"] == 1
+
+
+def test_a_run_by_another_key_takes_a_network_over(dataset: fo.Dataset) -> None:
+    write(dataset, "a", "b", key="first")
+    write(dataset, "b", key="second", seed=1, overwrite=True)
+    assert dataset.list_runs() == ["first", "second"]
+    assert dataset.get_run_info("first").config.models == ["a"]
+    assert fol.delete_run(dataset, "first") == fields.fields_of(["a"])
+    assert fol.find_models(dataset) == ["b"]
+    assert dataset.count("learnability_b") == 12
+
+
+def test_overwriting_what_does_not_exist_yet(dataset: fo.Dataset) -> None:
+    assert write(dataset, "a", overwrite=True) == "learnability"
+    assert dataset.count("learnability_a") == 12

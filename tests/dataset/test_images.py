@@ -1,0 +1,386 @@
+"""Decoding, against Pillow as the oracle and against patches of known colour."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import zlib
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from fiftyone_learnability.dataset.images import MAX_PIXELS, decode_images, read_image
+
+WIDTH, HEIGHT = 37, 21
+GREY_MODES = ("1", "L", "LA")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def noise(mode: str = "RGB", seed: int = 0, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
+    """An image in which every pixel differs from its neighbours."""
+    rng = np.random.default_rng(seed)
+    width, height = size
+    colours = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    alpha = Image.fromarray(rng.integers(0, 256, (height, width), dtype=np.uint8))
+    if mode == "P":
+        return colours.quantize(64)
+    if mode in ("RGBA", "LA"):
+        image = colours.convert(mode)
+        image.putalpha(alpha)
+        return image
+    if mode == "I;16":
+        return Image.fromarray(rng.integers(0, 65536, (height, width), dtype=np.uint16))
+    return colours.convert(mode)
+
+
+def save(image: Image.Image, path: Path, format: str, **options: Any) -> str:
+    image.save(path, format, **options)
+    return str(path)
+
+
+def oracle(path: str) -> NDArray[np.uint8]:
+    """What Pillow alone reads."""
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode in GREY_MODES:
+            return np.asarray(image.convert("L"))[:, :, None]
+        return np.asarray(image.convert("RGB"))
+
+
+def orientation(number: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = number
+    return exif
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that promises many pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return PNG + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(999))) + chunk(b"IEND", b"")
+
+
+PLAIN_CASES: list[tuple[str, str, dict[str, Any]]] = [
+    *(("JPEG", "RGB", {"quality": q, "subsampling": s}) for q in (40, 75, 95) for s in (0, 1, 2)),
+    ("JPEG", "RGB", {"progressive": True}),
+    ("JPEG", "RGB", {"keep_rgb": True}),
+    ("JPEG", "L", {}),
+    ("JPEG", "CMYK", {}),
+    ("PNG", "RGB", {}),
+    ("PNG", "L", {}),
+    ("PNG", "1", {}),
+    ("PNG", "RGBA", {}),
+    ("PNG", "LA", {}),
+    ("PNG", "P", {}),
+    ("PNG", "P", {"transparency": 3}),
+    ("PNG", "P", {"transparency": bytes(range(64))}),
+    ("PNG", "RGB", {"transparency": (1, 2, 3)}),
+    ("PNG", "L", {"transparency": 7}),
+    ("GIF", "P", {}),
+    ("GIF", "L", {}),
+    ("BMP", "RGB", {}),
+    ("WEBP", "RGB", {}),
+    ("WEBP", "RGBA", {"lossless": True}),
+    ("TIFF", "RGB", {}),
+    ("TIFF", "L", {"compression": "tiff_lzw"}),
+    ("TIFF", "CMYK", {}),
+    ("TIFF", "1", {}),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.parametrize(("format", "mode", "options"), PLAIN_CASES)
+def test_pixels_are_pillows(tmp_path: Path, format: str, mode: str, options: dict[str, Any]) -> None:
+    path = save(noise(mode), tmp_path / "image", format, **options)
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    # a GIF of greys is one of a palette
+    assert image.shape == (HEIGHT, WIDTH, 1 if mode in GREY_MODES and format != "GIF" else 3)
+    np.testing.assert_array_equal(image, oracle(path))
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize(("format", "mode"), [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("TIFF", "RGB")])
+def test_orientation_is_pillows(tmp_path: Path, format: str, mode: str, number: int) -> None:
+    path = save(noise(mode), tmp_path / "image", format, exif=orientation(number))
+    image = read_image(path)
+    assert image.shape[:2] == ((WIDTH, HEIGHT) if number >= 5 else (HEIGHT, WIDTH))
+    np.testing.assert_array_equal(image, oracle(path))
+
+
+TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a.swapaxes(0, 1), 2),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_orientation_turns_the_stored_pixels(tmp_path: Path, number: int) -> None:
+    # the EXIF standard itself as the oracle, for a lossless file
+    stored = noise("L")
+    path = save(stored, tmp_path / "image.png", "PNG", exif=orientation(number))
+    np.testing.assert_array_equal(read_image(path)[:, :, 0], TURNS[number](np.asarray(stored)))
+
+
+LOSSLESS = [("GIF", "P"), ("WEBP", "RGB"), ("WEBP", "RGBA"), *product(("PNG", "TIFF"), ("RGB", "RGBA", "P"))]
+
+
+@pytest.mark.parametrize(("format", "mode"), LOSSLESS)
+def test_lossless_colours_are_in_the_order_rgb(tmp_path: Path, format: str, mode: str) -> None:
+    image = Image.new("RGB", (8, 8), (200, 100, 10)).convert(mode)
+    path = save(image, tmp_path / "image", format, **({"lossless": True} if format == "WEBP" else {}))
+    colour = read_image(path)[3, 3].tolist()
+    # a palette made by Pillow is coarse
+    assert np.allclose(colour, (200, 100, 10), atol=26 if mode == "P" else 0)
+
+
+def test_cmyk_colours_are_not_inverted(tmp_path: Path) -> None:
+    # no ink on the left, cyan on the right
+    image = Image.new("CMYK", (32, 16), (0, 0, 0, 0))
+    image.paste((255, 0, 0, 0), (16, 0, 32, 16))
+    pixels = read_image(save(image, tmp_path / "image.jpg", "JPEG", quality=95)).astype(int)
+    assert (pixels[:, :14] > 245).all()
+    assert (pixels[:, 18:, 0] < 10).all()
+    assert (pixels[:, 18:, 1:] > 245).all()
+
+
+@pytest.mark.parametrize(("format", "big_endian"), [("PNG", False), ("TIFF", False), ("TIFF", True)])
+def test_16_bits_are_scaled_over_their_full_range(tmp_path: Path, format: str, big_endian: bool) -> None:
+    values = np.asarray(noise("I;16")).copy()
+    values[0, :4] = 0, 128, 129, 65535
+    image = Image.fromarray(values)
+    if big_endian:
+        image = Image.frombytes("I;16B", image.size, values.astype(">u2").tobytes())
+    pixels = read_image(save(image, tmp_path / "image", format))
+    assert pixels.shape == (HEIGHT, WIDTH, 1)
+    assert pixels[0, :4, 0].tolist() == [0, 0, 1, 255]
+    np.testing.assert_array_equal(pixels[:, :, 0], np.rint(values / 257).astype(np.uint8))
+
+
+def test_16_bit_colour_png_keeps_its_range(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH, 3), dtype=np.uint16)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2, 0, 0, 0)
+    path = tmp_path / "image.png"
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(PNG + data)
+    # to the nearest or the next lower of the 256 levels
+    assert np.abs(read_image(str(path)).astype(float) - values / 257).max() <= 1
+
+
+def test_an_animation_with_a_still_image_shows_the_still_image(tmp_path: Path) -> None:
+    still, *frames = (noise(seed=seed) for seed in range(3))
+    options = {"save_all": True, "append_images": frames, "default_image": True}
+    path = save(still, tmp_path / "image.png", "PNG", **options)
+    np.testing.assert_array_equal(read_image(path), np.asarray(still))
+
+
+def test_1_bit_images_are_black_and_white(tmp_path: Path) -> None:
+    image = read_image(save(noise("1"), tmp_path / "image.png", "PNG"))
+    assert set(np.unique(image)) == {0, 255}
+
+
+def write_broken(folder: Path, kind: str) -> str:
+    """A file that cannot be read, of one kind."""
+    path = folder / f"{kind}.jpg"
+    buffer = io.BytesIO()
+    noise(size=(64, 64)).save(buffer, "PNG" if "png" in kind else "JPEG")
+    data = buffer.getvalue()
+    if kind == "missing":
+        return str(path)
+    if kind == "directory":
+        path.mkdir()
+        return str(path)
+    if kind == "jpeg behind a thumbnail":
+        # the thumbnail ends as an image does, which must not make the file look complete
+        small = io.BytesIO()
+        noise(size=(8, 8)).save(small, "JPEG", quality=10)
+        segment = b"Exif\0\0" + small.getvalue()
+        data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
+        data = data[: len(segment) + 1200]
+    contents = {
+        "empty": b"",
+        "text": b"this is not an image\n" * 20,
+        "half a jpeg": data[: len(data) // 2],
+        "half a png": data[: len(data) // 2],
+        "jpeg without its end": data[:-2],
+        "start of a jpeg": data[:12],
+        "start of a png": data[:20],
+        "damaged png": data[: len(data) // 2] + bytes(100) + data[len(data) // 2 + 100 :],
+        "jpeg behind a thumbnail": data,
+        "bomb png": png_that_claims(60_000, 60_000),
+        "small bomb png": png_that_claims(15_000, 15_000),
+    }
+    path.write_bytes(contents[kind])
+    return str(path)
+
+
+BROKEN = {
+    "missing": "no such file",
+    "directory": "is a directory",
+    "empty": "the file is empty",
+    "text": "not an image",
+    "half a jpeg": "truncated",
+    "half a png": "truncated",
+    "jpeg without its end": "truncated",
+    "start of a jpeg": "truncated",
+    "start of a png": "truncated",
+    "damaged png": "broken data stream",
+    "jpeg behind a thumbnail": "truncated",
+    "bomb png": str(MAX_PIXELS),
+    "small bomb png": str(MAX_PIXELS),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, kind: str) -> None:
+    path = write_broken(tmp_path, kind)
+    good = save(noise(), tmp_path / "good.png", "PNG")
+    decoded = decode_images([good, path, good], 16)
+    assert list(decoded.failures) == [path]
+    assert BROKEN[kind].lower() in decoded.failures[path].lower()
+    assert "0x" not in decoded.failures[path], "an address in memory tells nobody anything"
+    assert decoded.readable.tolist() == [True, False, True]
+    assert decoded.pixels.shape == (2, 16, 16, 3)
+    np.testing.assert_array_equal(decoded.pixels[0], decoded.pixels[1])
+
+
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
+def test_a_large_image_below_the_limit_is_read(tmp_path: Path) -> None:
+    image = read_image(save(Image.new("L", (4000, 3000), 7), tmp_path / "image.png", "PNG"))
+    assert image.shape == (3000, 4000, 1)
+    assert (image == 7).all()
+
+
+def test_images_keep_their_order_and_pixels(tmp_path: Path) -> None:
+    paths = [save(noise(seed=seed, size=(32, 32)), tmp_path / f"{seed}.png", "PNG") for seed in range(40)]
+    decoded = decode_images(paths, 32, num_threads=8)
+    assert decoded.pixels.dtype == np.uint8
+    assert decoded.pixels.flags.c_contiguous
+    assert decoded.sizes == {(32, 32)}
+    assert decoded.readable.all()
+    assert not decoded.failures
+    np.testing.assert_array_equal(decoded.pixels, np.stack([oracle(path) for path in paths]))
+
+
+def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:
+    paths = [save(noise(seed=seed), tmp_path / f"{seed}.jpg", "JPEG") for seed in range(20)]
+    one, many = (decode_images(paths, 32, num_threads=threads).pixels for threads in (1, 8))
+    np.testing.assert_array_equal(one, many)
+
+
+def test_files_are_read_in_parallel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [save(noise(), tmp_path / f"{number}.png", "PNG") for number in range(4)]
+    # passes only if all four are being read at the same time
+    barrier = threading.Barrier(4, timeout=20)
+
+    def read(path: str) -> NDArray[np.uint8]:
+        barrier.wait()
+        return read_image(path)
+
+    monkeypatch.setattr("fiftyone_learnability.dataset.images.read_image", read)
+    assert not decode_images(paths, num_threads=4).failures
+
+
+def test_progress_counts_every_file_from_the_calling_thread(tmp_path: Path) -> None:
+    paths = [save(noise(), tmp_path / f"{number}.png", "PNG") for number in range(5)] + [str(tmp_path / "missing")]
+    counts: list[tuple[int, int]] = []
+    decode_images(paths, advance=lambda count: counts.append((count, threading.get_ident())))
+    assert sum(count for count, _ in counts) == len(paths)
+    assert {thread for _, thread in counts} == {threading.get_ident()}
+
+
+def test_grey_images_keep_one_channel(tmp_path: Path) -> None:
+    modes = {"1": "PNG", "L": "JPEG", "LA": "PNG", "I;16": "TIFF"}
+    paths = [save(noise(mode), tmp_path / mode, format) for mode, format in modes.items()]
+    decoded = decode_images(paths, 32)
+    assert decoded.pixels.shape == (4, 32, 32, 1)
+    assert decoded.pixels.flags.c_contiguous
+
+
+def test_one_colour_image_makes_all_three_channels(tmp_path: Path) -> None:
+    grey = save(noise("L", size=(32, 32)), tmp_path / "grey.png", "PNG")
+    colour = save(noise("RGB", size=(32, 32)), tmp_path / "colour.png", "PNG")
+    pixels = decode_images([grey, colour], 32).pixels
+    assert pixels.shape == (2, 32, 32, 3)
+    np.testing.assert_array_equal(pixels[0], np.repeat(oracle(grey), 3, axis=2))
+    np.testing.assert_array_equal(pixels[1], oracle(colour))
+
+
+def test_an_unreadable_colour_image_does_not_make_grey_ones_colour(tmp_path: Path) -> None:
+    grey = save(noise("L"), tmp_path / "grey.png", "PNG")
+    broken = write_broken(tmp_path, "half a png")
+    assert decode_images([grey, broken], 32).pixels.shape == (1, 32, 32, 1)
+
+
+def test_mixed_sizes_are_resized_and_told(tmp_path: Path) -> None:
+    sizes = [(32, 32), (16, 16), (100, 60), (20, 90)]
+    paths = [save(Image.new("RGB", size, (10, 20, 30)), tmp_path / f"{size}.png", "PNG") for size in sizes]
+    decoded = decode_images(paths, 32)
+    assert decoded.pixels.shape == (4, 32, 32, 3)
+    assert decoded.sizes == {(height, width) for width, height in sizes}
+    assert (decoded.pixels == (10, 20, 30)).all()
+
+
+def test_shrinking_averages_over_areas(tmp_path: Path) -> None:
+    path = save(noise(size=(64, 64)), tmp_path / "image.png", "PNG")
+    pixels = decode_images([path], 32).pixels[0]
+    means = oracle(path).astype(float).reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
+    assert np.abs(pixels - means).max() <= 0.5
+
+
+def test_enlarging_keeps_left_and_right(tmp_path: Path) -> None:
+    image = Image.new("L", (8, 8), 0)
+    image.paste(255, (4, 0, 8, 8))
+    pixels = decode_images([save(image, tmp_path / "image.png", "PNG")], 32).pixels[0, :, :, 0]
+    assert (pixels[:, :12] == 0).all()
+    assert (pixels[:, -12:] == 255).all()
+
+
+def test_images_are_turned_before_they_are_resized(tmp_path: Path) -> None:
+    image = Image.new("L", (64, 32), 0)
+    image.paste(255, (0, 0, 32, 32))
+    # 6: the left side is up
+    path = save(image, tmp_path / "image.png", "PNG", exif=orientation(6))
+    pixels = decode_images([path], 32).pixels[0, :, :, 0]
+    assert (pixels[:15] == 255).all()
+    assert (pixels[17:] == 0).all()
+
+
+def test_no_readable_image_at_all(tmp_path: Path) -> None:
+    decoded = decode_images([str(tmp_path / "a"), str(tmp_path / "b")], 16)
+    assert len(decoded.pixels) == 0
+    assert len(decoded.failures) == 2
+    assert not decoded.readable.any()
+
+
+def test_the_digits_are_read_as_they_were_written(digits: tuple[list[str], list[str]]) -> None:
+    files = digits[0][:100]
+    pixels = decode_images(files).pixels
+    assert pixels.shape == (100, 32, 32, 1)
+    np.testing.assert_array_equal(pixels, np.stack([oracle(file) for file in files]))
+
+
+def test_cifar10_is_read_as_pillow_reads_it(cifar10_train: Callable[[int], tuple[list[str], list[str]]]) -> None:
+    files = cifar10_train(300)[0]
+    decoded = decode_images(files)
+    assert decoded.pixels.shape == (300, 32, 32, 3)
+    assert decoded.sizes == {(32, 32)}
+    np.testing.assert_array_equal(decoded.pixels, np.stack([oracle(file) for file in files]))

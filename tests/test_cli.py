@@ -1,0 +1,431 @@
+"""The command line: in this process for speed, and a few times as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import pytest
+
+import fiftyone_learnability as fol
+from fiftyone_learnability import cli
+from fiftyone_learnability.dataset.fields import write_results
+from fiftyone_learnability.experiment.results import ModelResults
+from fiftyone_learnability.science import networks
+
+from .dataset.helpers import make_results, raiser, state, tiny, values_of
+
+COMMANDS = ("compute", "runs", "compare", "hardest", "delete", "rename")
+
+
+class Output:
+    """What a command printed and its exit status."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    def json(self) -> Any:
+        def refuse(constant: str) -> None:
+            raise ValueError(f"{constant} is not JSON")
+
+        return json.loads(self.out, parse_constant=refuse)
+
+
+Run = Callable[..., Output]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command line in this process."""
+
+    def call(*arguments: object) -> Output:
+        capsys.readouterr()
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            # how argparse ends
+            status = error.code
+        return Output(status, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def _tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives the command line small networks by name."""
+    monkeypatch.setattr(networks, "NETWORKS", {**networks.NETWORKS, "tiny": tiny, "tiny2": tiny})
+
+
+@pytest.fixture
+def scored(digit_dataset: fo.Dataset) -> fo.Dataset:
+    """Sixty digits with made-up scores of two networks in two runs, the second of half of the samples."""
+    settings = {"label_field": "ground_truth", "epochs": 3, "runs": 1, "num_samples": 60}
+    write_results(digit_dataset, make_results(digit_dataset, "a", seed=1), "first", settings)
+    half = digit_dataset.limit(30)
+    write_results(half, make_results(half, "b", seed=2), "second", {**settings, "num_samples": 30})
+    return digit_dataset
+
+
+def compute(dataset: fo.Dataset, *more: object) -> Sequence[object]:
+    fast = ("--models", "tiny", "--epochs", 2, "--batch-size", 16, "--device", "cpu", "--crop-padding", 0, "--no-flip")
+    return ("compute", dataset.name, *fast, *more)
+
+
+def test_compute_writes_and_sums_up(run: Run, digit_dataset: fo.Dataset) -> None:
+    output = run(*compute(digit_dataset, "--models", "tiny", "tiny2"))
+    assert output.status == 0
+    lines = output.out.splitlines()
+    assert len(lines) == 2
+    assert re.fullmatch(
+        r"tiny: 60 samples, mean learnability 0\.\d{3}, accuracy on the training images [01]\.\d{3}, \d+ s", lines[0]
+    )
+    assert lines[1].startswith("tiny2: 60 samples")
+    assert "device cpu" in output.err
+    assert "wrote learnability_tiny, learnability_rank_tiny, learnability_tiny2" in output.err
+    assert digit_dataset.reload() is None
+    assert fol.find_models(digit_dataset) == ["tiny", "tiny2"]
+    assert digit_dataset.count("learnability_tiny2") == 60
+
+
+def test_compute_hands_every_option_over(
+    run: Run, digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    got: dict[str, Any] = {}
+
+    def take(samples: Any, label_field: str, models: list[str], **options: Any) -> dict[str, ModelResults]:
+        got.update(options, samples=samples, label_field=label_field, models=models)
+        return {}
+
+    monkeypatch.setattr("fiftyone_learnability.compute.compute_learnability", take)
+    given = {
+        "label_field": "target",
+        "epochs": 3,
+        "runs": 4,
+        "seed": 5,
+        "batch_size": 6,
+        "lr": 0.7,
+        "weight_decay": 0.8,
+        "crop_padding": 9,
+        "image_size": 64,
+        "device": "cuda:1",
+        "precision": "fp16",
+        "key": "mine",
+    }
+    arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
+    flags = ("--no-flip", "--overwrite", "--skip-failures", "--quiet")
+    assert run("compute", digit_dataset.name, "--models", "x", "y", *arguments, *flags).status == 0
+    expected = {**given, "models": ["x", "y"], "samples": digit_dataset, "horizontal_flip": False}
+    assert got == {**expected, "overwrite": True, "skip_failures": True, "progress": False}
+
+    # and the defaults are those of the function
+    assert run("compute", digit_dataset.name).status == 0
+    from inspect import signature
+
+    from fiftyone_learnability import compute as module
+
+    monkeypatch.undo()
+    parameters = signature(module.compute_learnability).parameters
+    for name, value in got.items():
+        default = parameters[name].default
+        if name != "samples":
+            assert value == (list(default) if isinstance(default, tuple) else default), name
+
+
+def test_compute_of_a_saved_view(run: Run, digit_dataset: fo.Dataset) -> None:
+    digit_dataset.save_view("some", digit_dataset.limit(20))
+    output = run(*compute(digit_dataset, "--view", "some", "--quiet"))
+    assert output.status == 0
+    assert output.out.startswith("tiny: 20 samples")
+    assert output.err == ""
+    assert digit_dataset.count("learnability_tiny") == 20
+
+
+def test_compute_saves_npz(run: Run, digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+    assert run(*compute(digit_dataset, "--quiet", "--npz", tmp_path / "new" / "folder")).status == 0
+    saved = ModelResults.from_npz(tmp_path / "new" / "folder" / "tiny.npz")
+    assert dict(zip(saved.ids, saved.learnability, strict=True)) == values_of(digit_dataset, "learnability_tiny")
+
+
+def test_compute_refuses_an_npz_folder_that_is_a_file(run: Run, digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    output = run(*compute(digit_dataset, "--npz", tmp_path / "file"))
+    assert output.status == 1
+    assert "file" in output.err
+    assert fol.find_models(digit_dataset) == []
+
+
+REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
+    "label field": (("--label-field", "missing"), "no field 'missing'"),
+    "network": (("--models", "resnet21"), "unknown network 'resnet21'"),
+    "epochs": (("--epochs", 0), "epochs must be a whole number of at least 1, not 0"),
+    "device": (("--device", "abacus"), "unknown device 'abacus'"),
+    "view": (("--view", "missing"), "missing"),
+    "key": (("--key", "two words"), "must be an identifier"),
+    "divergence": (("--lr", "1e25", "--epochs", 20), "try a lower one"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
+def test_compute_that_fails_says_why_and_writes_nothing(
+    run: Run, digit_dataset: fo.Dataset, arguments: tuple[object, ...], message: str
+) -> None:
+    before = state(digit_dataset)
+    output = run(*compute(digit_dataset, *arguments, "--quiet"))
+    assert output.status == 1
+    assert output.out == ""
+    assert output.err.startswith("fiftyone-learnability: ")
+    assert message in output.err
+    assert "Traceback" not in output.err
+    assert state(digit_dataset) == before
+
+
+def test_compute_overwrites_only_when_told(run: Run, digit_dataset: fo.Dataset) -> None:
+    assert run(*compute(digit_dataset, "--quiet")).status == 0
+    first = values_of(digit_dataset, "learnability_tiny")
+    refused = run(*compute(digit_dataset, "--quiet", "--seed", 1))
+    assert refused.status == 1
+    assert "already has the field 'learnability_tiny'" in refused.err
+    assert values_of(digit_dataset, "learnability_tiny") == first
+    assert run(*compute(digit_dataset, "--quiet", "--seed", 1, "--overwrite")).status == 0
+    assert values_of(digit_dataset, "learnability_tiny") != first
+
+
+def test_runs_are_listed(run: Run, scored: fo.Dataset) -> None:
+    output = run("runs", scored.name)
+    assert output.status == 0
+    lines = output.out.splitlines()
+    assert lines[0].split() == ["key", "models", "samples", "epochs", "runs", "label_field", "date"]
+    assert lines[1].split()[:6] == ["first", "a", "60", "3", "1", "ground_truth"]
+    assert len(lines) == 3
+
+
+def test_runs_as_json(run: Run, scored: fo.Dataset) -> None:
+    rows = run("runs", scored.name, "--json").json()
+    assert [row["key"] for row in rows] == ["first", "second"]
+    assert [row["samples"] for row in rows] == [60, 30]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", rows[0]["date"])
+
+
+def test_a_dataset_without_runs(run: Run, digit_dataset: fo.Dataset) -> None:
+    output = run("runs", digit_dataset.name)
+    assert (output.status, output.out) == (0, "no learnability runs\n")
+    assert run("runs", digit_dataset.name, "--json").json() == []
+
+
+def test_compare_prints_the_table(run: Run, scored: fo.Dataset) -> None:
+    output = run("compare", scored.name)
+    assert (output.status, output.err) == (0, "")
+    assert output.out == f"{fol.compare_models(scored)}\n"
+
+
+def test_compare_as_json(run: Run, scored: fo.Dataset) -> None:
+    (row,) = run("compare", scored.name, "--models", "b", "a", "--json").json()
+    comparison = fol.compare_models(scored, ["b", "a"])
+    assert (row["model_a"], row["model_b"], row["num_samples"]) == ("b", "a", 30)
+    assert row["pearson"] == pytest.approx(comparison.pearson[0, 1])
+    assert row["pearson_rank"] == pytest.approx(comparison.pearson_rank[0, 1])
+    assert row["spearman"] == pytest.approx(comparison.spearman[0, 1])
+
+
+def test_correlations_that_do_not_exist_are_null_in_json(run: Run, scored: fo.Dataset) -> None:
+    # one score for all samples correlates with nothing
+    scored.set_values("learnability_b", [0.5] * 60)
+    (row,) = run("compare", scored.name, "--json").json()
+    assert row["pearson"] is None
+    assert row["spearman"] is None
+    assert row["num_samples"] == 60
+
+
+def test_compare_draws_the_figure(run: Run, scored: fo.Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "figure.png"
+    output = run("compare", scored.name, "--figure", path, "--json")
+    assert output.status == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+    # what programs read stays JSON
+    assert output.json()[0]["model_a"] == "a"
+    assert f"figure of a and b: {path}" in output.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--models", "a"), "at least two networks; there are: a"),
+        (("--models", "a", "vgg16"), "'vgg16' has no scores; the networks that do: a, b"),
+        (("--figure", "figure.docx"), "docx"),
+    ],
+)
+def test_compare_that_fails_says_why(
+    run: Run, scored: fo.Dataset, arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    output = run("compare", scored.name, *arguments)
+    assert output.status == 1
+    assert message in output.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hardest_lists_samples(run: Run, scored: fo.Dataset) -> None:
+    output = run("hardest", scored.name, "--model", "a", "-k", 4)
+    assert output.status == 0
+    lines = output.out.splitlines()
+    assert lines[0].split() == ["id", "filepath", "label", "learnability", "rank"]
+    assert [line.split()[0] for line in lines[1:]] == scored.sort_by("learnability_a").limit(4).values("id")
+    assert lines[1].split()[-1] == "60"
+
+
+def test_paths_are_not_cut(run: Run, scored: fo.Dataset) -> None:
+    long = f"/nowhere/{'x' * 200}.png"
+    sample = scored.sort_by("learnability_a").first()
+    sample.filepath = long
+    sample.save()
+    assert long in run("hardest", scored.name, "--model", "a", "-k", 1).out
+
+
+def test_hardest_and_easiest_as_json(run: Run, scored: fo.Dataset) -> None:
+    hardest = run("hardest", scored.name, "--model", "b", "-k", 3, "--json").json()
+    easiest = run("hardest", scored.name, "--model", "b", "-k", 3, "--easiest", "--json").json()
+    assert [row["rank"] for row in hardest] == [30, 29, 28]
+    assert [row["rank"] for row in easiest] == [1, 2, 3]
+    for row in hardest:
+        sample = scored[row["id"]]
+        assert row["learnability"] == pytest.approx(sample["learnability_b"])
+        assert row["filepath"] == sample.filepath
+        assert row["label"] == sample["ground_truth"].label
+    assert len(run("hardest", scored.name, "--model", "b", "--json").json()) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("--model", "vgg16"), "'vgg16' has no scores"), (("--model", "a", "-k", 0), "k must be at least 1")],
+)
+def test_hardest_that_fails_says_why(run: Run, scored: fo.Dataset, arguments: tuple[object, ...], message: str) -> None:
+    output = run("hardest", scored.name, *arguments)
+    assert (output.status, output.out) == (1, "")
+    assert message in output.err
+
+
+def test_delete_takes_the_fields_along(run: Run, scored: fo.Dataset) -> None:
+    output = run("delete", scored.name, "first")
+    assert output.status == 0
+    assert output.out == "deleted the run 'first' and the fields learnability_a, learnability_rank_a\n"
+    assert fol.find_models(scored) == ["b"]
+    again = run("delete", scored.name, "first")
+    assert again.status == 1
+    assert "no learnability run 'first'; it has: second" in again.err
+
+
+def test_rename(run: Run, scored: fo.Dataset) -> None:
+    assert run("rename", scored.name, "first", "renamed").status == 0
+    assert fol.list_runs(scored) == ["renamed", "second"]
+    assert "must be an identifier" in run("rename", scored.name, "renamed", "two words").err
+    assert run("delete", scored.name, "renamed").status == 0
+    assert fol.find_models(scored) == ["b"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unknown_dataset_is_named_with_those_that_exist(run: Run, digit_dataset: fo.Dataset, command: str) -> None:
+    more = {"hardest": ("--model", "a"), "delete": ("key",), "rename": ("key", "new")}
+    output = run(command, "missing", *more.get(command, ()))
+    assert output.status == 1
+    assert "there is no dataset 'missing'" in output.err
+    assert digit_dataset.name in output.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "COMMAND"),
+        (("train", "dataset"), "invalid choice: 'train'"),
+        (("compute",), "the following arguments are required: dataset"),
+        (("compute", "dataset", "--epochs", "many"), "invalid int value: 'many'"),
+        (("compute", "dataset", "--epoch-count", "3"), "unrecognized arguments"),
+        (("hardest", "dataset"), "the following arguments are required: --model"),
+        (("delete", "dataset"), "the following arguments are required: key"),
+    ],
+)
+def test_wrong_usage(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    output = run(*arguments)
+    assert output.status == 2
+    assert message in output.err
+    assert "usage: fiftyone-learnability" in output.err
+
+
+def test_help_is_enough_to_use_it(run: Run) -> None:
+    output = run("--help")
+    assert output.status == 0
+    for part in (*COMMANDS, "examples:", "exit status:", "--models resnet20 vgg16 mobilenet"):
+        assert part in output.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_explains_every_option(run: Run, command: str) -> None:
+    output = run(command, "--help")
+    assert output.status == 0
+    parser = cli.build_parser()._subparsers._group_actions[0].choices[command]
+    for action in parser._actions:
+        assert action.help, f"{action.dest} of {command} has no help"
+        for name in action.option_strings:
+            assert name in output.out
+        # a default is shown, but for what is off unless given
+        if action.option_strings and action.default not in (None, False, "==SUPPRESS=="):
+            assert "(default: " in output.out
+
+
+@pytest.mark.parametrize("arguments", re.findall(r"^  fiftyone-learnability (.+)$", cli._EPILOG, re.MULTILINE))
+def test_the_examples_of_the_help_are_right(arguments: str) -> None:
+    assert cli.build_parser().parse_args(arguments.split()).dataset == "cifar10-train"
+
+
+def test_version(run: Run) -> None:
+    output = run("--version")
+    assert (output.status, output.out) == (0, f"fiftyone-learnability {fol.__version__}\n")
+
+
+def test_an_interrupt_has_a_status_of_its_own(
+    run: Run, digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fiftyone_learnability.compute.compute_learnability", raiser(KeyboardInterrupt()))
+    output = run(*compute(digit_dataset))
+    assert output.status == 130
+    assert "interrupted" in output.err
+
+
+def test_a_defect_keeps_its_traceback(run: Run, digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fiftyone_learnability.compute.compute_learnability", raiser(ZeroDivisionError("a defect")))
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        run(*compute(digit_dataset))
+
+
+def console(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the installed console script as a user does."""
+    script = Path(sys.executable).parent / "fiftyone-learnability"
+    return subprocess.run([script, *arguments], capture_output=True, text=True, timeout=120)
+
+
+def test_the_console_script_as_a_user_runs_it(scored: fo.Dataset) -> None:
+    # the end of another process must not take the dataset along
+    scored.persistent = True
+    listed = console("hardest", scored.name, "--model", "a", "-k", "2", "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert [row["rank"] for row in json.loads(listed.stdout)] == [60, 59]
+    missing = console("runs", "missing")
+    assert missing.returncode == 1
+    assert missing.stderr.splitlines()[-1].startswith("fiftyone-learnability: there is no dataset 'missing'")
+    assert "Traceback" not in missing.stderr
+
+
+def test_help_and_wrong_usage_do_not_wait_for_fiftyone() -> None:
+    helped = console("--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "exit status:" in helped.stdout
+    wrong = console("hardest", "dataset")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    code = "import sys; from fiftyone_learnability import cli; cli.build_parser(); print('fiftyone' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False"

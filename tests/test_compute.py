@@ -1,0 +1,609 @@
+"""The call from end to end: real images, real training, a real database."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import fiftyone_learnability as fol
+from fiftyone_learnability import ProgressEvent, TrainingDivergedError, WriteError
+from fiftyone_learnability.dataset import fields
+from fiftyone_learnability.experiment.results import ModelResults
+
+from .dataset.helpers import learn, raiser, scratch_collections, state, tiny, values_of
+
+SCORE, RANK = "learnability_tiny", "learnability_rank_tiny"
+
+
+@pytest.fixture(autouse=True)
+def _saved_results_lie_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has results that cannot be written saved where they are cleaned up."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+class Recorder:
+    """A progress callback that keeps its events, and may do something in the middle of the training."""
+
+    def __init__(self, during_training: Callable[[], None] | None = None) -> None:
+        self.events: list[ProgressEvent] = []
+        self.during_training = during_training
+
+    def __call__(self, event: ProgressEvent) -> None:
+        self.events.append(event)
+        if event.stage == "training" and self.during_training is not None:
+            self.during_training()
+            self.during_training = None
+
+
+def never(num_classes: int, in_channels: int) -> nn.Module:
+    """A network that must not be reached."""
+    raise AssertionError("the training has started")
+
+
+class Watched(nn.Module):
+    """A network that notes that it was trained."""
+
+    trained = False
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.network = tiny(num_classes, in_channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        Watched.trained |= torch.is_grad_enabled()
+        return self.network(x)
+
+
+def test_a_network_by_name_scores_every_sample(digit_dataset: fo.Dataset) -> None:
+    results = learn(digit_dataset, models="resnet20", epochs=1, lr=0.01)
+    result = results["resnet20"]
+    assert isinstance(result, ModelResults)
+    assert result.num_samples == 60
+    assert result.classes == ("0", "1", "4")
+    assert ((result.learnability > 0) & (result.learnability < 1)).all()
+    expected = dict(zip(result.ids, result.learnability, strict=True))
+    assert values_of(digit_dataset, "learnability_resnet20") == expected
+    ranks = values_of(digit_dataset, "learnability_rank_resnet20")
+    # Eq. 2, written out
+    assert ranks == {i: sum(expected[i] <= other for other in expected.values()) for i in expected}
+    assert fol.list_runs(digit_dataset) == ["learnability"]
+    assert result.train_loss.shape == (1, 1)
+
+
+def test_results_are_those_of_the_samples_they_name(digit_dataset: fo.Dataset) -> None:
+    result = learn(digit_dataset)["tiny"]
+    files, labels = values_of(digit_dataset, "filepath"), values_of(digit_dataset, "ground_truth.label")
+    assert [files[id] for id in result.ids] == result.filepaths.tolist()
+    assert [labels[id] for id in result.ids] == [result.classes[label] for label in result.labels]
+
+
+def test_a_mislabelled_sample_is_among_the_hardest(digit_dataset: fo.Dataset) -> None:
+    # proves that files, labels, ids and scores belong together
+    wrong = digit_dataset.match(fo.ViewField("ground_truth.label") == "0").skip(3).first()
+    wrong["ground_truth"] = fo.Classification(label="1")
+    wrong.save()
+    learn(digit_dataset, epochs=8)
+    assert wrong.id in digit_dataset.sort_by(SCORE).limit(3).values("id")
+    assert wrong.id in digit_dataset.sort_by(RANK, reverse=True).limit(3).values("id")
+
+
+def test_sorting_by_score_and_by_rank_agree(digit_dataset: fo.Dataset) -> None:
+    learn(digit_dataset)
+    hardest = digit_dataset.sort_by(SCORE).values([SCORE, RANK])
+    assert hardest[0] == sorted(hardest[0])
+    assert hardest[1] == sorted(hardest[1], reverse=True)
+    assert len(digit_dataset.match(fo.ViewField(RANK) <= 10)) == 10
+
+
+@pytest.mark.parametrize(("model", "seeds"), [("tiny", (7, 7, 8)), ("resnet20", (7, 7))])
+def test_the_same_seed_gives_the_same_bits(digit_dataset: fo.Dataset, model: str, seeds: tuple[int, ...]) -> None:
+    models = {"tiny": tiny} if model == "tiny" else model
+    first, again, *others = (
+        learn(digit_dataset.limit(20), models=models, seed=seed, crop_padding=4, lr=0.01, epochs=1, overwrite=True)
+        for seed in seeds
+    )
+    bits = first[model].learnability.tobytes()
+    assert again[model].learnability.tobytes() == bits
+    for other in others:
+        assert other[model].learnability.tobytes() != bits
+
+
+def test_the_callers_random_state_is_left_alone(digit_dataset: fo.Dataset) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    learn(digit_dataset)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_several_runs_are_averaged_and_their_spread_is_known(digit_dataset: fo.Dataset) -> None:
+    both = learn(digit_dataset, runs=2, seed=5)["tiny"]
+    first, second = (learn(digit_dataset, seed=seed, overwrite=True)["tiny"] for seed in (5, 6))
+    np.testing.assert_array_equal(both.run_learnability, [first.learnability, second.learnability])
+    np.testing.assert_array_equal(both.learnability, (first.learnability + second.learnability) / 2)
+    np.testing.assert_allclose(both.spread, np.abs(first.learnability - second.learnability) / np.sqrt(2))
+    assert both.spread.max() > 0
+    assert first.spread is None
+    assert both.config["seeds"] == [5, 6]
+    assert len(both.learning_curves()) == 4
+
+
+def test_the_mean_over_runs_is_what_is_written(digit_dataset: fo.Dataset) -> None:
+    result = learn(digit_dataset, runs=2)["tiny"]
+    assert values_of(digit_dataset, SCORE) == dict(zip(result.ids, result.learnability, strict=True))
+    assert "mean of 2 runs" in digit_dataset.get_field(SCORE).description
+
+
+def test_the_order_of_a_view_changes_no_score(digit_dataset: fo.Dataset) -> None:
+    learn(digit_dataset)
+    expected = values_of(digit_dataset, SCORE)
+    learn(digit_dataset.sort_by("filepath", reverse=True), overwrite=True)
+    assert values_of(digit_dataset, SCORE) == expected
+
+
+VIEWS: dict[str, Callable[[fo.Dataset], fo.DatasetView]] = {
+    "limit": lambda dataset: dataset.limit(25),
+    "match": lambda dataset: dataset.match(fo.ViewField("ground_truth.label") != "4"),
+    "select": lambda dataset: dataset.select(dataset.values("id")[10:45], ordered=True),
+    "sort": lambda dataset: dataset.sort_by("filepath", reverse=True).skip(20),
+    "only the label field": lambda dataset: dataset.select_fields("ground_truth").limit(30),
+}
+
+
+@pytest.mark.parametrize("make_view", VIEWS.values(), ids=VIEWS)
+def test_a_view_scores_its_own_samples_only(
+    digit_dataset: fo.Dataset, make_view: Callable[[fo.Dataset], fo.DatasetView]
+) -> None:
+    view = make_view(digit_dataset)
+    result = learn(view)["tiny"]
+    assert sorted(result.ids) == sorted(view.values("id"))
+    scored = {id for id, value in values_of(digit_dataset, SCORE).items() if value is not None}
+    assert scored == set(view.values("id"))
+    assert max(filter(None, digit_dataset.values(RANK))) == len(view)
+
+
+def test_a_saved_view(digit_dataset: fo.Dataset) -> None:
+    digit_dataset.save_view("some", digit_dataset.limit(20))
+    learn(digit_dataset.load_saved_view("some"))
+    assert digit_dataset.count(SCORE) == 20
+    assert len(digit_dataset.load_run_view("learnability")) == 20
+
+
+def test_the_slice_of_a_group(digits: tuple[list[str], list[str]], make_dataset: Callable[..., fo.Dataset]) -> None:
+    dataset = make_dataset([], [])
+    dataset.add_group_field("group", default="left")
+    samples = []
+    for file, label in zip(digits[0][:40], digits[1][:40], strict=True):
+        group = fo.Group()
+        for name in ("left", "right"):
+            truth = fo.Classification(label=label)
+            samples.append(fo.Sample(file, group=group.element(name), ground_truth=truth))
+    dataset.add_samples(samples, progress=False)
+    with pytest.raises(ValueError, match=r"is grouped.*its slices are left, right"):
+        learn(dataset, models={"tiny": never})
+    view = dataset.select_group_slices("right")
+    result = learn(view)["tiny"]
+    written = {id: value for id, value in values_of(dataset, SCORE).items() if value is not None}
+    assert written == dict(zip(result.ids, result.learnability, strict=True))
+    assert set(written) == set(view.values("id"))
+    assert fol.hardest_samples(view, "tiny", 3)["id"].isin(result.ids).all()
+    assert fol.delete_run(dataset, "learnability") == sorted([SCORE, RANK])
+    assert not dataset.has_sample_field(SCORE)
+
+
+@pytest.mark.parametrize(
+    ("ftype", "convert"), [(fo.StringField, str), (fo.IntField, int), (fo.BooleanField, lambda label: label == "4")]
+)
+def test_labels_that_are_plain_values(
+    digit_dataset: fo.Dataset, ftype: type[fo.Field], convert: Callable[[str], Any]
+) -> None:
+    values = [convert(label) for label in digit_dataset.values("ground_truth.label")]
+    digit_dataset.add_sample_field("target", ftype)
+    digit_dataset.set_values("target", values)
+    result = learn(digit_dataset, label_field="target")["tiny"]
+    assert result.classes == tuple(str(value) for value in sorted(set(values)))
+    assert digit_dataset.count(SCORE) == 60
+    labels = fol.hardest_samples(digit_dataset, "tiny", 60).set_index("id")["label"].to_dict()
+    assert labels == values_of(digit_dataset, "target")
+
+
+def test_samples_without_a_label_keep_none_and_are_counted(
+    digit_dataset: fo.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unlabelled = digit_dataset.values("id")[::10]
+    for sample in digit_dataset.select(unlabelled):
+        sample["ground_truth"] = None
+        sample.save()
+    result = learn(digit_dataset, progress=True)["tiny"]
+    assert "samples without a label: 6; they are left out" in capsys.readouterr().err
+    assert result.num_samples == 54
+    assert not set(result.ids) & set(unlabelled)
+    values = values_of(digit_dataset, SCORE)
+    assert {id for id, value in values.items() if value is None} == set(unlabelled)
+    assert max(filter(None, digit_dataset.values(RANK))) == 54
+    assert digit_dataset.get_run_info("learnability").config.num_unlabelled == 6
+
+
+@pytest.fixture
+def broken_dataset(digit_dataset: fo.Dataset, tmp_path: Path) -> fo.Dataset:
+    """Sixty digits, of which two are missing, one is empty, and two samples share a file that is text."""
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("not an image")
+    files = ["missing1.png", "missing2.png", "empty.png", "text.jpg", "text.jpg"]
+    for sample, name in zip(digit_dataset.limit(5), files, strict=True):
+        sample.filepath = str(tmp_path / name)
+        sample.save()
+    return digit_dataset
+
+
+def test_unreadable_images_are_an_error_before_any_training(broken_dataset: fo.Dataset) -> None:
+    before = state(broken_dataset)
+    with pytest.raises(ValueError, match=r"5 of 60 images cannot be read.*skip_failures=True") as caught:
+        learn(broken_dataset, models={"tiny": never})
+    for part in ("missing1.png: no such file", "empty.png: the file is empty", "text.jpg: not an image"):
+        assert part in str(caught.value)
+    assert state(broken_dataset) == before
+
+
+def test_unreadable_images_can_be_left_out(broken_dataset: fo.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = set(broken_dataset.limit(5).values("id"))
+    result = learn(broken_dataset, skip_failures=True, progress=True)["tiny"]
+    said = capsys.readouterr().err
+    assert "images that cannot be read: 5; they are left out" in said
+    assert "missing1.png: no such file" in said
+    assert set(result.ids) == set(broken_dataset.values("id")) - broken
+    files = values_of(broken_dataset, "filepath")
+    assert [files[id] for id in result.ids] == result.filepaths.tolist()
+    assert {id for id, value in values_of(broken_dataset, SCORE).items() if value is None} == broken
+    assert broken_dataset.get_run_info("learnability").config.num_unreadable == 5
+
+
+def test_many_unreadable_images_make_no_endless_message(digit_dataset: fo.Dataset) -> None:
+    digit_dataset.set_values("filepath", [f"/nowhere/{number}.png" for number in range(60)])
+    with pytest.raises(ValueError, match=r"60 of 60 images.*and 55 more"):
+        learn(digit_dataset, models={"tiny": never})
+    with pytest.raises(ValueError, match="fewer than two classes have images that can be read"):
+        learn(digit_dataset, models={"tiny": never}, skip_failures=True)
+
+
+WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "label field": ({"label_field": "missing"}, ValueError, r"no field 'missing'.*ground_truth"),
+    "label type": ({"label_field": "created_at"}, ValueError, r"'created_at' is of type DateTimeField"),
+    "network": ({"models": ["resnet21"]}, ValueError, r"unknown network 'resnet21'.*resnet20, vgg16, mobilenet"),
+    "no network": ({"models": []}, ValueError, r"no network given"),
+    "nameless network": ({"models": [tiny]}, TypeError, r"pass networks of your own as a mapping"),
+    "network twice": ({"models": ["resnet20", "resnet20"]}, ValueError, r"'resnet20' is given twice"),
+    "epochs": ({"epochs": 0}, ValueError, r"epochs must be a whole number of at least 1, not 0"),
+    "half epochs": ({"epochs": 1.5}, ValueError, r"epochs must be a whole number"),
+    "batch size": ({"batch_size": 1}, ValueError, r"batch_size must be a whole number of at least 2"),
+    "lr": ({"lr": -0.1}, ValueError, r"lr must be a positive number"),
+    "weight decay": ({"weight_decay": -1.0}, ValueError, r"weight_decay must not be negative"),
+    "crop padding": ({"crop_padding": -1}, ValueError, r"crop_padding must be"),
+    "runs": ({"runs": 0}, ValueError, r"runs must be a whole number of at least 1"),
+    "seed": ({"seed": -1}, ValueError, r"seed must be a whole number of at least 0"),
+    "true seed": ({"seed": True}, ValueError, r"seed must be a whole number"),
+    "image size": ({"image_size": 4}, ValueError, r"image_size must be a whole number of pixels from 8 to 1024"),
+    "device": ({"device": "abacus"}, ValueError, r"unknown device 'abacus'.*'cpu'"),
+    "precision": ({"precision": "half"}, ValueError, r"precision must be one of auto"),
+    "fp16": ({"precision": "fp16"}, ValueError, r"'fp16' needs a CUDA GPU"),
+    "key": ({"key": "two words"}, ValueError, r"must be an identifier"),
+    "network that fails": (
+        {"models": {"mine": lambda num_classes, in_channels: nn.Linear(7, num_classes)}},
+        ValueError,
+        r"'mine' does not take images of shape \(2, 1, 32, 32\)",
+    ),
+    "too many logits": (
+        {"models": {"mine": lambda num_classes, in_channels: tiny(num_classes + 1, in_channels)}},
+        ValueError,
+        r"'mine' must return logits of shape \(2, 3\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "error", "message"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_said_before_any_training(
+    digit_dataset: fo.Dataset, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    # whatever is right comes first, so that a training would start with it
+    Watched.trained = False
+    models = options.get("models", {})
+    wrong = options | ({"models": {"first": Watched, **models}} if isinstance(models, dict) else {})
+    before = state(digit_dataset)
+    with pytest.raises(error, match=message):
+        learn(digit_dataset, **wrong)
+    assert not Watched.trained
+    assert state(digit_dataset) == before
+
+
+def test_the_watched_network_notices_a_training(digit_dataset: fo.Dataset) -> None:
+    Watched.trained = False
+    learn(digit_dataset, models={"first": Watched})
+    assert Watched.trained
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_existing_fields_are_refused_before_any_training(digit_dataset: fo.Dataset, overwrite: bool) -> None:
+    digit_dataset.add_sample_field(SCORE, fo.StringField if overwrite else fo.FloatField)
+    with pytest.raises(ValueError, match="cannot be replaced" if overwrite else "overwrite=True"):
+        learn(digit_dataset, models={"tiny": never}, overwrite=overwrite)
+
+
+def test_an_existing_run_is_refused_before_any_training(digit_dataset: fo.Dataset) -> None:
+    learn(digit_dataset, key="mine")
+    before = state(digit_dataset)
+    with pytest.raises(ValueError, match="already has a run 'mine'"):
+        learn(digit_dataset, models={"other": never}, key="mine")
+    assert state(digit_dataset) == before
+
+
+def test_one_class_and_empty_views_are_refused(digit_dataset: fo.Dataset) -> None:
+    with pytest.raises(ValueError, match="has only one class, '4'"):
+        learn(digit_dataset.match(fo.ViewField("ground_truth.label") == "4"), models={"tiny": never})
+    with pytest.raises(ValueError, match="is empty"):
+        learn(digit_dataset.limit(0), models={"tiny": never})
+
+
+def test_overwriting_with_other_networks(digit_dataset: fo.Dataset) -> None:
+    learn(digit_dataset, "a", "b")
+    old = values_of(digit_dataset, "learnability_a")
+    learn(digit_dataset.limit(30), "b", "c", seed=1, overwrite=True)
+    assert values_of(digit_dataset, "learnability_a") == old
+    assert digit_dataset.count("learnability_b") == digit_dataset.count("learnability_c") == 30
+    assert fol.list_runs(digit_dataset) == ["learnability", "learnability_2"]
+    assert fol.find_models(digit_dataset) == ["a", "b", "c"]
+    fol.delete_run(digit_dataset, "learnability")
+    assert fol.find_models(digit_dataset) == ["b", "c"]
+    assert digit_dataset.count("learnability_b") == 30
+
+
+def test_a_later_run_leaves_the_first_alone(digit_dataset: fo.Dataset) -> None:
+    learn(digit_dataset, "a")
+    old = values_of(digit_dataset, "learnability_a")
+    learn(digit_dataset, "b")
+    fol.delete_run(digit_dataset, "learnability_2")
+    assert values_of(digit_dataset, "learnability_a") == old
+    assert "learnability_a" in digit_dataset.list_indexes()
+
+
+@pytest.mark.parametrize("stage", ["images", "training"])
+def test_an_exception_in_the_callback_ends_the_work(digit_dataset: fo.Dataset, stage: str) -> None:
+    events: list[ProgressEvent] = []
+
+    def stop(event: ProgressEvent) -> None:
+        events.append(event)
+        if event.stage == stage:
+            raise KeyError("enough")
+
+    before = state(digit_dataset)
+    with pytest.raises(KeyError, match="enough"):
+        learn(digit_dataset, "a", "b", epochs=5, progress=stop)
+    assert [event.stage for event in events].count(stage) == 1
+    assert events[-1].stage == stage
+    assert state(digit_dataset) == before
+    assert scratch_collections() == []
+
+
+def test_a_sample_deleted_during_the_training_is_reported(
+    digit_dataset: fo.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = digit_dataset.values("id")[4]
+    recorder = Recorder(lambda: digit_dataset.delete_samples([gone]))
+    result = learn(digit_dataset, progress=recorder)["tiny"]
+    assert gone in result.ids
+    assert digit_dataset.count(SCORE) == len(digit_dataset) == 59
+    # also a callback, which is all that the App has, hears of it
+    assert recorder.events[-1].stage == "writing"
+    assert f"samples that vanished from the dataset meanwhile: 1 ({gone})" in recorder.events[-1].message
+
+
+def test_a_vanished_sample_is_also_said_to_people(
+    digit_dataset: fo.Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = digit_dataset.values("id")[4]
+    write_results = fields.write_results
+
+    def delete_first(*args: Any, **kwargs: Any) -> Any:
+        digit_dataset.delete_samples([gone])
+        return write_results(*args, **kwargs)
+
+    monkeypatch.setattr("fiftyone_learnability.compute.write_results", delete_first)
+    learn(digit_dataset, progress=True)
+    said = capsys.readouterr().err
+    assert f"samples that vanished from the dataset meanwhile: 1 ({gone})" in said
+    assert "59 samples" in said
+
+
+@pytest.mark.parametrize("of_a_view", [False, True])
+def test_a_dataset_deleted_during_the_training_loses_no_results(digit_dataset: fo.Dataset, of_a_view: bool) -> None:
+    samples = digit_dataset.limit(50) if of_a_view else digit_dataset
+    with pytest.raises(WriteError, match="nothing was written") as caught:
+        learn(samples, "a", "b", progress=Recorder(digit_dataset.delete))
+    folder = Path(re.search(r"saved in (\S+)$", str(caught.value)).group(1))
+    for name in ("a", "b"):
+        saved = ModelResults.from_npz(folder / f"{name}.npz")
+        assert saved.num_samples == (50 if of_a_view else 60)
+        assert ((saved.learnability > 0) & (saved.learnability < 1)).all()
+
+
+def test_a_field_that_appears_during_the_training_is_not_overwritten(digit_dataset: fo.Dataset) -> None:
+    recorder = Recorder(lambda: digit_dataset.add_sample_field(SCORE, fo.FloatField, description="theirs"))
+    with pytest.raises(WriteError, match=r"already has the field 'learnability_tiny'.*saved in"):
+        learn(digit_dataset, progress=recorder)
+    assert digit_dataset.get_field(SCORE).description == "theirs"
+    assert digit_dataset.count(SCORE) == 0
+    assert fol.list_runs(digit_dataset) == []
+
+
+def test_a_database_that_fails_loses_no_results(digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = state(digit_dataset)
+    monkeypatch.setattr(fields, "_merge", raiser(ConnectionError("the database is away")))
+    with pytest.raises(WriteError, match=r"the database is away.*saved in") as caught:
+        learn(digit_dataset)
+    folder = Path(re.search(r"saved in (\S+)$", str(caught.value)).group(1))
+    assert ModelResults.from_npz(folder / "tiny.npz").num_samples == 60
+    assert state(digit_dataset) == before
+
+
+def test_a_training_that_diverges_writes_nothing(digit_dataset: fo.Dataset) -> None:
+    before = state(digit_dataset)
+    with pytest.raises(TrainingDivergedError, match=r"tiny: .*try a lower one, such as lr="):
+        learn(digit_dataset, epochs=20, lr=1e25)
+    assert state(digit_dataset) == before
+
+
+def test_a_callback_hears_of_every_stage(digit_dataset: fo.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    recorder = Recorder()
+    learn(digit_dataset, "a", "b", epochs=3, runs=2, progress=recorder)
+    stages = [event.stage for event in recorder.events]
+    assert sorted(set(stages), key=stages.index) == ["images", "notice", "training", "writing"]
+    for stage in ("images", "training", "writing"):
+        fractions = [event.fraction for event in recorder.events if event.stage == stage]
+        assert fractions == sorted(fractions)
+        assert fractions[-1] == 1
+    training = [event for event in recorder.events if event.stage == "training"]
+    expected = [(m, r, e) for m in "ab" for r in (1, 2) for e in (1, 2, 3)]
+    assert [(event.model, event.run, event.epoch) for event in training] == expected
+    for event in training:
+        assert event.epochs == 3
+        assert event.loss > 0
+        assert 0 <= event.accuracy <= 1
+        assert event.samples_per_second > 0
+        assert event.seconds_left >= 0
+    assert training[2].seconds_left == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_no_progress_is_silent(digit_dataset: fo.Dataset, capfd: pytest.CaptureFixture[str]) -> None:
+    learn(digit_dataset, progress=False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_says_device_reason_and_result(digit_dataset: fo.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    learn(digit_dataset, progress=True)
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert re.search(r"^device cpu \(\d+ threads\): as asked; precision float32: .+$", output.err, re.MULTILINE)
+    for part in (
+        "reading images",
+        "epoch 2/2",
+        "loss ",
+        "accuracy ",
+        "wrote learnability_tiny",
+        "60 samples",
+        "run 'l",
+    ):
+        assert part in output.err
+
+
+def test_the_device_that_auto_takes_is_explained(
+    digit_dataset: fo.Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    result = learn(digit_dataset, device="auto", progress=True)["tiny"]
+    assert "no GPU was found" in capsys.readouterr().err
+    assert result.config["device"] == "cpu"
+
+
+def test_settings_are_registered(digit_dataset: fo.Dataset) -> None:
+    learn(digit_dataset, key="mine", lr=0.05, image_size=16, seed=3)
+    config = digit_dataset.get_run_info("mine").config
+    expected = {"label_field": "ground_truth", "lr": 0.05, "image_size": 16, "seed": 3, "epochs": 2, "runs": 1}
+    expected |= {"models": ["tiny"], "classes": ["0", "1", "4"], "num_samples": 60, "batch_size": 16, "device": "cpu"}
+    expected |= {"package_version": fol.__version__, "precision": "float32", "num_unlabelled": 0, "num_unreadable": 0}
+    assert {name: getattr(config, name) for name in expected} == expected
+    stored = fol.load_results(digit_dataset, "mine")["tiny"]
+    assert stored.config["seeds"] == [3]
+    assert len(stored.learning_curves()) == 2
+
+
+def test_images_are_decoded_once_for_all_networks_and_runs(
+    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fiftyone_learnability.dataset import images
+
+    read: list[str] = []
+    read_image = images.read_image
+    monkeypatch.setattr(images, "read_image", lambda path: read.append(path) or read_image(path))
+    learn(digit_dataset, "a", "b", runs=2)
+    assert sorted(read) == sorted(digit_dataset.values("filepath"))
+
+
+@pytest.mark.parametrize("image_size", [None, 16])
+def test_mixed_sizes_and_modes_are_resized_and_said(
+    make_dataset: Callable[..., fo.Dataset],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    image_size: int | None,
+) -> None:
+    files, labels = [], []
+    for number, mode in enumerate(["RGB", "L", "RGBA", "CMYK", "P", "1"] * 2):
+        size = (20 + 3 * number, 40)
+        path = tmp_path / f"{number}.{'jpg' if mode == 'CMYK' else 'png'}"
+        Image.new("RGB", size, "white" if number % 2 else "black").convert(mode).save(path)
+        files.append(str(path))
+        labels.append("white" if number % 2 else "black")
+    shapes: list[tuple[int, ...]] = []
+
+    class Looking(nn.Module):
+        def __init__(self, num_classes: int, in_channels: int) -> None:
+            super().__init__()
+            self.network = tiny(num_classes, in_channels)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            shapes.append(tuple(x.shape[1:]))
+            return self.network(x)
+
+    dataset = make_dataset(files, labels)
+    result = learn(dataset, models={"tiny": Looking}, image_size=image_size, progress=True, epochs=5)["tiny"]
+    size = image_size or 32
+    said = capsys.readouterr().err
+    assert f"images are of 12 sizes and are resized to {size}x{size} pixels" in said
+    assert ("the default; image_size changes it" in said) == (image_size is None)
+    assert set(shapes) == {(3, size, size)}
+    assert result.measured_accuracy[0, -1] == 1
+
+
+def test_images_of_the_right_size_need_no_word(digit_dataset: fo.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    learn(digit_dataset, progress=True)
+    assert "resized" not in capsys.readouterr().err
+    learn(digit_dataset, "other", image_size=16, progress=True)
+    assert "images are 32x32 and are resized to 16x16 pixels" in capsys.readouterr().err
+
+
+def test_cifar10_from_end_to_end(
+    cifar10_train: Callable[[int], tuple[list[str], list[str]]],
+    make_dataset: Callable[..., fo.Dataset],
+    tmp_path: Path,
+) -> None:
+    dataset = make_dataset(*cifar10_train(300))
+    options = {"batch_size": 32, "lr": 0.05, "crop_padding": 4, "horizontal_flip": True}
+    results = learn(dataset, models="resnet20", epochs=2, **options)
+    learn(dataset, "linear", epochs=4, **options)
+    result = results["resnet20"]
+    assert result.num_samples == 300
+    assert len(result.classes) == 10
+    assert dataset.get_run_info("learnability").config.image_size == 32
+    ranks = dataset.values("learnability_rank_resnet20")
+    assert min(ranks) >= 1
+    assert max(ranks) == 300
+    assert dataset.count("learnability_linear") == 300
+    # learned more than by guessing
+    linear = fol.load_results(dataset, "learnability_2")["linear"]
+    assert linear.measured_accuracy[0, -1] > 0.15
+    assert dataset.mean("learnability_linear") > 0.1
+    comparison = fol.compare_models(dataset)
+    assert -1 < comparison.pearson[0, 1] < 1
+    picture = fol.plot_comparison(dataset, tmp_path / "figure.png")
+    with Image.open(picture) as image:
+        assert min(image.size) > 500
