@@ -21,6 +21,14 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .compare import compare_models, find_models, hardest_samples, load_scores, plot_comparison
     from .compute import compute_learnability
+    from .curate import (
+        disagreement,
+        export_scores,
+        scores_table,
+        select_by_difficulty,
+        sort_by_learnability,
+        tag_by_difficulty,
+    )
     from .dataset.fields import WriteError
     from .dataset.registry import delete_run, list_runs, load_results, rename_run
     from .experiment.comparison import Comparison, compare_scores
@@ -33,6 +41,14 @@ if TYPE_CHECKING:
 _HOMES = {
     ".compare": ("compare_models", "find_models", "hardest_samples", "load_scores", "plot_comparison"),
     ".compute": ("compute_learnability",),
+    ".curate": (
+        "disagreement",
+        "export_scores",
+        "scores_table",
+        "select_by_difficulty",
+        "sort_by_learnability",
+        "tag_by_difficulty",
+    ),
     ".dataset.fields": ("WriteError",),
     ".dataset.registry": ("delete_run", "list_runs", "load_results", "rename_run"),
     ".experiment.comparison": ("Comparison", "compare_scores"),
@@ -56,6 +72,8 @@ __all__ = [
     "compare_scores",
     "compute_learnability",
     "delete_run",
+    "disagreement",
+    "export_scores",
     "find_models",
     "hardest_samples",
     "hits",
@@ -66,6 +84,10 @@ __all__ = [
     "load_scores",
     "plot_comparison",
     "rename_run",
+    "scores_table",
+    "select_by_difficulty",
+    "sort_by_learnability",
+    "tag_by_difficulty",
 ]
 
 

@@ -49,7 +49,7 @@ def load_scores(
     """
     models = find_models(samples) if models is None else list(models)
     for model in models:
-        _check_scored(samples, model)
+        check_scored(samples, model)
     if not models:
         return np.array(samples.values("id"), dtype=np.str_), {}
     ids, *columns = samples.values(["id", *map(score_field, models)])
@@ -104,11 +104,11 @@ def hardest_samples(samples: foc.SampleCollection, model: str, k: int = 20, easi
     """
     import pandas as pd
 
-    _check_scored(samples, model)
+    check_scored(samples, model)
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
     view = samples.exists(score_field(model)).sort_by(score_field(model), reverse=easiest).limit(k)
-    label_path = _label_path_of(samples, model)
+    label_path = label_path_of(samples, model)
     paths = ["id", "filepath", score_field(model), rank_field(model)]
     ids, files, learnability, rank = view.values(paths)
     labels = view.values(label_path) if label_path else [None] * len(ids)
@@ -150,7 +150,7 @@ def plot_comparison(
     both = ~(np.isnan(first) | np.isnan(second))
     if both.sum() < 2:
         raise ValueError(f"{models[0]} and {models[1]} have fewer than two samples in common")
-    label_path = _label_path_of(samples, models[0])
+    label_path = label_path_of(samples, models[0])
 
     def load_examples(indices: NDArray[np.int64]) -> list[Example]:
         chosen = samples.select(ids[both][indices].tolist(), ordered=True)
@@ -172,13 +172,18 @@ def _align(results: Mapping[str, ModelResults]) -> dict[str, FloatArray]:
     return scores
 
 
-def _check_scored(samples: foc.SampleCollection, model: str) -> None:
+def check_scored(samples: foc.SampleCollection, model: str) -> None:
+    """Checks that a network has scores in a collection.
+
+    Raises:
+        ValueError: if it has none; the message names those that have
+    """
     models = find_models(samples)
     if model not in models:
         raise ValueError(f"the network {model!r} has no scores; the networks that do: {', '.join(models) or 'none'}")
 
 
-def _label_path_of(samples: foc.SampleCollection, model: str) -> str | None:
+def label_path_of(samples: foc.SampleCollection, model: str) -> str | None:
     """Where the labels stand that a network was trained with, None if they are gone."""
     from .dataset.samples import label_path
 

@@ -15,7 +15,7 @@ from ._version import __version__
 from .dataset.fields import WriteError, WriteReport, choose_key, write_results
 from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
 from .dataset.samples import LabelledSamples, check_images, read_samples
-from .experiment.progress import Progress, ProgressCallback
+from .experiment.progress import Progress, ProgressCallback, ProgressEvent
 from .experiment.results import ModelResults, RunRecord
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def compute_learnability(
     key: str | None = None,
     overwrite: bool = False,
     skip_failures: bool = False,
+    record_dynamics: bool = True,
     progress: bool | ProgressCallback = True,
 ) -> dict[str, ModelResults]:
     """Trains networks over labelled images and writes how easily each image is learned onto its sample.
@@ -87,6 +88,8 @@ def compute_learnability(
         key (None): the key of the run; by default "learnability", then "learnability_2" and so on
         overwrite (False): whether existing fields of these networks, and a run of the same key, may be replaced
         skip_failures (False): whether images that cannot be read are left out, and reported, rather than an error
+        record_dynamics (True): whether the run keeps the probability of every sample's label after every epoch, which
+            the App draws as learning curves: two bytes a sample, epoch and network, 20 MB for CIFAR-10 and 200 epochs
         progress (True): True shows bars and messages, False nothing; a callback gets each
             :class:`~fiftyone_learnability.ProgressEvent`
 
@@ -128,7 +131,15 @@ def compute_learnability(
     units = plan_units(list(factories), runs, seed)
     records: dict[str, list[RunRecord]] = {name: [] for name in factories}
     for record in run_in_turn(
-        units, factories, images.pixels, labelled.labels, len(labelled.classes), options, placement, telling
+        units,
+        factories,
+        images.pixels,
+        labelled.labels,
+        len(labelled.classes),
+        options,
+        placement,
+        telling,
+        record_dynamics,
     ):
         records[record.model].append(record)
 
@@ -152,6 +163,8 @@ def compute_learnability(
         )
         for name in factories
     }
+    # whoever may not be interrupted from here on is told before
+    telling.report(ProgressEvent("writing", 0.0, "writing the scores"))
     report = _write(samples, results, key, settings, overwrite)
     message = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
     if report.vanished:

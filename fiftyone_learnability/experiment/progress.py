@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,17 +112,17 @@ class Progress:
             epochs: the epochs of this training
         """
         title = model if runs == 1 else f"{model} run {run}/{runs}"
-        seconds = 0.0
+        seconds, ended, trained, accuracy = 0.0, 0, 0, ""
+        heard = time.monotonic()
         with self._bar(num_samples * epochs, title, unit=" samples") as bar:
             bar.set_postfix_str(f"epoch 0/{epochs}", refresh=True)
 
             def on_epoch(report: EpochReport) -> None:
-                nonlocal seconds
+                nonlocal seconds, ended, trained, accuracy, heard
                 seconds += report.seconds
-                numbers = (
-                    f"epoch {report.epoch}/{epochs}, loss {report.train_loss:.3f}, "
-                    f"accuracy {report.measured_accuracy:.3f}"
-                )
+                ended, trained, heard = report.epoch, 0, time.monotonic()
+                accuracy = f", accuracy {report.measured_accuracy:.3f}"
+                numbers = f"epoch {report.epoch}/{epochs}, loss {report.train_loss:.3f}{accuracy}"
                 bar.set_postfix_str(numbers)
                 self.report(
                     ProgressEvent(
@@ -139,7 +140,29 @@ class Progress:
                     )
                 )
 
-            yield on_epoch, bar.update
+            def on_batch(count: int) -> None:
+                nonlocal trained, heard
+                bar.update(count)
+                trained += count
+                # an epoch may take minutes: within it, about one event a second
+                if time.monotonic() - heard >= 1:
+                    heard = time.monotonic()
+                    share = trained / num_samples
+                    left = seconds / ended * (epochs - ended - share) if ended else None
+                    self.report(
+                        ProgressEvent(
+                            stage="training",
+                            fraction=(finished_units + (ended + min(share, 1)) / epochs) / units,
+                            message=f"{title}: epoch {ended + 1}/{epochs}{accuracy}",
+                            model=model,
+                            run=run,
+                            epoch=ended,
+                            epochs=epochs,
+                            seconds_left=left,
+                        )
+                    )
+
+            yield on_epoch, on_batch
 
     @contextmanager
     def _bar(self, total: int, title: str, unit: str) -> Iterator[_Bar]:

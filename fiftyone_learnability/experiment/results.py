@@ -33,6 +33,7 @@ class RunRecord:
         train_accuracy: ``(T,)`` accuracy while training, on augmented images
         measured_accuracy: ``(T,)`` accuracy after each epoch on the clean training images, in eval mode
         epoch_seconds: ``(T,)`` wall time of each epoch, the measurement included
+        dynamics (None): ``(T, N)`` float16 probability of the true label after each epoch
     """
 
     model: str
@@ -43,6 +44,7 @@ class RunRecord:
     train_accuracy: FloatArray
     measured_accuracy: FloatArray
     epoch_seconds: FloatArray
+    dynamics: NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,8 @@ class ModelResults:
         measured_accuracy: ``(R, T)`` accuracy after each epoch on the clean training images, in eval mode
         epoch_seconds: ``(R, T)`` wall time of each epoch, the measurement included
         config: how the results came about: options, seeds, device, versions; values that JSON holds
+        dynamics (None): ``(T, N)`` float16 probability of the true label after each epoch, the mean over runs; None if
+            it was not recorded
     """
 
     model: str
@@ -76,6 +80,7 @@ class ModelResults:
     measured_accuracy: FloatArray
     epoch_seconds: FloatArray
     config: dict[str, Any]
+    dynamics: NDArray[np.float16] | None = None
 
     @classmethod
     def from_runs(
@@ -114,6 +119,7 @@ class ModelResults:
             measured_accuracy=stack("measured_accuracy"),
             epoch_seconds=stack("epoch_seconds"),
             config={**config, "seeds": [record.seed for record in records]},
+            dynamics=_mean_dynamics([record.dynamics for record in records]),
         )
 
     @property
@@ -188,6 +194,7 @@ class ModelResults:
         Args:
             file: a path, or a binary file object
         """
+        dynamics: dict[str, Any] = {} if self.dynamics is None else {"dynamics": self.dynamics}
         header = {
             "format": _FORMAT_VERSION,
             "model": self.model,
@@ -200,6 +207,7 @@ class ModelResults:
             learnability=self.learnability,
             rank=self.rank,
             **{name: getattr(self, name) for name in _ARRAYS},
+            **dynamics,
         )
 
     @classmethod
@@ -229,6 +237,7 @@ class ModelResults:
                 classes=tuple(header["classes"]),
                 config=header["config"],
                 **{name: archive[name] for name in _ARRAYS},
+                dynamics=archive.get("dynamics"),
             )
 
     def to_bytes(self) -> bytes:
@@ -244,6 +253,14 @@ class ModelResults:
             f"mean learnability {self.learnability.mean():.3f}, "
             f"accuracy {self.measured_accuracy[:, -1].mean():.3f}, {self.seconds:.0f} s>"
         )
+
+
+def _mean_dynamics(dynamics: list[NDArray[np.float16] | None]) -> NDArray[np.float16] | None:
+    recorded = [one for one in dynamics if one is not None]
+    if len(recorded) < len(dynamics):
+        return None
+    # summed in float32: half a precision is enough to keep a probability, not to add them
+    return np.asarray(np.mean(recorded, axis=0, dtype=np.float32), dtype=np.float16)
 
 
 _ARRAYS = (

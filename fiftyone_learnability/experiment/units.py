@@ -56,6 +56,7 @@ def run_in_turn(
     options: TrainingOptions,
     placement: Placement,
     progress: Progress,
+    record_dynamics: bool = False,
 ) -> Iterator[RunRecord]:
     """Trains the units one after the other and yields each record as it is done.
 
@@ -68,6 +69,7 @@ def run_in_turn(
         options: the recipe, the same for all units
         placement: device and precision
         progress: where to tell how far it is
+        record_dynamics (False): whether the records keep the probability of the true label after every epoch
     """
     for number, unit in enumerate(units):
         with progress.training(unit.model, unit.run, unit.runs, number, len(units), len(images), options.epochs) as (
@@ -85,6 +87,7 @@ def run_in_turn(
                 placement,
                 on_epoch,
                 on_batch,
+                record_dynamics,
             )
         scores = result.tracker.scores()
 
@@ -100,4 +103,5 @@ def run_in_turn(
             train_accuracy=curve("train_accuracy"),
             measured_accuracy=curve("measured_accuracy"),
             epoch_seconds=curve("seconds"),
+            dynamics=result.dynamics,
         )

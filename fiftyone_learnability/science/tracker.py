@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .scores import FloatArray, IntArray
 
@@ -48,6 +49,12 @@ class LearnabilityTracker:
         self._epoch_count = torch.zeros(num_samples, dtype=torch.int64)
         self._probability = torch.full((num_samples,), _UNSEEN, dtype=torch.float32, device=device)
         self._hit = torch.zeros(num_samples, dtype=torch.bool, device=device)
+        self._last = np.full(num_samples, np.nan, np.float32)
+
+    @property
+    def last_probabilities(self) -> NDArray[np.float32]:
+        """``(N,)`` probability of the true label in the epoch that ended last, NaN where it was not seen."""
+        return self._last
 
     @property
     def epochs(self) -> int:
@@ -103,6 +110,7 @@ class LearnabilityTracker:
             raise ValueError("no sample was seen in this epoch: call update() before end_epoch()")
         if num_invalid := int(probability.isnan().sum()):
             raise FloatingPointError(f"{num_invalid} of {num_seen} samples have logits that are not finite")
+        self._last = torch.where(seen, probability, torch.nan).numpy()
         self._probability_sum += torch.where(seen, probability.double(), 0.0)
         self._hit_count += hit
         self._epoch_count += seen

@@ -97,6 +97,7 @@ class TrainingResult:
     Attributes:
         tracker: the accumulated scores
         reports: one report an epoch
+        dynamics: ``(T, N)`` float16 probability of the true label after each epoch; None if it was not recorded
         network: the trained network, on the device
         mean: ``(C,)`` mean of the training images in [0, 1]
         std: ``(C,)`` standard deviation, likewise
@@ -110,6 +111,7 @@ class TrainingResult:
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
     placement: Placement
+    dynamics: NDArray[np.float16] | None = None
     seconds: float = 0.0
 
 
@@ -221,6 +223,7 @@ def train(
     placement: Placement,
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_batch: Callable[[int], None] | None = None,
+    record_dynamics: bool = False,
 ) -> TrainingResult:
     """Trains one network and records the probability of every image's true label after every epoch.
 
@@ -238,7 +241,8 @@ def train(
         seed: the seed of initialisation, order and augmentation, not negative
         placement: device and precision
         on_epoch (None): called after each epoch; an exception that it raises ends the training
-        on_batch (None): called with the number of images after each training step
+        on_batch (None): called with the number of images after each training step; an exception ends the training
+        record_dynamics (False): whether to keep the probabilities of all epochs, two bytes a sample and epoch
 
     Returns:
         the finished run
@@ -260,9 +264,13 @@ def train(
     start = time.perf_counter()
     with _own_randomness(placement.device):
         run = _Run(name, factory, images, labels, num_classes, options, seed, placement, on_batch)
+        if record_dynamics:
+            run.result.dynamics = np.empty((options.epochs, len(images)), np.float16)
         for epoch in range(1, options.epochs + 1):
             report = run.epoch(epoch)
             run.result.reports.append(report)
+            if run.result.dynamics is not None:
+                run.result.dynamics[epoch - 1] = run.result.tracker.last_probabilities
             if on_epoch is not None:
                 on_epoch(report)
     run.result.seconds = time.perf_counter() - start

@@ -1,0 +1,220 @@
+"""What a curator does with the scores: sort, choose and tag by difficulty, find disagreement, take the scores away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fiftyone.core.collections as foc
+import fiftyone.core.view as fov
+import numpy as np
+from fiftyone import ViewField as F
+
+from .compare import check_scored, find_models, label_path_of, load_scores
+from .dataset.registry import rank_field, score_field
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HARDEST, EASIEST = "hardest", "easiest"
+
+
+def sort_by_learnability(samples: foc.SampleCollection, model: str, easiest_first: bool = False) -> fov.DatasetView:
+    """The samples that a network has scored, hardest first.
+
+    Args:
+        samples: a dataset or view with scores
+        model: the network
+        easiest_first (False): whether to turn the order around
+
+    Returns:
+        the view; samples without a score are left out
+
+    Raises:
+        ValueError: if the network has no scores in the collection
+    """
+    check_scored(samples, model)
+    return samples.exists(score_field(model)).sort_by(score_field(model), reverse=easiest_first)
+
+
+def select_by_difficulty(
+    samples: foc.SampleCollection,
+    model: str,
+    which: str = HARDEST,
+    *,
+    count: int | None = None,
+    percent: float | None = None,
+    per_class: bool = False,
+) -> list[str]:
+    """The ids of the hardest or easiest samples of a collection.
+
+    Args:
+        samples: a dataset or view with scores; only its samples are considered
+        model: the network
+        which ("hardest"): "hardest" or "easiest"
+        count (None): how many samples, of each class if ``per_class``; all where there are fewer
+        percent (None): in place of a count, the share of the samples in percent, rounded up
+        per_class (False): whether to take them from each class alike
+
+    Returns:
+        the ids, hardest (or easiest) first; ties are broken by id, so that the same call gives the same samples
+
+    Raises:
+        ValueError: if the network has no scores, the options do not fit, or ``per_class`` is asked for and the labels
+            that the run was computed with are gone
+    """
+    check_scored(samples, model)
+    if which not in (HARDEST, EASIEST):
+        raise ValueError(f"which must be {HARDEST!r} or {EASIEST!r}, not {which!r}")
+    if (count is None) == (percent is None):
+        raise ValueError("give either count or percent")
+    if count is not None and count < 1:
+        raise ValueError(f"count must be at least 1, not {count}")
+    if percent is not None and not 0 < percent <= 100:
+        raise ValueError(f"percent must be above 0 and at most 100, not {percent}")
+    paths = ["id", score_field(model)]
+    if per_class:
+        label_path = label_path_of(samples, model)
+        if label_path is None:
+            raise ValueError(
+                f"the labels that {model!r} was trained with are no longer in the dataset: take all classes"
+            )
+        paths.append(label_path)
+    ids, scores, *labels = samples.exists(score_field(model)).values(paths)
+    order = np.lexsort((ids, np.array(scores, np.float64) * (1 if which == HARDEST else -1)))
+    groups: dict[object, list[int]] = {}
+    for index in order.tolist():
+        groups.setdefault(labels[0][index] if per_class else None, []).append(index)
+    chosen = set()
+    for members in groups.values():
+        take = count if count is not None else int(np.ceil(len(members) * (percent or 0) / 100))
+        chosen.update(members[:take])
+    return [ids[index] for index in order.tolist() if index in chosen]
+
+
+def tag_by_difficulty(
+    samples: foc.SampleCollection,
+    model: str,
+    which: str = HARDEST,
+    *,
+    tag: str | None = None,
+    count: int | None = None,
+    percent: float | None = None,
+    per_class: bool = False,
+) -> int:
+    """Tags the hardest or easiest samples of a collection.
+
+    Args:
+        samples: a dataset or view with scores; only its samples are considered
+        model: the network
+        which ("hardest"): "hardest" or "easiest"
+        tag (None): the tag, by default "hard" or "easy"
+        count (None): see :func:`select_by_difficulty`
+        percent (None): likewise
+        per_class (False): likewise
+
+    Returns:
+        the number of samples that now carry the tag because of this call or did before
+
+    Raises:
+        ValueError: see :func:`select_by_difficulty`; or if the tag is empty
+    """
+    if tag is None:
+        tag = "hard" if which == HARDEST else "easy"
+    if not tag.strip():
+        raise ValueError("the tag must not be empty")
+    ids = select_by_difficulty(samples, model, which, count=count, percent=percent, per_class=per_class)
+    if ids:
+        samples._root_dataset.select(ids).tag_samples(tag)
+    return len(ids)
+
+
+def disagreement(
+    samples: foc.SampleCollection, easy_for: str, hard_for: str, limit: int | None = None
+) -> fov.DatasetView:
+    """The samples that one network finds easy and another hard, largest difference of ranks first.
+
+    Args:
+        samples: a dataset or view with scores of both networks
+        easy_for: the network with the lower ranks
+        hard_for: the network with the higher ranks
+        limit (None): how many samples at most
+
+    Returns:
+        the view of the samples that are harder for ``hard_for``, among those that both have scored
+
+    Raises:
+        ValueError: if a network has no scores, or both are the same
+    """
+    check_scored(samples, easy_for)
+    check_scored(samples, hard_for)
+    if easy_for == hard_for:
+        raise ValueError(f"a disagreement needs two networks, not {easy_for!r} twice")
+    low, high = rank_field(easy_for), rank_field(hard_for)
+    both = samples.exists(low).exists(high)
+    view = both.match(F(high) > F(low)).sort_by(F(high) - F(low), reverse=True)
+    return view if limit is None else view.limit(limit)
+
+
+def scores_table(samples: foc.SampleCollection, models: list[str] | None = None) -> pd.DataFrame:
+    """All scores of a collection as a table.
+
+    Args:
+        samples: a dataset or view with scores
+        models (None): the networks, by default all
+
+    Returns:
+        one row a sample: id, filepath, label, then ``learnability_<model>`` and ``learnability_rank_<model>`` of each
+        network
+
+    Raises:
+        ValueError: if there are no scores
+    """
+    import pandas as pd
+
+    models = find_models(samples) if models is None else models
+    if not models:
+        raise ValueError("there are no scores to export: compute learnability first")
+    ids, scores = load_scores(samples, models)
+    label_path = label_path_of(samples, models[0])
+    columns = {
+        "id": ids,
+        "filepath": samples.values("filepath"),
+        "label": samples.values(label_path) if label_path else [None] * len(ids),
+    }
+    for model in models:
+        columns[score_field(model)] = scores[model]
+        # whole numbers that may be missing
+        columns[rank_field(model)] = pd.array(samples.values(rank_field(model)), dtype="Int64")
+    return pd.DataFrame(columns)
+
+
+def export_scores(samples: foc.SampleCollection, path: str | Path, models: list[str] | None = None) -> int:
+    """Writes all scores of a collection into a file.
+
+    Args:
+        samples: a dataset or view with scores
+        path: the file; ``.csv`` gives the table of :func:`scores_table`, ``.npz`` the same columns as arrays, NaN for a
+            missing rank
+        models (None): the networks, by default all
+
+    Returns:
+        the number of samples
+
+    Raises:
+        ValueError: if there are no scores, or the ending is another one
+    """
+    path = Path(path)
+    if path.suffix not in (".csv", ".npz"):
+        raise ValueError(f"{path.name!r} must end in .csv or .npz")
+    table = scores_table(samples, models)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        text = {name: table[name].fillna("").to_numpy(np.str_) for name in ("id", "filepath", "label")}
+        numbers = {
+            name: table[name].to_numpy(np.float64, na_value=np.nan) for name in table.columns if name not in text
+        }
+        np.savez_compressed(path, **text, **numbers)
+    return len(table)
