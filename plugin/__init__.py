@@ -1,4 +1,4 @@
-"""The plugin's face in the FiftyOne App: thin operators over the package, which holds the science.
+"""The plugin's face in the FiftyOne App: thin operators and a panel over the package, which holds the science.
 
 FiftyOne executes this module anew on every registry call, while submodules stay cached; torch is not imported until
 a network is trained.
@@ -16,8 +16,20 @@ if importlib.util.find_spec("fiftyone_learnability") is None:
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from .compute import ComputeLearnability
+from .panel import LearnabilityPanel
+from .tools import CompareModels, ExportScores, ManageRuns, ShowDisagreement, SortByLearnability, TagByDifficulty
 
 
 def register(plugin: Any) -> None:
-    """Registers the operators, as FiftyOne asks."""
-    plugin.register(ComputeLearnability)
+    """Registers operators and panel, as FiftyOne asks."""
+    for cls in (
+        ComputeLearnability,
+        SortByLearnability,
+        TagByDifficulty,
+        ShowDisagreement,
+        ManageRuns,
+        ExportScores,
+        CompareModels,
+        LearnabilityPanel,
+    ):
+        plugin.register(cls)

@@ -2,15 +2,103 @@
 
 from __future__ import annotations
 
+import queue as queues
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_learnability import ProgressEvent, compute_learnability
-from fiftyone_learnability.dataset.samples import find_label_fields
+from fiftyone_learnability import ModelResults, ProgressEvent, compute_learnability
+from fiftyone_learnability.dataset.fields import choose_key
+from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs
+from fiftyone_learnability.dataset.samples import check_images, find_label_fields
+from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 
-MODELS = {"resnet20": "ResNet-20", "vgg16": "VGG-16", "mobilenet": "MobileNet"}
+from . import jobs
+from .names import NETWORKS, PANEL, duration, network_label, number
+
+PRESETS = {"paper": 200, "standard": 60, "quick": 20}
+BACKGROUND, SCHEDULED, NOW = "background", "scheduled", "now"
+LONGEST_IMMEDIATE_SECONDS = 600.0
+DEFAULT_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the form asks for.
+
+    Attributes:
+        label_field: the field of the labels
+        models: the networks
+        options: the other arguments of :func:`fiftyone_learnability.compute_learnability`
+        how: "background", "scheduled" or "now"
+    """
+
+    label_field: str
+    models: list[str]
+    options: dict[str, Any]
+    how: str
+
+    @classmethod
+    def from_params(cls, params: dict[str, Any]) -> Request:
+        """Reads the params of a form, or of whoever calls the operator without one.
+
+        Raises:
+            ValueError: if a network is not one of the App's: other ones are for the SDK and the command line
+        """
+        models = list(params.get("models") or ["resnet20"])
+        for model in models:
+            if model not in NETWORKS:
+                raise ValueError(f"unknown network {model!r}: choose from {', '.join(NETWORKS)}")
+        preset = params.get("preset", "paper")
+        epochs = params.get("epochs") if preset == "custom" or "preset" not in params else PRESETS.get(preset)
+        options: dict[str, Any] = {
+            "epochs": _whole(params, "epochs", epochs or PRESETS["paper"], 1, 10_000),
+            "runs": _whole(params, "runs", params.get("runs") or 1, 1, 100),
+            "overwrite": bool(params.get("overwrite", False)),
+            "skip_failures": bool(params.get("skip_failures", False)),
+            "horizontal_flip": bool(params.get("horizontal_flip", True)),
+        }
+        for name, low, high in (("batch_size", 2, 65_536), ("seed", 0, 2**31), ("image_size", 8, 1024)):
+            if params.get(name) is not None:
+                options[name] = _whole(params, name, params[name], low, high)
+        if params.get("lr") is not None:
+            options["lr"] = float(params["lr"])
+        if params.get("device"):
+            options["device"] = str(params["device"])
+        if params.get("key"):
+            options["key"] = str(params["key"])
+        how = params.get("how", BACKGROUND)
+        if how not in (BACKGROUND, SCHEDULED, NOW):
+            raise ValueError(f"how must be {BACKGROUND!r}, {SCHEDULED!r} or {NOW!r}, not {how!r}")
+        return cls(str(params.get("label_field") or "ground_truth"), models, options, how)
+
+    @property
+    def title(self) -> str:
+        """One line that says what is computed."""
+        networks = ", ".join(network_label(model) for model in self.models)
+        runs = f", {self.options['runs']} runs each" if self.options["runs"] > 1 else ""
+        return f"Learnability by {networks}: {self.options['epochs']} epochs{runs}"
+
+    @property
+    def image_size(self) -> int:
+        """The size of the images in pixels."""
+        return self.options.get("image_size", DEFAULT_SIZE)
+
+    def estimate(self, num_samples: int) -> float | None:
+        """The seconds that it will take, None as long as the speed of this machine is not known."""
+        rates = known_rates(self.models, self.image_size, self.options.get("device", "auto"))
+        if len(rates) < len(self.models):
+            return None
+        return estimate_seconds(rates, num_samples, self.options["epochs"], self.options["runs"])
 
 
 class ComputeLearnability(foo.Operator):
@@ -23,50 +111,275 @@ class ComputeLearnability(foo.Operator):
             name="compute_learnability",
             label="Compute learnability",
             description="Train networks on the images and score how easily each one is learned",
-            icon="model_training",
+            icon="/plugin/assets/icon.svg",
             dynamic=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
+            execute_as_generator=True,
             risk_level=types.RiskLevel.MEDIUM,
         )
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        """The form: what to train on what, for how long, and whether scores may be replaced."""
-        inputs = types.Object()
-        fields = find_label_fields(ctx.target_view())
-        if not fields:
-            inputs.view(
-                "nothing",
-                types.Error(
-                    label="No labels to learn",
-                    description="The dataset has no Classification, string, int or bool field",
-                ),
-            )
-            return types.Property(inputs, view=types.View(label="Compute learnability"))
-        default = "ground_truth" if "ground_truth" in fields else fields[0]
-        inputs.enum("label_field", fields, default=default, required=True, label="Labels")
-        models = types.DropdownView(multiple=True)
-        for name, label in MODELS.items():
-            models.add_choice(name, label=label)
-        inputs.list("models", types.String(), default=["resnet20"], required=True, label="Networks", view=models)
-        inputs.int("epochs", default=200, min=1, required=True, label="Epochs")
-        inputs.bool("overwrite", default=False, label="Replace existing scores of these networks")
-        return types.Property(inputs, view=types.View(label="Compute learnability"))
-
-    def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
-        """Trains, then writes."""
-
-        def progress(event: ProgressEvent) -> None:
-            ctx.set_progress(event.fraction, event.message)
-
-        results = compute_learnability(
-            ctx.target_view(),
-            ctx.params.get("label_field", "ground_truth"),
-            ctx.params.get("models", ["resnet20"]),
-            epochs=ctx.params.get("epochs", 200),
-            overwrite=ctx.params.get("overwrite", False),
-            progress=progress,
+    def resolve_placement(self, ctx: foo.ExecutionContext) -> types.Placement:
+        """The button in the grid's bar."""
+        return types.Placement(
+            types.Places.SAMPLES_GRID_SECONDARY_ACTIONS,
+            types.Button(label="Compute learnability", icon="/plugin/assets/icon.svg", prompt=True),
         )
-        if not ctx.delegated:
-            ctx.trigger("reload_dataset")
-        return {"models": list(results), "samples": next(iter(results.values())).num_samples}
+
+    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
+        """The form: what to train on what, for how long and how, what it costs and what it writes."""
+        inputs = types.Object()
+        form = types.Property(inputs, view=types.View(label="Compute learnability", submit_button_label="Compute"))
+        samples = ctx.target_view()
+        problem = _unusable(samples)
+        if problem:
+            inputs.view("unusable", types.Error(label="Learnability cannot be computed here", description=problem))
+            form.invalid, form.error_message = True, problem
+            return form
+        _ask_what(inputs, ctx, samples)
+        _ask_how(inputs, ctx)
+        _ask_advanced(inputs, ctx)
+        try:
+            request = Request.from_params(ctx.params)
+        except ValueError as error:
+            inputs.view("wrong", types.Error(label=str(error)))
+            form.invalid, form.error_message = True, str(error)
+            return form
+        _tell_consequences(inputs, ctx, form, request, samples)
+        return form
+
+    def execute(self, ctx: foo.ExecutionContext) -> Iterator[Any]:
+        """Starts a background job, schedules one, or trains on the spot."""
+        if ctx.delegated:
+            _compute_delegated(ctx)
+            return
+        request = Request.from_params(ctx.params)
+        samples = ctx.target_view()
+        # what can be known to be wrong is said now rather than by a failed job
+        check_images(samples)
+        choose_key(ctx.dataset, request.models, request.options.get("key"), request.options["overwrite"])
+        if request.how == NOW:
+            yield from _compute_now(ctx, request, samples)
+            return
+        job_id = jobs.queue(ctx, request.title)
+        if request.how == SCHEDULED:
+            yield ctx.ops.notify("Scheduled: `fiftyone delegated launch` will run it", variant="success")
+        else:
+            jobs.start_worker(job_id)
+        yield ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
+
+    def __call__(self, sample_collection: foc.SampleCollection, **options: Any) -> dict[str, ModelResults]:
+        """Computes learnability from a notebook or script.
+
+        Args:
+            sample_collection: a dataset or view of images
+            **options: see :func:`fiftyone_learnability.compute_learnability`, which this calls; FiftyOne's own way to
+                run operators from the SDK would give up after ten minutes
+
+        Returns:
+            the results by network
+        """
+        return compute_learnability(sample_collection, **options)
+
+
+def _whole(params: dict[str, Any], name: str, value: Any, low: int, high: int) -> int:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or value != int(value)
+        or not low <= value <= high
+    ):
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+    return int(value)
+
+
+def _unusable(samples: foc.SampleCollection) -> str | None:
+    try:
+        check_images(samples)
+    except ValueError as error:
+        return str(error)
+    if not len(samples):
+        return "There are no samples to train on"
+    if not find_label_fields(samples):
+        return "There is no Classification, string, int or bool field to take the labels from"
+    return None
+
+
+def _ask_what(inputs: types.Object, ctx: foo.ExecutionContext, samples: foc.SampleCollection) -> None:
+    fields = find_label_fields(samples)
+    inputs.enum(
+        "label_field",
+        fields,
+        default="ground_truth" if "ground_truth" in fields else fields[0],
+        required=True,
+        label="Labels",
+        description="The field whose labels the networks learn",
+    )
+    models = types.DropdownView(multiple=True)
+    for name, label in NETWORKS.items():
+        models.add_choice(name, label=label)
+    inputs.list("models", types.String(), default=["resnet20"], required=True, label="Networks", view=models)
+    presets = types.DropdownView()
+    for name, epochs in PRESETS.items():
+        presets.add_choice(name, label=f"{name.capitalize()}: {epochs} epochs")
+    presets.add_choice("custom", label="Other")
+    inputs.enum("preset", presets.values(), default="paper", required=True, label="Length", view=presets)
+    if ctx.params.get("preset") == "custom":
+        inputs.int("epochs", default=100, min=1, max=10_000, required=True, label="Epochs")
+
+
+def _ask_how(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
+    how = types.RadioGroup()
+    how.add_choice(BACKGROUND, label="In the background", description="Goes on when the page is closed")
+    how.add_choice(SCHEDULED, label="Scheduled", description="Waits for fiftyone delegated launch")
+    how.add_choice(NOW, label="Now", description="For small jobs; keep the page open")
+    inputs.enum("how", how.values(), default=BACKGROUND, required=True, label="Run", view=how)
+
+
+def _ask_advanced(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
+    inputs.bool("advanced", default=False, label="More options", view=types.SwitchView())
+    if not ctx.params.get("advanced"):
+        return
+    runs = inputs.int("runs", default=1, min=1, max=100, label="Runs", description="Trainings of each network")
+    if _out_of_range(ctx.params.get("runs"), 1, 100):
+        runs.invalid, runs.error_message = True, "from 1 to 100"
+    inputs.str("key", label="Run key", description="Names the run; chosen if left empty")
+    inputs.int("batch_size", default=128, min=2, label="Batch size")
+    inputs.float("lr", default=0.1, min=0.0, label="Learning rate", description="The highest one, after the warm-up")
+    inputs.int("image_size", default=DEFAULT_SIZE, min=8, max=1024, label="Image size in pixels")
+    inputs.int("seed", default=0, min=0, label="Seed")
+    inputs.enum("device", ["auto", "cpu", "cuda", "mps"], default="auto", label="Device")
+    inputs.bool("horizontal_flip", default=True, label="Mirror images", description="Not for digits and letters")
+    inputs.bool("skip_failures", default=False, label="Leave out images that cannot be read")
+
+
+def _out_of_range(value: Any, low: int, high: int) -> bool:
+    return value is not None and not low <= value <= high
+
+
+def _tell_consequences(
+    inputs: types.Object,
+    ctx: foo.ExecutionContext,
+    form: types.Property,
+    request: Request,
+    samples: foc.SampleCollection,
+) -> None:
+    """What will be written and replaced, and how long it takes."""
+    key = request.options.get("key")
+    try:
+        if key:
+            check_identifier(key)
+        present = [name for name in fields_of(request.models) if ctx.dataset.has_field(name)]
+        if present or (key and key in list_runs(ctx.dataset)):
+            what = ", ".join(f"`{name}`" for name in present) or f"the run `{key}`"
+            inputs.view(
+                "replaces", types.Warning(label="Scores exist already", description=f"This would replace {what}")
+            )
+            inputs.bool("overwrite", default=False, label="Replace them")
+        choose_key(ctx.dataset, request.models, key, request.options["overwrite"])
+    except ValueError as error:
+        form.invalid = True
+        form.error_message = "Tick “Replace them” to go on" if not key else str(error)
+        if key:
+            inputs.view("clash", types.Error(label="The run cannot be written", description=str(error)))
+    count = len(samples)
+    seconds = request.estimate(count)
+    if seconds is None:
+        measure_rates(request)
+        time_text = "the speed of this machine is being measured; the estimate shows when you change something here"
+    else:
+        time_text = f"about **{duration(seconds)}** at this machine's measured speed"
+        if request.how == NOW and seconds > LONGEST_IMMEDIATE_SECONDS:
+            form.invalid, form.error_message = True, "Too long to run now: run it in the background"
+            inputs.view("long", types.Warning(label="Too long to run now", description="Run it in the background"))
+    written = ", ".join(f"`{name}`" for name in fields_of(request.models))
+    inputs.md(f"**{number(count)}** images, {time_text}.\n\nWrites {written}.", name="consequences")
+
+
+_measuring: dict[tuple[str, ...], float] = {}
+
+
+def measure_rates(request: Request) -> None:
+    """Starts to measure how fast this machine trains, in a process of its own, unless that is going on."""
+    device = request.options.get("device", "auto")
+    job = (*request.models, str(request.image_size), device)
+    if time.monotonic() - _measuring.get(job, -1e9) < 120:
+        return
+    _measuring[job] = time.monotonic()
+    root = Path(__file__).resolve().parent.parent
+    code = (
+        "import sys; sys.path.append(sys.argv.pop(1)); from fiftyone_learnability.experiment.rate import main; main()"
+    )
+    subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            code,
+            str(root),
+            *request.models,
+            "--image-size",
+            str(request.image_size),
+            "--device",
+            device,
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _compute_delegated(ctx: foo.ExecutionContext) -> None:
+    """Trains in a delegated operation, telling the database how far it is."""
+    request = Request.from_params(ctx.params)
+    job_id = str(ctx.request_params["run_doc"])
+    told = looked = 0.0
+
+    def progress(event: ProgressEvent) -> None:
+        nonlocal told, looked
+        now = time.monotonic()
+        if event.stage == "writing" and event.fraction == 0:
+            # first the label, then the look: after the label nobody cancels, before it everybody may
+            ctx.set_progress(1.0, jobs.WRITING)
+            looked = told = 0.0
+        elif event.stage == "notice":
+            print(event.message, flush=True)
+        elif now - told >= 1 or event.fraction == 1:
+            told = now
+            left = f", {duration(event.seconds_left)} left" if event.seconds_left else ""
+            ctx.set_progress(event.fraction if event.stage == "training" else 0.0, event.message + left)
+        if now - looked >= 2:
+            looked = now
+            if not jobs.still_wanted(job_id):
+                raise RuntimeError(jobs.CANCELLED)
+
+    compute_learnability(ctx.target_view(), request.label_field, request.models, progress=progress, **request.options)
+
+
+def _compute_now(ctx: foo.ExecutionContext, request: Request, samples: foc.SampleCollection) -> Iterator[Any]:
+    """Trains in a thread of the server while the page shows a bar; ends when the page goes."""
+    events: queues.Queue[ProgressEvent | BaseException | None] = queues.Queue()
+    gone = threading.Event()
+
+    def progress(event: ProgressEvent) -> None:
+        if gone.is_set():
+            raise RuntimeError(jobs.CANCELLED)
+        events.put(event)
+
+    def work() -> None:
+        try:
+            compute_learnability(samples, request.label_field, request.models, progress=progress, **request.options)
+            events.put(None)
+        # handed over to the generator, which raises it
+        except BaseException as error:  # noqa: BLE001
+            events.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while (event := events.get()) is not None:
+            if isinstance(event, BaseException):
+                raise event
+            if events.empty() and event.stage != "notice":
+                yield ctx.ops.set_progress(label=event.message, progress=event.fraction)
+    finally:
+        gone.set()
+    yield ctx.ops.reload_dataset()
+    yield ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")

@@ -1,0 +1,187 @@
+"""Background jobs: a delegated operation of FiftyOne's, run by a process of its own that outlives page and request.
+
+The operation's document in the database is all there is to know of a job: any process can read its progress, and
+setting it to failed is what cancels it, since the worker watches it and then kills the training.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import psutil
+from bson import ObjectId
+from fiftyone.operators.delegated import DelegatedOperationService
+from fiftyone.operators.executor import ExecutionResult, ExecutionRunState
+
+from .names import COMPUTE
+
+CANCELLED = "Cancelled by user"
+WRITING = "Writing the scores"
+_ACTIVE = (ExecutionRunState.QUEUED, ExecutionRunState.SCHEDULED, ExecutionRunState.RUNNING)
+_DISMISSED = "learnability_dismissed"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the panel shows of a job.
+
+    Attributes:
+        id: the id of the operation
+        state: "queued", "running", "completed" or "failed"
+        title: what is computed
+        label: how far it is, in words
+        progress: how far it is, 0..1
+        error: why it failed, one line
+        in_background: whether a worker of ours runs it, rather than a ``fiftyone delegated launch``
+    """
+
+    id: str
+    state: str
+    title: str
+    label: str
+    progress: float
+    error: str
+    in_background: bool
+
+    @property
+    def active(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in _ACTIVE
+
+
+def queue(ctx: foo.ExecutionContext, title: str) -> str:
+    """Queues the computation that a form describes.
+
+    Args:
+        ctx: the context of the operator; its params are the form
+        title: what is computed, for people
+
+    Returns:
+        the id of the operation
+    """
+    request = {**ctx._get_serialized_request_params(), "params": ctx.params, "delegated": True}
+    operation = DelegatedOperationService().queue_operation(
+        operator=COMPUTE, label=title, context={"request_params": request, "params": ctx.params}
+    )
+    return str(operation.id)
+
+
+def start_worker(operation_id: str) -> None:
+    """Starts the process that runs a queued operation and goes on when this process ends.
+
+    Args:
+        operation_id: the id of the operation
+    """
+    # what the App's server set for itself: the worker is to hold the database open on its own account
+    unwanted = ("FIFTYONE_PRIVATE_DATABASE_PORT", "FIFTYONE_DISABLE_SERVICES", "FIFTYONE_SERVER")
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+    with open(log_file(operation_id), "wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("worker.py")), operation_id],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    _operations().update_one(
+        {"_id": ObjectId(operation_id)}, {"$set": {"metadata.worker": {"pid": worker.pid, "host": platform.node()}}}
+    )
+
+
+def log_file(operation_id: str) -> Path:
+    """Where the worker of an operation writes what it prints."""
+    return Path(tempfile.gettempdir()) / f"fiftyone-learnability-{operation_id}.log"
+
+
+def latest(dataset: fo.Dataset) -> Job | None:
+    """The job of a dataset that was started last, None if there was none or it was dismissed.
+
+    A job whose worker has vanished is marked as failed.
+
+    Args:
+        dataset: the dataset
+    """
+    document = _operations().find_one(
+        {"operator": COMPUTE, "dataset_id": dataset._doc.id}, sort=[("queued_at", -1), ("_id", -1)]
+    )
+    if document is None or document.get("metadata", {}).get(_DISMISSED):
+        return None
+    if document["run_state"] in _ACTIVE and _worker_vanished(document):
+        error = f"The process that trained has ended unexpectedly; its log is {log_file(str(document['_id']))}"
+        DelegatedOperationService().set_failed(document["_id"], result=ExecutionResult(error=error))
+        document = _operations().find_one({"_id": document["_id"]})
+    status = document.get("status") or {}
+    state = document["run_state"]
+    return Job(
+        id=str(document["_id"]),
+        state="queued" if state == ExecutionRunState.SCHEDULED else state,
+        title=document.get("label") or "Learnability",
+        label=status.get("label") or "",
+        progress=float(status.get("progress") or 0),
+        error=_last_line((document.get("result") or {}).get("error") or ""),
+        in_background="worker" in (document.get("metadata") or {}),
+    )
+
+
+def cancel(job_id: str) -> bool:
+    """Cancels a job, unless it is already writing its scores or has ended.
+
+    Args:
+        job_id: the id of the job
+
+    Returns:
+        whether it was cancelled; nothing is written then
+    """
+    # in one step with the condition, so that it cannot fall between the worker's last look and its writing
+    found = _operations().find_one_and_update(
+        {"_id": ObjectId(job_id), "run_state": {"$in": list(_ACTIVE)}, "status.label": {"$ne": WRITING}},
+        {"$set": {"run_state": ExecutionRunState.FAILED, "result": {"error": CANCELLED}}},
+    )
+    if found is None:
+        return False
+    DelegatedOperationService().set_failed(ObjectId(job_id), result=ExecutionResult(error=CANCELLED))
+    return True
+
+
+def dismiss(job_id: str) -> None:
+    """Takes an ended job off the panel."""
+    _operations().update_one({"_id": ObjectId(job_id)}, {"$set": {f"metadata.{_DISMISSED}": True}})
+
+
+def still_wanted(job_id: str) -> bool:
+    """Whether a running job has not been cancelled."""
+    document = _operations().find_one({"_id": ObjectId(job_id)}, {"run_state": 1})
+    return document is not None and document["run_state"] == ExecutionRunState.RUNNING
+
+
+def _operations() -> Any:
+    return fo.core.odm.get_db_conn()["delegated_ops"]
+
+
+def _worker_vanished(document: dict[str, Any]) -> bool:
+    worker = (document.get("metadata") or {}).get("worker")
+    if worker is None or worker["host"] != platform.node():
+        return False
+    try:
+        return str(document["_id"]) not in psutil.Process(worker["pid"]).cmdline()
+    except psutil.Error:
+        return True
+
+
+def _last_line(error: str) -> str:
+    """The message of a traceback, without the name of the exception's class where that is ours or Python's own."""
+    lines = [line for line in error.strip().splitlines() if line.strip()]
+    if not lines:
+        return ""
+    name, separator, message = lines[-1].partition(": ")
+    return message if separator and name.replace(".", "").isidentifier() else lines[-1]

@@ -1,0 +1,246 @@
+"""The panel "Learnability": jobs, agreement of networks, examples, classes and curves, and the grid that follows.
+
+Each event redraws only what it changed (``panel.data`` of the open tab); ``render`` lays out what is there. Events of
+FiftyOne come doubled, on mount and when state is set, so that each handler returns early when nothing has changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from urllib.parse import quote
+
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+from fiftyone import ViewField as F
+
+from fiftyone_learnability import disagreement, sort_by_learnability
+from fiftyone_learnability.dataset.registry import score_field
+
+from . import figures, jobs
+from .layout import lay_out
+from .names import COMPUTE, PANEL, SAVE_VIEW, TAG
+from .scope import reset, scope_mark, scope_table, show
+from .scores import ScoreTable
+from .tabs import Choice, class_rows, draw_plots, find_examples, pair_histogram
+
+
+class LearnabilityPanel(foo.Panel):
+    """Compares how networks rank the samples, and sorts, filters and tags the grid by difficulty."""
+
+    @property
+    def config(self) -> foo.PanelConfig:
+        """What FiftyOne needs to know of the panel."""
+        return foo.PanelConfig(
+            name=PANEL,
+            label="Learnability",
+            icon="insights",
+            help_markdown="Which samples networks find easy and hard to learn. A click or a dragged box in a plot "
+            "shows those samples in the grid.",
+        )
+
+    # events of the App
+
+    def on_load(self, ctx: foo.ExecutionContext) -> None:
+        """Draws everything."""
+        self._look_at_job(ctx)
+        self._draw(ctx)
+
+    def on_change_dataset(self, ctx: foo.ExecutionContext) -> None:
+        """Starts over with another dataset."""
+        ctx.panel.set_state({"own": {}, "controls": {}})
+        self.on_load(ctx)
+
+    def on_change_view(self, ctx: foo.ExecutionContext) -> None:
+        """Follows the view and the filters, but for what the panel itself has put there."""
+        if ctx.panel.get_state("drawn") != self._drawn(ctx):
+            self._draw(ctx)
+
+    def on_change_selected(self, ctx: foo.ExecutionContext) -> None:
+        """Draws the curves of the selected samples."""
+        self.on_change_view(ctx)
+
+    def on_timer(self, ctx: foo.ExecutionContext) -> None:
+        """Looks how far the job is; when it has ended, the grid gets the new fields."""
+        before = ctx.panel.get_state("job") or {}
+        job = self._look_at_job(ctx)
+        if job is not None and job.state == "completed" and before.get("state") in ("queued", "running"):
+            ctx.ops.reload_dataset()
+            ctx.ops.notify(f"{job.title}: done", variant="success")
+            self._draw(ctx)
+
+    def _look_at_job(self, ctx: foo.ExecutionContext) -> jobs.Job | None:
+        job = jobs.latest(ctx.dataset)
+        state = {} if job is None else asdict(job)
+        if state != ctx.panel.get_state("job"):
+            ctx.panel.set_state("job", state)
+        return job
+
+    # events of the panel's own controls
+
+    def on_tab(self, ctx: foo.ExecutionContext) -> None:
+        """Draws the tab that was opened."""
+        self.on_change_view(ctx)
+
+    def on_control(self, ctx: foo.ExecutionContext) -> None:
+        """Draws for other networks or another quantity."""
+        self.on_change_view(ctx)
+
+    def on_compute(self, ctx: foo.ExecutionContext) -> None:
+        """Opens the form."""
+        ctx.prompt(COMPUTE, on_success=self.on_timer)
+
+    def on_cancel(self, ctx: foo.ExecutionContext) -> None:
+        """Stops the training for good."""
+        job = jobs.latest(ctx.dataset)
+        if job is not None and not jobs.cancel(job.id):
+            ctx.ops.notify("Too late to cancel: the scores are being written", variant="warning")
+        self._look_at_job(ctx)
+
+    def on_dismiss(self, ctx: foo.ExecutionContext) -> None:
+        """Takes the message of an ended job away."""
+        job = jobs.latest(ctx.dataset)
+        if job is not None:
+            jobs.dismiss(job.id)
+        ctx.panel.set_state("job", {})
+
+    def on_hardest(self, ctx: foo.ExecutionContext) -> None:
+        """Sorts the grid, hardest first."""
+        show(ctx, lambda view: sort_by_learnability(view, self._choice(ctx).first))
+
+    def on_easiest(self, ctx: foo.ExecutionContext) -> None:
+        """Sorts the grid, easiest first."""
+        show(ctx, lambda view: sort_by_learnability(view, self._choice(ctx).first, easiest_first=True))
+
+    def on_disagreement(self, ctx: foo.ExecutionContext) -> None:
+        """Shows what the first network finds easier than the second, most so first."""
+        first, second = self._choice(ctx).pair
+        if first == second:
+            ctx.ops.notify("Choose two networks to see where they disagree", variant="info")
+            return
+        show(ctx, lambda view: disagreement(view, first, second))
+
+    def on_tag(self, ctx: foo.ExecutionContext) -> None:
+        """Opens the form that tags samples by difficulty."""
+        ctx.prompt(TAG, params={"model": self._choice(ctx).first})
+
+    def on_save_view(self, ctx: foo.ExecutionContext) -> None:
+        """Opens FiftyOne's form that saves the current view."""
+        ctx.prompt(SAVE_VIEW)
+
+    def on_reset(self, ctx: foo.ExecutionContext) -> None:
+        """Takes the panel's sorting and filtering off the grid."""
+        reset(ctx)
+
+    # events of the plots
+
+    def on_matrix(self, ctx: foo.ExecutionContext) -> None:
+        """Chooses the pair of a cell."""
+        models = scope_table(ctx).models
+        row, column = ctx.params["idx"]
+        if row != column:
+            ctx.panel.set_state({"controls.first": models[row], "controls.second": models[column]})
+            self.on_change_view(ctx)
+
+    def on_pair_click(self, ctx: foo.ExecutionContext) -> None:
+        """Shows the samples of a cell."""
+        if isinstance(ctx.params.get("idx"), int):
+            self._show_cells(ctx, [ctx.params["idx"]])
+
+    def on_pair_box(self, ctx: foo.ExecutionContext) -> None:
+        """Shows the samples of all cells in a box."""
+        # a second, empty event follows each box
+        points = [point["idx"] for point in ctx.params.get("data") or [] if isinstance(point.get("idx"), int)]
+        if points:
+            self._show_cells(ctx, points)
+
+    def on_histogram_click(self, ctx: foo.ExecutionContext) -> None:
+        """Shows the samples of a bar."""
+        if isinstance(ctx.params.get("idx"), int):
+            self._show_bars(ctx, [ctx.params["idx"]])
+
+    def on_histogram_box(self, ctx: foo.ExecutionContext) -> None:
+        """Shows the samples of a range."""
+        points = [point["idx"] for point in ctx.params.get("data") or [] if isinstance(point.get("idx"), int)]
+        if points:
+            self._show_bars(ctx, points)
+
+    def on_class(self, ctx: foo.ExecutionContext) -> None:
+        """Shows the samples of a class that lie in a cell of its distribution."""
+        table, choice = scope_table(ctx), self._choice(ctx)
+        rows = class_rows(table, choice)
+        row, column = ctx.params["idx"]
+        label, edges = table.classes[rows.classes[row]], rows.edges
+        inside = _within(score_field(choice.first), edges[column], edges[column + 1], edges[-1])
+        show(ctx, lambda view: view.match((F(table.label_path) == label) & inside))
+
+    def on_example(self, ctx: foo.ExecutionContext) -> None:
+        """Shows one sample in the grid."""
+        show(ctx, lambda view: view.select([ctx.params["id"]]))
+
+    def _show_cells(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
+        choice = self._choice(ctx)
+        histogram = pair_histogram(scope_table(ctx), choice)
+        points = [point for point in points if point < len(histogram.cells)]
+        if not points:
+            return
+        last = histogram.edges[-1]
+        first, second = (
+            _within(choice.field(model), low, high, last)
+            for model, (low, high) in zip(choice.pair, histogram.ranges(points), strict=True)
+        )
+        show(ctx, lambda view: view.match(first & second))
+
+    def _show_bars(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
+        choice = self._choice(ctx)
+        edges = figures.score_edges(choice.quantity, figures.HISTOGRAM_BINS, scope_table(ctx).num_ranks)
+        inside = _within(choice.field(choice.first), edges[min(points)], edges[max(points) + 1], edges[-1])
+        show(ctx, lambda view: view.match(inside))
+
+    # drawing
+
+    def render(self, ctx: foo.ExecutionContext) -> types.Property:
+        """Lays out what is drawn."""
+        return lay_out(self, ctx, scope_table(ctx), self._choice(ctx))
+
+    def _choice(self, ctx: foo.ExecutionContext) -> Choice:
+        return Choice.read(ctx, scope_table(ctx))
+
+    def _drawn(self, ctx: foo.ExecutionContext) -> str:
+        """A mark of all that the drawing depends on."""
+        table, choice = scope_table(ctx), self._choice(ctx)
+        selected = sorted(ctx.selected or []) if choice.tab == "curves" else None
+        return str((id(table), scope_mark(ctx), choice, selected))
+
+    def _draw(self, ctx: foo.ExecutionContext) -> None:
+        """Sends the data of the open tab."""
+        table, choice = scope_table(ctx), self._choice(ctx)
+        ctx.panel.set_state("drawn", self._drawn(ctx))
+        if not table.models:
+            return
+        # the dropdowns show what is in the state, so that a default must be put there too
+        controls = {"first": choice.first, "second": choice.second, "quantity": choice.quantity}
+        ctx.panel.set_state({f"controls.{name}": value for name, value in controls.items()})
+        for name, (traces, _) in draw_plots(ctx.dataset, table, choice, ctx.selected or []).items():
+            ctx.panel.set_data(name, traces)
+        if choice.tab == "examples":
+            _draw_examples(ctx, table, choice)
+
+
+def _draw_examples(ctx: foo.ExecutionContext, table: ScoreTable, choice: Choice) -> None:
+    """Puts files and captions of the easiest and hardest samples into the state."""
+    for name, indices in find_examples(table, choice).items():
+        ids = table.ids[indices].tolist()
+        files = dict(zip(*ctx.dataset.select(ids).values(["id", "filepath"]), strict=True))
+        shown = []
+        for index, id in zip(indices.tolist(), ids, strict=True):
+            label = table.classes[table.labels[index]] if table.labels[index] >= 0 else ""
+            ranks = [f"{int(table.rank[model][index]):,}" for model in dict.fromkeys(choice.pair)]
+            shown.append({"id": id, "label": str(label), "ranks": " / ".join(ranks)})
+            ctx.panel.set_state(f"{name}.image_{len(shown) - 1}.picture", f"/media?filepath={quote(files.get(id, ''))}")
+        ctx.panel.set_state(f"shown_{name}", shown)
+
+
+def _within(field: str, low: float, high: float, last: float) -> F:
+    """An expression for values in a bin, whose upper edge belongs to it only if it is the last of all."""
+    upper = F(field) <= float(high) if high == last else F(field) < float(high)
+    return (F(field) >= float(low)) & upper

@@ -1,0 +1,86 @@
+"""What the panel speaks of: the view that the user chose, without the stages that the panel itself has added to it.
+
+A click in a plot filters the grid. If the panel then followed the grid, the plot would shrink to the clicked cell. So
+it remembers how many stages it has added, and a mark of the view that resulted: as long as the App shows that very
+view, the panel still speaks of what was there before, and the next click replaces its own stages. State holds no
+stages, which may name thousands of samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import fiftyone.core.collections as foc
+import fiftyone.core.view as fov
+import fiftyone.operators as foo
+
+from .scores import ScoreTable, build_view, load_scores
+
+Stages = list[dict[str, Any]]
+
+
+def shown_stages(ctx: foo.ExecutionContext) -> Stages:
+    """The stages of the view that the App shows, without the sidebar's filters."""
+    stages = ctx.request_params.get("view")
+    if not stages and ctx.request_params.get("view_name"):
+        stages = ctx.dataset.load_saved_view(ctx.request_params["view_name"])._serialize()
+    return stages or []
+
+
+def scope_stages(ctx: foo.ExecutionContext) -> Stages:
+    """The stages of the view that the panel speaks of."""
+    stages = shown_stages(ctx)
+    own = ctx.panel.get_state("own") or {}
+    if own and own.get("mark") == mark(stages):
+        return stages[: len(stages) - own["count"]]
+    return stages
+
+
+def scope_mark(ctx: foo.ExecutionContext) -> str:
+    """Changes whenever what the panel speaks of does."""
+    return mark([scope_stages(ctx), ctx.request_params.get("filters") or {}])
+
+
+def scope_table(ctx: foo.ExecutionContext) -> ScoreTable:
+    """The scores of the samples that the panel speaks of."""
+    return load_scores(ctx.dataset, scope_stages(ctx), ctx.request_params.get("filters"))
+
+
+def show(ctx: foo.ExecutionContext, narrow: Callable[[foc.SampleCollection], fov.DatasetView]) -> None:
+    """Shows a part of what the panel speaks of in the grid.
+
+    Args:
+        ctx: the context of a panel event
+        narrow: adds stages to the view that the panel speaks of
+    """
+    base = build_view(ctx.dataset, scope_stages(ctx))
+    view = narrow(base)
+    stages = view._serialize()
+    ctx.panel.set_state("own", {"mark": mark(stages), "count": len(stages) - len(scope_stages(ctx))})
+    ctx.ops.set_view(view)
+
+
+def reset(ctx: foo.ExecutionContext) -> None:
+    """Takes the panel's own stages off the grid; without any, clears the view."""
+    scope = scope_stages(ctx)
+    ctx.panel.set_state("own", {})
+    if scope and len(scope) < len(shown_stages(ctx)):
+        ctx.ops.set_view(build_view(ctx.dataset, scope))
+    else:
+        ctx.ops.clear_view()
+
+
+def mark(stages: Any) -> str:
+    """A short fingerprint of serialized stages, whatever ids FiftyOne gives them on the way."""
+    return hashlib.blake2b(json.dumps(_bare(stages), sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _bare(part) for name, part in value.items() if name != "_uuid"}
+    if isinstance(value, (list, tuple)):
+        return [_bare(part) for part in value]
+    return value

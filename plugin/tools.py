@@ -1,0 +1,360 @@
+"""The operators that use the scores: sort, tag, show disagreement, manage runs, export, open the panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.core.collections as foc
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from fiftyone_learnability import (
+    delete_run,
+    disagreement,
+    export_scores,
+    find_models,
+    list_runs,
+    rename_run,
+    sort_by_learnability,
+    tag_by_difficulty,
+)
+from fiftyone_learnability.dataset.registry import check_identifier
+
+from .names import PANEL, network_label, number
+
+EASIEST, HARDEST = "easiest", "hardest"
+
+
+class _Tool(foo.Operator):
+    """An operator that needs scores: its form says so where there are none."""
+
+    title = ""
+
+    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
+        """The form, or what to do first."""
+        inputs = types.Object()
+        form = types.Property(inputs, view=types.View(label=self.title))
+        problem = self.lacks(ctx)
+        if problem:
+            inputs.view("lacking", types.Warning(label=problem))
+            form.invalid, form.error_message = True, problem
+        else:
+            self.ask(ctx, inputs, form)
+        return form
+
+    def lacks(self, ctx: foo.ExecutionContext) -> str | None:
+        """What is missing, None if nothing is."""
+        return None if find_models(ctx.dataset) else "There are no scores yet: run “Compute learnability” first"
+
+    def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+        """Adds the fields of the form."""
+
+
+class SortByLearnability(_Tool):
+    """Sorts the grid by how easily a network learned each sample."""
+
+    title = "Sort by learnability"
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """What FiftyOne needs to know of the operator."""
+        return foo.OperatorConfig(
+            name="sort_by_learnability",
+            label=self.title,
+            description="Show the hardest or the easiest samples first",
+            icon="sort",
+            dynamic=True,
+            risk_level=types.RiskLevel.LOW,
+        )
+
+    def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+        """Network and direction."""
+        _ask_model(ctx, inputs, "model", "Network")
+        _ask_which(inputs, "first", "First")
+
+    def execute(self, ctx: foo.ExecutionContext) -> None:
+        """Sets the view."""
+        easiest = ctx.params.get("first") == EASIEST
+        ctx.ops.set_view(sort_by_learnability(ctx.view, _model(ctx, "model"), easiest_first=easiest))
+
+
+class TagByDifficulty(_Tool):
+    """Tags the hardest or easiest samples."""
+
+    title = "Tag hardest or easiest"
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """What FiftyOne needs to know of the operator."""
+        return foo.OperatorConfig(
+            name="tag_by_difficulty",
+            label=self.title,
+            description="Tag the hardest or easiest samples, overall or of each class",
+            icon="local_offer",
+            dynamic=True,
+            risk_level=types.RiskLevel.LOW,
+        )
+
+    def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+        """Which samples, how many, and the tag."""
+        samples = ctx.target_view()
+        _ask_model(ctx, inputs, "model", "Network")
+        _ask_which(inputs, "which", "Samples")
+        unit = types.RadioGroup(orientation="horizontal")
+        unit.add_choice("count", label="Number")
+        unit.add_choice("percent", label="Percent")
+        inputs.enum("unit", unit.values(), default="count", required=True, label="How many", view=unit)
+        if ctx.params.get("unit") == "percent":
+            inputs.float("percent", default=1.0, min=0.01, max=100, required=True, label="Percent")
+        else:
+            inputs.int("count", default=100, min=1, required=True, label="Number")
+        inputs.bool("per_class", default=False, label="Of each class")
+        default = "easy" if ctx.params.get("which") == EASIEST else "hard"
+        tag = inputs.str("tag", default=default, required=True, label="Tag")
+        if not str(ctx.params.get("tag", default) or "").strip():
+            tag.invalid, tag.error_message = True, "The tag must not be empty"
+        inputs.md(f"Chosen among **{number(len(samples))}** samples", name="among")
+
+    def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
+        """Tags."""
+        by_count = ctx.params.get("unit", "count") == "count"
+        which = ctx.params.get("which", HARDEST)
+        tag = str(ctx.params.get("tag") or ("easy" if which == EASIEST else "hard"))
+        tagged = tag_by_difficulty(
+            ctx.target_view(),
+            _model(ctx, "model"),
+            which,
+            tag=tag,
+            count=int(ctx.params.get("count", 100)) if by_count else None,
+            percent=None if by_count else float(ctx.params.get("percent", 1.0)),
+            per_class=bool(ctx.params.get("per_class", False)),
+        )
+        ctx.ops.reload_dataset()
+        ctx.ops.notify(f"Tagged {number(tagged)} samples “{tag}”", variant="success")
+        return {"tagged": tagged, "tag": tag}
+
+    def __call__(self, sample_collection: foc.SampleCollection, model: str, **options: Any) -> int:
+        """Tags from a notebook or script.
+
+        Args:
+            sample_collection: a dataset or view with scores
+            model: the network
+            **options: see :func:`fiftyone_learnability.tag_by_difficulty`
+
+        Returns:
+            the number of samples that carry the tag
+        """
+        return tag_by_difficulty(sample_collection, model, **options)
+
+
+class ShowDisagreement(_Tool):
+    """Shows the samples that one network finds easy and another hard."""
+
+    title = "Show disagreement"
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """What FiftyOne needs to know of the operator."""
+        return foo.OperatorConfig(
+            name="show_disagreement",
+            label=self.title,
+            description="Show what is easy for one network and hard for another",
+            icon="compare_arrows",
+            dynamic=True,
+            risk_level=types.RiskLevel.LOW,
+        )
+
+    def lacks(self, ctx: foo.ExecutionContext) -> str | None:
+        """Two networks are needed."""
+        return (
+            None if len(find_models(ctx.dataset)) > 1 else "This needs the scores of two networks: compute another one"
+        )
+
+    def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+        """Both networks and how many samples."""
+        models = find_models(ctx.dataset)
+        _ask_model(ctx, inputs, "easy_for", "Easy for")
+        _ask_model(ctx, inputs, "hard_for", "Hard for", default=models[1])
+        inputs.int("limit", default=100, min=1, required=True, label="Samples at most")
+        if ctx.params.get("easy_for", models[0]) == ctx.params.get("hard_for", models[1]):
+            form.invalid, form.error_message = True, "Choose two different networks"
+
+    def execute(self, ctx: foo.ExecutionContext) -> None:
+        """Sets the view."""
+        models = find_models(ctx.dataset)
+        limit = ctx.params.get("limit", 100)
+        easy_for, hard_for = ctx.params.get("easy_for", models[0]), ctx.params.get("hard_for", models[1])
+        ctx.ops.set_view(disagreement(ctx.view, easy_for, hard_for, None if limit is None else int(limit)))
+
+
+class ManageRuns(_Tool):
+    """Renames or deletes a run."""
+
+    title = "Manage learnability runs"
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """What FiftyOne needs to know of the operator."""
+        return foo.OperatorConfig(
+            name="manage_learnability_runs",
+            label=self.title,
+            description="Rename a learnability run, or delete it with its fields",
+            icon="settings",
+            dynamic=True,
+            risk_level=types.RiskLevel.HIGH,
+        )
+
+    def lacks(self, ctx: foo.ExecutionContext) -> str | None:
+        """A run is needed."""
+        return None if list_runs(ctx.dataset) else "There are no learnability runs on this dataset"
+
+    def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+        """The run, and what to do with it."""
+        runs = list_runs(ctx.dataset)
+        inputs.enum("key", runs, default=runs[0], required=True, label="Run")
+        key = ctx.params.get("key", runs[0])
+        if key in runs:
+            inputs.md(_describe(ctx.dataset, key), name="about")
+        actions = types.RadioGroup(orientation="horizontal")
+        actions.add_choice("rename", label="Rename")
+        actions.add_choice("delete", label="Delete")
+        inputs.enum("action", actions.values(), default="rename", required=True, label="Action", view=actions)
+        if ctx.params.get("action") == "delete":
+            inputs.view("deletes", types.Warning(label="This deletes the run's scores from all samples"))
+            inputs.bool("confirmed", default=False, label="Delete them")
+            if not ctx.params.get("confirmed"):
+                form.invalid, form.error_message = True, "Tick “Delete them” to go on"
+            return
+        new_key = inputs.str("new_key", required=True, label="New key")
+        try:
+            _check_new_key(ctx.dataset, ctx.params.get("new_key"))
+        except ValueError as error:
+            if ctx.params.get("new_key"):
+                new_key.invalid, new_key.error_message = True, str(error)
+
+    def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
+        """Renames or deletes."""
+        key, action = str(ctx.params.get("key")), ctx.params.get("action", "rename")
+        if action == "delete":
+            if not ctx.params.get("confirmed"):
+                raise ValueError("deleting a run must be confirmed: confirmed=True")
+            deleted = delete_run(ctx.dataset, key)
+            ctx.ops.reload_dataset()
+            return {"deleted": deleted}
+        _check_new_key(ctx.dataset, ctx.params.get("new_key"))
+        rename_run(ctx.dataset, key, ctx.params["new_key"])
+        return {"key": ctx.params["new_key"]}
+
+
+class ExportScores(_Tool):
+    """Writes the scores into a file."""
+
+    title = "Export learnability scores"
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """What FiftyOne needs to know of the operator."""
+        return foo.OperatorConfig(
+            name="export_learnability",
+            label=self.title,
+            description="Write ids, files, labels, scores and ranks of the current view to a csv or npz file",
+            icon="download",
+            dynamic=True,
+            risk_level=types.RiskLevel.MEDIUM,
+        )
+
+    def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+        """Where to."""
+        samples = ctx.target_view()
+        default = str(Path.home() / f"{ctx.dataset.name}-learnability.csv")
+        path = inputs.str(
+            "path", default=default, required=True, label="File", description="On the server; .csv or .npz"
+        )
+        given = Path(str(ctx.params.get("path") or default))
+        problem = _bad_target(given)
+        if problem:
+            path.invalid, path.error_message = True, problem
+        elif given.exists():
+            inputs.view("exists", types.Warning(label=f"{given} exists and will be replaced"))
+            inputs.bool("overwrite", default=False, label="Replace it")
+            if not ctx.params.get("overwrite"):
+                form.invalid, form.error_message = True, "Tick “Replace it” to go on"
+        inputs.md(f"**{number(len(samples))}** samples", name="count")
+
+    def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
+        """Writes the file."""
+        path = Path(str(ctx.params["path"]))
+        problem = _bad_target(path)
+        if problem:
+            raise ValueError(problem)
+        if path.exists() and not ctx.params.get("overwrite"):
+            raise ValueError(f"{path} exists: choose another file, or replace it with overwrite=True")
+        count = export_scores(ctx.target_view(), path)
+        ctx.ops.notify(f"Wrote {number(count)} samples to {path}", variant="success")
+        return {"path": str(path), "samples": count}
+
+
+class CompareModels(foo.Operator):
+    """Opens the panel."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """What FiftyOne needs to know of the operator."""
+        return foo.OperatorConfig(
+            name="compare_learnability",
+            label="Compare models by learnability",
+            description="Open the panel that compares how networks rank the samples",
+            icon="insights",
+            risk_level=types.RiskLevel.LOW,
+            view_target=False,
+        )
+
+    def execute(self, ctx: foo.ExecutionContext) -> None:
+        """Opens the panel beside the grid."""
+        ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
+
+
+def _ask_model(
+    ctx: foo.ExecutionContext, inputs: types.Object, name: str, label: str, default: str | None = None
+) -> None:
+    models = types.DropdownView()
+    for model in find_models(ctx.dataset):
+        models.add_choice(model, label=network_label(model))
+    inputs.enum(name, models.values(), default=default or models.values()[0], required=True, label=label, view=models)
+
+
+def _ask_which(inputs: types.Object, name: str, label: str) -> None:
+    which = types.RadioGroup(orientation="horizontal")
+    which.add_choice(HARDEST, label="Hardest")
+    which.add_choice(EASIEST, label="Easiest")
+    inputs.enum(name, which.values(), default=HARDEST, required=True, label=label, view=which)
+
+
+def _model(ctx: foo.ExecutionContext, name: str) -> str:
+    models = find_models(ctx.dataset)
+    if not models:
+        raise ValueError("there are no scores yet: run compute_learnability first")
+    return str(ctx.params.get(name) or models[0])
+
+
+def _check_new_key(dataset: fo.Dataset, key: Any) -> None:
+    check_identifier(key)
+    if key in dataset.list_runs():
+        raise ValueError(f"the dataset already has a run {key!r}")
+
+
+def _bad_target(path: Path) -> str | None:
+    if path.suffix not in (".csv", ".npz"):
+        return "The file must end in .csv or .npz"
+    if not path.is_absolute() or not path.parent.is_dir():
+        return f"There is no folder {path.parent}: give a whole path into a folder that exists"
+    return None
+
+
+def _describe(dataset: fo.Dataset, key: str) -> str:
+    info = dataset.get_run_info(key)
+    config = info.config
+    networks = ", ".join(network_label(model) for model in config.models)
+    return f"{networks}: {number(config.num_samples)} samples, {config.epochs} epochs, {info.timestamp:%Y-%m-%d %H:%M}"
