@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import queue as queues
 import subprocess
 import sys
@@ -17,13 +18,14 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_learnability import ModelResults, ProgressEvent, compute_learnability
+from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.fields import choose_key
 from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs
 from fiftyone_learnability.dataset.samples import check_images, find_label_fields
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 
 from . import jobs
-from .names import NETWORKS, PANEL, duration, network_label, number
+from .names import NETWORKS, duration, network_label, number
 
 PRESETS = {"paper": 200, "standard": 60, "quick": 20}
 BACKGROUND, SCHEDULED, NOW = "background", "scheduled", "now"
@@ -154,7 +156,8 @@ class ComputeLearnability(foo.Operator):
         request = Request.from_params(ctx.params)
         samples = ctx.target_view()
         # what can be known to be wrong is said now rather than by a failed job
-        check_images(samples)
+        if problem := _unusable(samples):
+            raise ValueError(problem)
         choose_key(ctx.dataset, request.models, request.options.get("key"), request.options["overwrite"])
         if request.how == NOW:
             yield from _compute_now(ctx, request, samples)
@@ -192,6 +195,9 @@ def _whole(params: dict[str, Any], name: str, value: Any, low: int, high: int) -
 
 
 def _unusable(samples: foc.SampleCollection) -> str | None:
+    missing = [name for name in ("torch", "torchvision") if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"Training needs {' and '.join(missing)}: pip install torch torchvision, then start the App anew"
     try:
         check_images(samples)
     except ValueError as error:

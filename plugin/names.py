@@ -6,7 +6,6 @@ PLUGIN = "@fiftyone-learnability/learnability"
 COMPUTE = f"{PLUGIN}/compute_learnability"
 SORT = f"{PLUGIN}/sort_by_learnability"
 TAG = f"{PLUGIN}/tag_by_difficulty"
-PANEL = "learnability_panel"
 SAVE_VIEW = "@voxel51/operators/save_view"
 
 NETWORKS = {"resnet20": "ResNet-20", "vgg16": "VGG-16", "mobilenet": "MobileNet"}

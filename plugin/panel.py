@@ -14,11 +14,12 @@ import fiftyone.operators.types as types
 from fiftyone import ViewField as F
 
 from fiftyone_learnability import disagreement, sort_by_learnability
+from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.registry import score_field
 
 from . import figures, jobs
 from .layout import lay_out
-from .names import COMPUTE, PANEL, SAVE_VIEW, TAG
+from .names import COMPUTE, SAVE_VIEW, TAG
 from .scope import reset, scope_mark, scope_table, show
 from .scores import ScoreTable
 from .tabs import Choice, class_rows, draw_plots, find_examples, pair_histogram

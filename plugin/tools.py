@@ -20,9 +20,10 @@ from fiftyone_learnability import (
     sort_by_learnability,
     tag_by_difficulty,
 )
+from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.registry import check_identifier
 
-from .names import PANEL, network_label, number
+from .names import network_label, number
 
 EASIEST, HARDEST = "easiest", "hardest"
 

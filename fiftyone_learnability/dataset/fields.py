@@ -7,6 +7,7 @@ them, inside the server. What was there before is kept until the run is register
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from bson import ObjectId
 from pymongo.collection import Collection
 
 from ..experiment.results import ModelResults
+from .appearance import show_in_app
 from .registry import (
     INFO_KEY,
     METHOD,
@@ -36,6 +38,7 @@ from .registry import (
 )
 
 _STAGING_BATCH = 10_000
+_logger = logging.getLogger(__name__)
 
 
 class WriteError(RuntimeError):
@@ -186,6 +189,11 @@ def write_results(
                 ) from error
             raise
     _drop_replaced(dataset, key, models, aside)
+    try:
+        show_in_app(dataset, fields)
+    # how the scores are shown must not make them seem unwritten
+    except Exception:
+        _logger.warning("the fields could not be put into a sidebar group of their own", exc_info=True)
     fo.Sample._reload_docs(dataset._sample_collection_name)
     return WriteReport(key, fields, next(iter(results.values())).num_samples - len(vanished), vanished)
 

@@ -15,6 +15,7 @@ import fiftyone.core.collections as foc
 import fiftyone.core.runs as fors
 
 from ..experiment.results import ModelResults
+from .appearance import tidy_app
 
 METHOD = "learnability"
 """The method under which runs are registered: ``dataset.list_runs(method="learnability")``."""
@@ -75,6 +76,7 @@ class LearnabilityRun(fors.Run):
         fields = self.get_fields(samples, key)
         if fields:
             samples._root_dataset.delete_sample_fields(fields)
+        tidy_app(samples._root_dataset)
 
 
 class LearnabilityRunResults(fors.RunResults):

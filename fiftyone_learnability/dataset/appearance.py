@@ -1,0 +1,55 @@
+"""How scores show in the App: a sidebar group of their own, and a workspace with the plugin's panel beside the grid."""
+
+from __future__ import annotations
+
+import fiftyone as fo
+from fiftyone.core.odm.dataset import SidebarGroupDocument
+
+GROUP = "learnability"
+"""The sidebar group of the fields."""
+
+WORKSPACE = "Learnability"
+"""The saved workspace."""
+
+PANEL = "learnability_panel"
+"""The plugin's panel."""
+
+
+def show_in_app(dataset: fo.Dataset, fields: list[str]) -> None:
+    """Puts fields into a sidebar group of their own, and saves the workspace unless there is one of that name.
+
+    Args:
+        dataset: the dataset
+        fields: the fields
+    """
+    groups = dataset.app_config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
+    ours = next((group for group in groups if group.name == GROUP), None)
+    if ours is None:
+        ours = SidebarGroupDocument(name=GROUP, paths=[])
+        # behind the labels that the scores are about
+        behind = [group.name for group in groups].index("labels") if "labels" in [g.name for g in groups] else -1
+        groups.insert(behind + 1, ours)
+    for group in groups:
+        group.paths = [path for path in group.paths if path not in fields or group is ours]
+    ours.paths += [field for field in fields if field not in ours.paths]
+    dataset.app_config.sidebar_groups = groups
+    dataset.save()
+    if not dataset.has_workspace(WORKSPACE):
+        grid, panel = fo.Panel(type="Samples", pinned=True), fo.Panel(type=PANEL)
+        space = fo.Space(children=[fo.Space(children=[grid]), fo.Space(children=[panel])], orientation="horizontal")
+        dataset.save_workspace(WORKSPACE, space, description="The grid beside the panel that compares networks")
+
+
+def tidy_app(dataset: fo.Dataset) -> None:
+    """Removes the sidebar group and the workspace when there are no scores left to show.
+
+    Args:
+        dataset: the dataset
+    """
+    groups = dataset.app_config.sidebar_groups or []
+    if any(group.name == GROUP and group.paths for group in groups):
+        return
+    dataset.app_config.sidebar_groups = [group for group in groups if group.name != GROUP] or None
+    dataset.save()
+    if dataset.has_workspace(WORKSPACE):
+        dataset.delete_workspace(WORKSPACE)
