@@ -25,6 +25,7 @@ examples:
   fiftyone-learnability compute cifar10-train --models resnet20 vgg16 mobilenet --epochs 200
   fiftyone-learnability compare cifar10-train --figure figure1.png
   fiftyone-learnability hardest cifar10-train --model resnet20 -k 20
+  fiftyone-learnability tag cifar10-train --model resnet20 --percent 2
   fiftyone-learnability delete cifar10-train learnability
 
 exit status: 0 done; 1 refused or failed, with the reason on standard error; 2 wrong usage; 130 interrupted
@@ -92,6 +93,19 @@ def build_parser() -> argparse.ArgumentParser:
     hardest.add_argument("-k", type=int, default=20, help="how many samples")
     hardest.add_argument("--easiest", action="store_true", help="list the easiest samples")
     _add_json(hardest)
+
+    tag = command("tag", "Tag the hardest or easiest samples.", _tag)
+    tag.add_argument("--model", required=True, metavar="NAME", help="the network")
+    amount = tag.add_mutually_exclusive_group(required=True)
+    amount.add_argument("-k", type=int, help="how many samples")
+    amount.add_argument("--percent", type=float, help="in place of a number, the share of the samples in percent")
+    tag.add_argument("--easiest", action="store_true", help="tag the easiest samples")
+    tag.add_argument("--per-class", action="store_true", help="take them from each class alike")
+    tag.add_argument("--tag", help="the tag; hard or easy if not given")
+
+    export = command("export", "Write ids, files, labels, scores and ranks to a csv or npz file.", _export)
+    export.add_argument("file", type=Path, help="the file, ending in .csv or .npz")
+    export.add_argument("--models", nargs="+", metavar="NAME", help="the networks; all if not given")
 
     delete = command("delete", "Delete a run with its fields and indexes.", _delete)
     delete.add_argument("key", help="the key of the run; see the command runs")
@@ -210,6 +224,28 @@ def _hardest(dataset: fo.Dataset, options: argparse.Namespace) -> None:
     from .compare import hardest_samples
 
     _print_table(hardest_samples(dataset, options.model, options.k, options.easiest), options.json, "no samples")
+
+
+def _tag(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .curate import EASIEST, HARDEST, tag_by_difficulty
+
+    which = EASIEST if options.easiest else HARDEST
+    count = tag_by_difficulty(
+        dataset,
+        options.model,
+        which,
+        tag=options.tag,
+        count=options.k,
+        percent=options.percent,
+        per_class=options.per_class,
+    )
+    print(f"tagged the {which} samples: {count}")
+
+
+def _export(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .curate import export_scores
+
+    print(f"wrote {options.file}: {export_scores(dataset, options.file, options.models)} samples")
 
 
 def _delete(dataset: fo.Dataset, options: argparse.Namespace) -> None:

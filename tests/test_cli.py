@@ -21,7 +21,7 @@ from fiftyone_learnability.science import networks
 
 from .dataset.helpers import make_results, raiser, state, tiny, values_of
 
-COMMANDS = ("compute", "runs", "compare", "hardest", "delete", "rename")
+COMMANDS = ("compute", "runs", "compare", "hardest", "tag", "export", "delete", "rename")
 
 
 class Output:
@@ -300,6 +300,27 @@ def test_hardest_and_easiest_as_json(run: Run, scored: fo.Dataset) -> None:
     assert len(run("hardest", scored.name, "--model", "b", "--json").json()) == 20
 
 
+def test_tag_tags_what_hardest_lists(run: Run, scored: fo.Dataset) -> None:
+    hardest = run("hardest", scored.name, "--model", "a", "-k", 3, "--json").json()
+    assert run("tag", scored.name, "--model", "a", "-k", 3, "--tag", "look").out == "tagged the hardest samples: 3\n"
+    assert set(scored.match_tags("look").values("id")) == {row["id"] for row in hardest}
+    run("tag", scored.name, "--model", "a", "--percent", 10, "--easiest")
+    assert sorted(scored.match_tags("easy").values("learnability_rank_a")) == [1, 2, 3, 4, 5, 6]
+    assert run("tag", scored.name, "--model", "a", "--percent", 0).status == 1
+    assert run("tag", scored.name, "--model", "a").status == 2
+
+
+def test_export_writes_what_is_in_the_fields(run: Run, scored: fo.Dataset, tmp_path: Path) -> None:
+    output = run("export", scored.name, tmp_path / "scores.csv", "--models", "b")
+    assert output.out == f"wrote {tmp_path / 'scores.csv'}: {len(scored)} samples\n"
+    header, first, *_ = (tmp_path / "scores.csv").read_text().splitlines()
+    assert header == "id,filepath,label,learnability_b,learnability_rank_b"
+    assert first.split(",")[0] == scored.first().id
+    refused = run("export", scored.name, tmp_path / "scores.txt")
+    assert refused.status == 1
+    assert "must end in .csv or .npz" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(("--model", "vgg16"), "'vgg16' has no scores"), (("--model", "a", "-k", 0), "k must be at least 1")],
@@ -330,7 +351,13 @@ def test_rename(run: Run, scored: fo.Dataset) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_dataset_is_named_with_those_that_exist(run: Run, digit_dataset: fo.Dataset, command: str) -> None:
-    more = {"hardest": ("--model", "a"), "delete": ("key",), "rename": ("key", "new")}
+    more = {
+        "hardest": ("--model", "a"),
+        "tag": ("--model", "a", "-k", 1),
+        "export": ("f.csv",),
+        "delete": ("key",),
+        "rename": ("key", "new"),
+    }
     output = run(command, "missing", *more.get(command, ()))
     assert output.status == 1
     assert "there is no dataset 'missing'" in output.err
