@@ -130,7 +130,7 @@ class ComputeLearnability(foo.Operator):
         """The form: what to train on what, for how long and how, what it costs and what it writes."""
         inputs = types.Object()
         form = types.Property(inputs, view=types.View(label="Compute learnability", submit_button_label="Compute"))
-        samples = ctx.target_view()
+        samples = ctx.target_view(require_flat=True)
         problem = _unusable(samples)
         if problem:
             inputs.view("unusable", types.Error(label="Learnability cannot be computed here", description=problem))
@@ -154,7 +154,7 @@ class ComputeLearnability(foo.Operator):
             _compute_delegated(ctx)
             return
         request = Request.from_params(ctx.params)
-        samples = ctx.target_view()
+        samples = ctx.target_view(require_flat=True)
         # what can be known to be wrong is said now rather than by a failed job
         if problem := _unusable(samples):
             raise ValueError(problem)
@@ -357,7 +357,7 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
             if not jobs.still_wanted(job_id):
                 raise RuntimeError(jobs.CANCELLED)
 
-    compute_learnability(ctx.target_view(), request.label_field, request.models, progress=progress, **request.options)
+    compute_learnability(ctx.target_view(require_flat=True), request.label_field, request.models, progress=progress, **request.options)
 
 
 def _compute_now(ctx: foo.ExecutionContext, request: Request, samples: foc.SampleCollection) -> Iterator[Any]:
