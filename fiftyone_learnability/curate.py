@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fiftyone.core.collections as foc
 import fiftyone.core.view as fov
@@ -180,7 +180,8 @@ def scores_table(samples: foc.SampleCollection, models: list[str] | None = None)
     columns = {
         "id": ids,
         "filepath": samples.values("filepath"),
-        "label": samples.values(label_path) if label_path else [None] * len(ids),
+        # as they are: beside a None, pandas would make 3 a 3.0
+        "label": pd.Series(samples.values(label_path) if label_path else [None] * len(ids), dtype=object),
     }
     for model in models:
         columns[score_field(model)] = scores[model]
@@ -212,7 +213,10 @@ def export_scores(samples: foc.SampleCollection, path: str | Path, models: list[
     if path.suffix == ".csv":
         table.to_csv(path, index=False)
     else:
-        text = {name: table[name].fillna("").to_numpy(np.str_) for name in ("id", "filepath", "label")}
+        text: dict[str, Any] = {
+            name: np.array(["" if value is None else str(value) for value in table[name]], np.str_)
+            for name in ("id", "filepath", "label")
+        }
         numbers = {
             name: table[name].to_numpy(np.float64, na_value=np.nan) for name in table.columns if name not in text
         }

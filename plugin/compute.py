@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import queue as queues
-import subprocess
 import sys
 import threading
 import time
@@ -21,13 +20,16 @@ from fiftyone_learnability import ModelResults, ProgressEvent, compute_learnabil
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.fields import choose_key
 from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs
-from fiftyone_learnability.dataset.samples import check_images, find_label_fields
+from fiftyone_learnability.dataset.samples import check_images, find_label_fields, label_path
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 
 from . import jobs
 from .names import NETWORKS, duration, network_label, number
+from .params import flag, one_of, positive, whole
 
 PRESETS = {"paper": 200, "standard": 60, "quick": 20}
+CUSTOM, CUSTOM_EPOCHS = "custom", 100
+DEVICES = ("auto", "cpu", "cuda", "mps")
 BACKGROUND, SCHEDULED, NOW = "background", "scheduled", "now"
 LONGEST_IMMEDIATE_SECONDS = 600.0
 DEFAULT_SIZE = 32
@@ -54,34 +56,34 @@ class Request:
         """Reads the params of a form, or of whoever calls the operator without one.
 
         Raises:
-            ValueError: if a network is not one of the App's: other ones are for the SDK and the command line
+            ValueError: if an option is not possible, or a network is not one of the App's: other ones are for the SDK
+                and the command line
         """
-        models = list(params.get("models") or ["resnet20"])
+        models = ["resnet20"] if params.get("models") is None else params["models"]
+        if not isinstance(models, (list, tuple)) or not models or len(set(map(str, models))) < len(models):
+            raise ValueError(f"models must be a list of at least one network, each once, not {models!r}")
         for model in models:
-            if model not in NETWORKS:
+            if not isinstance(model, str) or model not in NETWORKS:
                 raise ValueError(f"unknown network {model!r}: choose from {', '.join(NETWORKS)}")
-        preset = params.get("preset", "paper")
-        epochs = params.get("epochs") if preset == "custom" or "preset" not in params else PRESETS.get(preset)
+        preset = one_of(params, "preset", (*PRESETS, CUSTOM), CUSTOM if "epochs" in params else "paper")
         options: dict[str, Any] = {
-            "epochs": _whole(params, "epochs", epochs or PRESETS["paper"], 1, 10_000),
-            "runs": _whole(params, "runs", params.get("runs") or 1, 1, 100),
-            "overwrite": bool(params.get("overwrite", False)),
-            "skip_failures": bool(params.get("skip_failures", False)),
-            "horizontal_flip": bool(params.get("horizontal_flip", True)),
+            "epochs": PRESETS[preset] if preset in PRESETS else whole(params, "epochs", CUSTOM_EPOCHS, 1, 10_000),
+            "runs": whole(params, "runs", 1, 1, 100),
+            "overwrite": flag(params, "overwrite"),
+            "skip_failures": flag(params, "skip_failures"),
+            "horizontal_flip": flag(params, "horizontal_flip", True),
         }
         for name, low, high in (("batch_size", 2, 65_536), ("seed", 0, 2**31), ("image_size", 8, 1024)):
             if params.get(name) is not None:
-                options[name] = _whole(params, name, params[name], low, high)
+                options[name] = whole(params, name, low, low, high)
         if params.get("lr") is not None:
-            options["lr"] = float(params["lr"])
+            options["lr"] = positive(params, "lr", 0.1, 1000)
         if params.get("device"):
-            options["device"] = str(params["device"])
+            options["device"] = one_of(params, "device", DEVICES, "auto")
         if params.get("key"):
             options["key"] = str(params["key"])
-        how = params.get("how", BACKGROUND)
-        if how not in (BACKGROUND, SCHEDULED, NOW):
-            raise ValueError(f"how must be {BACKGROUND!r}, {SCHEDULED!r} or {NOW!r}, not {how!r}")
-        return cls(str(params.get("label_field") or "ground_truth"), models, options, how)
+        how = one_of(params, "how", (BACKGROUND, SCHEDULED, NOW), BACKGROUND)
+        return cls(str(params.get("label_field") or "ground_truth"), list(models), options, how)
 
     @property
     def title(self) -> str:
@@ -158,6 +160,7 @@ class ComputeLearnability(foo.Operator):
         # what can be known to be wrong is said now rather than by a failed job
         if problem := _unusable(samples):
             raise ValueError(problem)
+        label_path(samples, request.label_field)
         choose_key(ctx.dataset, request.models, request.options.get("key"), request.options["overwrite"])
         if request.how == NOW:
             yield from _compute_now(ctx, request, samples)
@@ -181,17 +184,6 @@ class ComputeLearnability(foo.Operator):
             the results by network
         """
         return compute_learnability(sample_collection, **options)
-
-
-def _whole(params: dict[str, Any], name: str, value: Any, low: int, high: int) -> int:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or value != int(value)
-        or not low <= value <= high
-    ):
-        raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
-    return int(value)
 
 
 def _unusable(samples: foc.SampleCollection) -> str | None:
@@ -226,14 +218,14 @@ def _ask_what(inputs: types.Object, ctx: foo.ExecutionContext, samples: foc.Samp
     presets = types.DropdownView()
     for name, epochs in PRESETS.items():
         presets.add_choice(name, label=f"{name.capitalize()}: {epochs} epochs")
-    presets.add_choice("custom", label="Other")
+    presets.add_choice(CUSTOM, label="Other")
     inputs.enum("preset", presets.values(), default="paper", required=True, label="Length", view=presets)
-    if ctx.params.get("preset") == "custom":
-        inputs.int("epochs", default=100, min=1, max=10_000, required=True, label="Epochs")
+    if ctx.params.get("preset") == CUSTOM:
+        inputs.int("epochs", default=CUSTOM_EPOCHS, min=1, max=10_000, required=True, label="Epochs")
 
 
 def _ask_how(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
-    how = types.RadioGroup()
+    how = types.RadioGroup(orientation="vertical")
     how.add_choice(BACKGROUND, label="In the background", description="Goes on when the page is closed")
     how.add_choice(SCHEDULED, label="Scheduled", description="Waits for fiftyone delegated launch")
     how.add_choice(NOW, label="Now", description="For small jobs; keep the page open")
@@ -252,7 +244,7 @@ def _ask_advanced(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
     inputs.float("lr", default=0.1, min=0.0, label="Learning rate", description="The highest one, after the warm-up")
     inputs.int("image_size", default=DEFAULT_SIZE, min=8, max=1024, label="Image size in pixels")
     inputs.int("seed", default=0, min=0, label="Seed")
-    inputs.enum("device", ["auto", "cpu", "cuda", "mps"], default="auto", label="Device")
+    inputs.enum("device", list(DEVICES), default="auto", label="Device")
     inputs.bool("horizontal_flip", default=True, label="Mirror images", description="Not for digits and letters")
     inputs.bool("skip_failures", default=False, label="Leave out images that cannot be read")
 
@@ -283,8 +275,8 @@ def _tell_consequences(
         choose_key(ctx.dataset, request.models, key, request.options["overwrite"])
     except ValueError as error:
         form.invalid = True
-        form.error_message = "Tick “Replace them” to go on" if not key else str(error)
-        if key:
+        form.error_message = str(error) if key or request.options["overwrite"] else "Tick “Replace them” to go on"
+        if key or request.options["overwrite"]:
             inputs.view("clash", types.Error(label="The run cannot be written", description=str(error)))
     count = len(samples)
     seconds = request.estimate(count)
@@ -314,23 +306,8 @@ def measure_rates(request: Request) -> None:
     code = (
         "import sys; sys.path.append(sys.argv.pop(1)); from fiftyone_learnability.experiment.rate import main; main()"
     )
-    subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            code,
-            str(root),
-            *request.models,
-            "--image-size",
-            str(request.image_size),
-            "--device",
-            device,
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    options = ["--image-size", str(request.image_size), "--device", device]
+    jobs.spawn([sys.executable, "-c", code, str(root), *request.models, *options])
 
 
 def _compute_delegated(ctx: foo.ExecutionContext) -> None:
@@ -346,7 +323,8 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
             # first the label, then the look: after the label nobody cancels, before it everybody may
             ctx.set_progress(1.0, jobs.WRITING)
             looked = told = 0.0
-        elif event.stage == "notice":
+        elif event.stage in ("notice", "writing"):
+            # the label of writing stays to the end, since what is written can no longer be cancelled
             print(event.message, flush=True)
         elif now - told >= 1 or event.fraction == 1:
             told = now
@@ -357,7 +335,9 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
             if not jobs.still_wanted(job_id):
                 raise RuntimeError(jobs.CANCELLED)
 
-    compute_learnability(ctx.target_view(require_flat=True), request.label_field, request.models, progress=progress, **request.options)
+    compute_learnability(
+        ctx.target_view(require_flat=True), request.label_field, request.models, progress=progress, **request.options
+    )
 
 
 def _compute_now(ctx: foo.ExecutionContext, request: Request, samples: foc.SampleCollection) -> Iterator[Any]:

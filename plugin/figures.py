@@ -285,7 +285,7 @@ def class_distribution(
     }
     shape = layout(
         110 + 24 * len(present),
-        f"learnability by {network_label(model)} (mean of the class)",
+        f"learnability by {network_label(model)}",
         xaxis={"range": [0, 1]},
         yaxis={"autorange": "reversed", "type": "category"},
     )
@@ -326,10 +326,10 @@ def sample_curves(
         300,
         "epoch",
         "probability of the label",
-        xaxis={"tickformat": "d"},
+        xaxis=_epochs(max(len(values) for _, _, values in curves)),
         yaxis={"range": [0, 1.02]},
         showlegend=True,
-        legend={"orientation": "h", "y": -0.25},
+        legend=_legend(-0.25),
     )
 
 
@@ -357,11 +357,21 @@ def training_curves(curves: dict[str, dict[str, FloatArray]]) -> tuple[list[Trac
         260,
         "epoch",
         "accuracy",
-        xaxis={"tickformat": "d"},
+        xaxis=_epochs(max((arrays["measured_accuracy"].shape[1] for arrays in curves.values()), default=1)),
         yaxis={"range": [0, 1.02]},
         showlegend=True,
-        legend={"orientation": "h", "y": -0.3},
+        legend=_legend(-0.3),
     )
+
+
+def _epochs(count: int) -> dict[str, Any]:
+    """An axis of epochs, which are whole: left to itself, Plotly puts ticks between few of them."""
+    return {"tickformat": "d", **({"dtick": 1} if count <= 10 else {})}
+
+
+def _legend(y: float) -> dict[str, Any]:
+    """A legend below the plot, over its whole width: the App would put it at the right, where it takes half of it."""
+    return {"orientation": "h", "x": 0, "xanchor": "left", "y": y, "yanchor": "top"}
 
 
 def _rounded(values: FloatArray) -> list[float]:

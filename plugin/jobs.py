@@ -11,6 +11,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,17 +86,25 @@ def start_worker(operation_id: str) -> None:
     unwanted = ("FIFTYONE_PRIVATE_DATABASE_PORT", "FIFTYONE_DISABLE_SERVICES", "FIFTYONE_SERVER")
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
     with open(log_file(operation_id), "wb") as log:
-        worker = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("worker.py")), operation_id],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
+        command = [sys.executable, str(Path(__file__).with_name("worker.py")), operation_id]
+        worker = spawn(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     _operations().update_one(
         {"_id": ObjectId(operation_id)}, {"$set": {"metadata.worker": {"pid": worker.pid, "host": platform.node()}}}
     )
+
+
+def spawn(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Starts a process that goes on when this one ends.
+
+    Args:
+        command: the command
+        **options: see ``subprocess.Popen``; input and output are closed unless they say otherwise
+    """
+    closed = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    process = subprocess.Popen(command, **{**closed, "start_new_session": True, **options})
+    # so that it does not stay in the table of processes as a zombie when it has ended
+    threading.Thread(target=process.wait, daemon=True).start()
+    return process
 
 
 def log_file(operation_id: str) -> Path:
@@ -104,21 +113,26 @@ def log_file(operation_id: str) -> Path:
 
 
 def latest(dataset: fo.Dataset) -> Job | None:
-    """The job of a dataset that was started last, None if there was none or it was dismissed.
+    """The job of a dataset that is running, else that which was started last.
 
     A job whose worker has vanished is marked as failed.
 
     Args:
         dataset: the dataset
+
+    Returns:
+        the job; None if there is none, or it was dismissed
     """
-    document = _operations().find_one(
-        {"operator": COMPUTE, "dataset_id": dataset._doc.id}, sort=[("queued_at", -1), ("_id", -1)]
-    )
+    ours = {"operator": COMPUTE, "dataset_id": dataset._doc.id}
+    newest_first = [("queued_at", -1), ("_id", -1)]
+    document = _operations().find_one({**ours, "run_state": {"$in": list(_ACTIVE)}}, sort=newest_first)
+    if document is None:
+        document = _operations().find_one(ours, sort=newest_first)
     if document is None or document.get("metadata", {}).get(_DISMISSED):
         return None
     if document["run_state"] in _ACTIVE and _worker_vanished(document):
         error = f"The process that trained has ended unexpectedly; its log is {log_file(str(document['_id']))}"
-        DelegatedOperationService().set_failed(document["_id"], result=ExecutionResult(error=error))
+        _fail(document["_id"], error)
         document = _operations().find_one({"_id": document["_id"]})
     status = document.get("status") or {}
     state = document["run_state"]
@@ -142,15 +156,7 @@ def cancel(job_id: str) -> bool:
     Returns:
         whether it was cancelled; nothing is written then
     """
-    # in one step with the condition, so that it cannot fall between the worker's last look and its writing
-    found = _operations().find_one_and_update(
-        {"_id": ObjectId(job_id), "run_state": {"$in": list(_ACTIVE)}, "status.label": {"$ne": WRITING}},
-        {"$set": {"run_state": ExecutionRunState.FAILED, "result": {"error": CANCELLED}}},
-    )
-    if found is None:
-        return False
-    DelegatedOperationService().set_failed(ObjectId(job_id), result=ExecutionResult(error=CANCELLED))
-    return True
+    return _fail(ObjectId(job_id), CANCELLED, {"status.label": {"$ne": WRITING}})
 
 
 def dismiss(job_id: str) -> None:
@@ -162,6 +168,19 @@ def still_wanted(job_id: str) -> bool:
     """Whether a running job has not been cancelled."""
     document = _operations().find_one({"_id": ObjectId(job_id)}, {"run_state": 1})
     return document is not None and document["run_state"] == ExecutionRunState.RUNNING
+
+
+def _fail(operation_id: ObjectId, error: str, condition: dict[str, Any] | None = None) -> bool:
+    """Sets an operation to failed if it has not ended, and the condition holds; tells whether it did."""
+    # in one step with the condition: it must not fall between a worker's last look and its writing
+    found = _operations().find_one_and_update(
+        {"_id": operation_id, "run_state": {"$in": list(_ACTIVE)}, **(condition or {})},
+        {"$set": {"run_state": ExecutionRunState.FAILED, "result": {"error": error}}},
+    )
+    if found is None:
+        return False
+    DelegatedOperationService().set_failed(operation_id, result=ExecutionResult(error=error))
+    return True
 
 
 def _operations() -> Any:

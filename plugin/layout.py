@@ -48,7 +48,8 @@ def lay_out(panel: LearnabilityPanel, ctx: foo.ExecutionContext, table: ScoreTab
             "classes": _lay_out_classes,
             "curves": _lay_out_curves,
         }[choice.tab](root, panel, ctx, table, choice, plots)
-    sx = {"padding": "4px 12px", "flexWrap": "nowrap"}
+    # in a wide panel it would be no wider than what it holds
+    sx = {"padding": "4px 12px", "flexWrap": "nowrap", "width": "100%", "boxSizing": "border-box"}
     return types.Property(
         root, view=types.GridView(orientation="vertical", gap=1, componentsProps={"grid": {"sx": sx}})
     )
@@ -56,8 +57,8 @@ def lay_out(panel: LearnabilityPanel, ctx: foo.ExecutionContext, table: ScoreTab
 
 def _lay_out_nothing(root: types.Object, panel: LearnabilityPanel, table: ScoreTable) -> None:
     root.md(
-        "### No scores yet\n\nTrain networks on the images of this dataset to see which ones are easy, which are hard, "
-        f"and which may be mislabelled. There are **{number(table.num_samples)}** samples.",
+        "##### No scores yet\n\nTrain networks on the images of this dataset to see which ones are easy, which are "
+        f"hard, and which may be mislabelled. There are **{number(table.num_samples)}** samples.",
         name="nothing",
     )
     root.btn(
@@ -163,7 +164,7 @@ def _lay_out_classes(
         return
     sorting = _row(root, "sorting")
     _dropdown(sorting, "order", "Classes", ORDERS, panel.on_control, default=choice.order)
-    root.md("Each row shows how one class is spread; click a cell to see its samples", name="about_classes")
+    root.md("Each class, with its mean, and how it is spread; click a cell to see its samples", name="about_classes")
     _plot(root, "classes", plots, on_click=panel.on_class)
 
 

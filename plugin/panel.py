@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
+from fiftyone import ViewExpression as E
 from fiftyone import ViewField as F
 
 from fiftyone_learnability import disagreement, sort_by_learnability
@@ -20,8 +21,8 @@ from fiftyone_learnability.dataset.registry import score_field
 from . import figures, jobs
 from .layout import lay_out
 from .names import COMPUTE, SAVE_VIEW, TAG
-from .scope import reset, scope_mark, scope_table, show
-from .scores import ScoreTable
+from .scope import mark, reset, scope_mark, scope_table, show
+from .scores import ScoreTable, load_ahead
 from .tabs import Choice, class_rows, draw_plots, find_examples, pair_histogram
 
 
@@ -44,6 +45,7 @@ class LearnabilityPanel(foo.Panel):
     def on_load(self, ctx: foo.ExecutionContext) -> None:
         """Draws everything."""
         self._look_at_job(ctx)
+        load_ahead(ctx.dataset, scope_table(ctx).models)
         self._draw(ctx)
 
     def on_change_dataset(self, ctx: foo.ExecutionContext) -> None:
@@ -85,6 +87,8 @@ class LearnabilityPanel(foo.Panel):
     def on_control(self, ctx: foo.ExecutionContext) -> None:
         """Draws for other networks or another quantity."""
         self.on_change_view(ctx)
+        # a network cannot be compared with itself: the dropdowns tell what is drawn instead
+        self._set_controls(ctx, self._choice(ctx))
 
     def on_compute(self, ctx: foo.ExecutionContext) -> None:
         """Opens the form."""
@@ -138,7 +142,8 @@ class LearnabilityPanel(foo.Panel):
         """Chooses the pair of a cell."""
         models = scope_table(ctx).models
         row, column = ctx.params["idx"]
-        if row != column:
+        # an event may be of a plot that has changed meanwhile
+        if row != column and max(row, column) < len(models):
             ctx.panel.set_state({"controls.first": models[row], "controls.second": models[column]})
             self.on_change_view(ctx)
 
@@ -170,7 +175,10 @@ class LearnabilityPanel(foo.Panel):
         table, choice = scope_table(ctx), self._choice(ctx)
         rows = class_rows(table, choice)
         row, column = ctx.params["idx"]
-        label, edges = table.classes[rows.classes[row]], rows.edges
+        if row >= len(rows.classes):
+            return
+        # not bare, since MongoDB would take a class "$x" for a field
+        label, edges = E({"$literal": table.classes[rows.classes[row]]}), rows.edges
         inside = _within(score_field(choice.first), edges[column], edges[column + 1], edges[-1])
         show(ctx, lambda view: view.match((F(table.label_path) == label) & inside))
 
@@ -194,6 +202,9 @@ class LearnabilityPanel(foo.Panel):
     def _show_bars(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
         choice = self._choice(ctx)
         edges = figures.score_edges(choice.quantity, figures.HISTOGRAM_BINS, scope_table(ctx).num_ranks)
+        points = [point for point in points if point < len(edges) - 1]
+        if not points:
+            return
         inside = _within(choice.field(choice.first), edges[min(points)], edges[max(points) + 1], edges[-1])
         show(ctx, lambda view: view.match(inside))
 
@@ -207,10 +218,15 @@ class LearnabilityPanel(foo.Panel):
         return Choice.read(ctx, scope_table(ctx))
 
     def _drawn(self, ctx: foo.ExecutionContext) -> str:
-        """A mark of all that the drawing depends on."""
+        """A mark of all that the drawing depends on, short even where thousands of samples are selected."""
         table, choice = scope_table(ctx), self._choice(ctx)
         selected = sorted(ctx.selected or []) if choice.tab == "curves" else None
-        return str((id(table), scope_mark(ctx), choice, selected))
+        return mark(str((id(table), scope_mark(ctx), choice, selected)))
+
+    def _set_controls(self, ctx: foo.ExecutionContext, choice: Choice) -> None:
+        for name in ("first", "second", "quantity"):
+            if ctx.panel.get_state(f"controls.{name}") != getattr(choice, name):
+                ctx.panel.set_state(f"controls.{name}", getattr(choice, name))
 
     def _draw(self, ctx: foo.ExecutionContext) -> None:
         """Sends the data of the open tab."""
@@ -219,8 +235,7 @@ class LearnabilityPanel(foo.Panel):
         if not table.models:
             return
         # the dropdowns show what is in the state, so that a default must be put there too
-        controls = {"first": choice.first, "second": choice.second, "quantity": choice.quantity}
-        ctx.panel.set_state({f"controls.{name}": value for name, value in controls.items()})
+        self._set_controls(ctx, choice)
         for name, (traces, _) in draw_plots(ctx.dataset, table, choice, ctx.selected or []).items():
             ctx.panel.set_data(name, traces)
         if choice.tab == "examples":

@@ -2,8 +2,9 @@
 
 A click in a plot filters the grid. If the panel then followed the grid, the plot would shrink to the clicked cell. So
 it remembers how many stages it has added, and a mark of the view that resulted: as long as the App shows that very
-view, the panel still speaks of what was there before, and the next click replaces its own stages. State holds no
-stages, which may name thousands of samples.
+view, the panel still speaks of what was there before, and the next click replaces its own stages. It remembers the same
+of the view before, which the App still shows while it renders the event that changes it. State holds no stages, which
+may name thousands of samples.
 """
 
 from __future__ import annotations
@@ -34,8 +35,12 @@ def scope_stages(ctx: foo.ExecutionContext) -> Stages:
     """The stages of the view that the panel speaks of."""
     stages = shown_stages(ctx)
     own = ctx.panel.get_state("own") or {}
-    if own and own.get("mark") == mark(stages):
-        return stages[: len(stages) - own["count"]]
+    if not own:
+        return stages
+    shown = mark(stages)
+    for name in ("now", "before"):
+        if own.get(name) == shown:
+            return stages[: len(stages) - own[f"{name}_count"]]
     return stages
 
 
@@ -56,25 +61,38 @@ def show(ctx: foo.ExecutionContext, narrow: Callable[[foc.SampleCollection], fov
         ctx: the context of a panel event
         narrow: adds stages to the view that the panel speaks of
     """
-    base = build_view(ctx.dataset, scope_stages(ctx))
-    view = narrow(base)
-    stages = view._serialize()
-    ctx.panel.set_state("own", {"mark": mark(stages), "count": len(stages) - len(scope_stages(ctx))})
+    scope = scope_stages(ctx)
+    view = narrow(build_view(ctx.dataset, scope))
+    _remember_own(ctx, scope, view._serialize())
     ctx.ops.set_view(view)
 
 
 def reset(ctx: foo.ExecutionContext) -> None:
     """Takes the panel's own stages off the grid; without any, clears the view."""
     scope = scope_stages(ctx)
-    ctx.panel.set_state("own", {})
     if scope and len(scope) < len(shown_stages(ctx)):
-        ctx.ops.set_view(build_view(ctx.dataset, scope))
+        view = build_view(ctx.dataset, scope)
+        _remember_own(ctx, scope, view._serialize())
+        ctx.ops.set_view(view)
     else:
+        _remember_own(ctx, scope, [])
         ctx.ops.clear_view()
 
 
+def _remember_own(ctx: foo.ExecutionContext, scope: Stages, now: Stages) -> None:
+    """Notes how many stages of the view to come are the panel's own, and of the view that is shown until it comes."""
+    before = shown_stages(ctx)
+    own = {
+        "now": mark(now),
+        "now_count": max(0, len(now) - len(scope)),
+        "before": mark(before),
+        "before_count": len(before) - len(scope),
+    }
+    ctx.panel.set_state("own", own)
+
+
 def mark(stages: Any) -> str:
-    """A short fingerprint of serialized stages, whatever ids FiftyOne gives them on the way."""
+    """A short fingerprint of serialized stages, whatever FiftyOne and the browser make of them on the way."""
     return hashlib.blake2b(json.dumps(_bare(stages), sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
 
 
@@ -83,4 +101,7 @@ def _bare(value: Any) -> Any:
         return {name: _bare(part) for name, part in value.items() if name != "_uuid"}
     if isinstance(value, (list, tuple)):
         return [_bare(part) for part in value]
+    if isinstance(value, float) and value.is_integer():
+        # the browser sends 1.0 back as 1
+        return int(value)
     return value

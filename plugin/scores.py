@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import fiftyone as fo
@@ -23,8 +24,21 @@ from fiftyone_learnability.compare import find_models, label_path_of
 from fiftyone_learnability.dataset.registry import INFO_KEY, rank_field, score_field
 
 _REMEMBERED = 16
-_memory: OrderedDict[Hashable, Any] = OrderedDict()
 _Value = TypeVar("_Value")
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A value that is remembered, or is being made; FiftyOne runs events in several threads."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    made: bool = False
+    value: Any = None
+    alive: tuple[object, ...] = ()
+
+
+_memory: OrderedDict[Hashable, _Entry] = OrderedDict()
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +129,22 @@ def load_dynamics(dataset: fo.Dataset, model: str) -> tuple[NDArray[np.str_], ND
     archive = _archive(dataset, model)
     if archive is None or "dynamics" not in archive:
         return None
-    return archive["ids"], archive["dynamics"]
+    return remember(("dynamics", id(archive)), lambda: (archive["ids"], archive["dynamics"]), archive)
+
+
+def load_ahead(dataset: fo.Dataset, models: tuple[str, ...]) -> None:
+    """Starts to read the dynamics of some networks, which takes a second for 50,000 samples, before anybody asks.
+
+    Args:
+        dataset: the dataset
+        models: the networks
+    """
+
+    def read() -> None:
+        for model in models:
+            load_dynamics(dataset, model)
+
+    threading.Thread(target=read, daemon=True).start()
 
 
 def load_training_curves(dataset: fo.Dataset, model: str) -> dict[str, NDArray[np.float64]] | None:
@@ -134,23 +163,24 @@ def load_training_curves(dataset: fo.Dataset, model: str) -> dict[str, NDArray[n
     return {name: archive[name] for name in ("train_loss", "train_accuracy", "measured_accuracy")}
 
 
-def _archive(dataset: fo.Dataset, model: str) -> dict[str, NDArray[Any]] | None:
-    """The arrays that the run of a network keeps, of those only that are drawn."""
-    field = dataset.get_field(score_field(model))
-    key = ((field.info or {}) if field else {}).get(INFO_KEY, {}).get("run")
+def _archive(dataset: fo.Dataset, model: str) -> np.lib.npyio.NpzFile | None:
+    """The arrays that the run of a network keeps, each read when it is asked for: the dynamics are large."""
+    written = dataset.get_field(score_field(model))
+    key = ((written.info or {}) if written else {}).get(INFO_KEY, {}).get("run")
     if key is None or key not in dataset.list_runs():
         return None
 
-    def read() -> dict[str, NDArray[Any]] | None:
+    def read() -> dict[str, np.lib.npyio.NpzFile]:
+        # once for all networks of the run, which are stored as one
         results = dataset.load_run_results(key, cache=False, load_view=False)
-        if results is None or model not in results.archives:
-            return None
-        names = {"ids", "dynamics", "train_loss", "train_accuracy", "measured_accuracy"}
-        with np.load(io.BytesIO(base64.b64decode(results.archives[model])), allow_pickle=False) as archive:
-            return {name: archive[name] for name in names & set(archive.files)}
+        archives = {} if results is None else results.archives
+        return {
+            name: np.load(io.BytesIO(base64.b64decode(archive)), allow_pickle=False)
+            for name, archive in archives.items()
+        }
 
     timestamp = dataset.get_run_info(key).timestamp
-    return remember(("archive", str(dataset._doc.id), key, str(timestamp), model), read)
+    return remember(("archives", str(dataset._doc.id), key, str(timestamp)), read).get(model)
 
 
 def _state_of(dataset: fo.Dataset) -> tuple[Hashable, ...]:
@@ -209,9 +239,13 @@ def remember(key: Hashable, make: Callable[[], _Value], *alive: object) -> _Valu
         make: makes it
         *alive: objects to be kept as long, so that an ``id()`` in the key is not taken by others
     """
-    if key not in _memory:
-        _memory[key] = (make(), alive)
+    with _lock:
+        entry = _memory.setdefault(key, _Entry())
+        _memory.move_to_end(key)
         while len(_memory) > _REMEMBERED:
             _memory.popitem(last=False)
-    _memory.move_to_end(key)
-    return _memory[key][0]
+    # one event makes it, others that ask for it meanwhile wait
+    with entry.lock:
+        if not entry.made:
+            entry.value, entry.alive, entry.made = make(), alive, True
+    return entry.value

@@ -79,6 +79,13 @@ def draw_plots(dataset: fo.Dataset, table: ScoreTable, choice: Choice, selected:
         choice: what is chosen
         selected: the ids of the selected samples
     """
+    if choice.tab == "curves":
+        return _curve_plots(dataset, table, selected)
+    # an event draws what is new, and lays out what is there: the same plots
+    return remember(("plots", id(table), choice), lambda: _score_plots(table, choice), table)
+
+
+def _score_plots(table: ScoreTable, choice: Choice) -> Plots:
     if choice.tab == "compare":
         plots: Plots = {}
         if len(table.models) > 1:
@@ -90,15 +97,17 @@ def draw_plots(dataset: fo.Dataset, table: ScoreTable, choice: Choice, selected:
         return plots
     if choice.tab == "classes" and table.label_path:
         return {"classes": class_rows(table, choice).plot}
-    if choice.tab == "curves":
-        plots = {}
-        curves = selected_curves(dataset, table, selected)
-        if curves:
-            plots["samples"] = figures.sample_curves(curves)
-        trainings = {model: load_training_curves(dataset, model) for model in table.models}
-        plots["trainings"] = figures.training_curves({name: one for name, one in trainings.items() if one is not None})
-        return plots
     return {}
+
+
+def _curve_plots(dataset: fo.Dataset, table: ScoreTable, selected: list[str]) -> Plots:
+    plots: Plots = {}
+    curves = selected_curves(dataset, table, selected)
+    if curves:
+        plots["samples"] = figures.sample_curves(curves)
+    trainings = {model: load_training_curves(dataset, model) for model in table.models}
+    plots["trainings"] = figures.training_curves({name: one for name, one in trainings.items() if one is not None})
+    return plots
 
 
 def comparison(table: ScoreTable) -> Comparison:

@@ -24,6 +24,7 @@ from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.registry import check_identifier
 
 from .names import network_label, number
+from .params import flag, one_of, positive, whole
 
 EASIEST, HARDEST = "easiest", "hardest"
 
@@ -77,7 +78,7 @@ class SortByLearnability(_Tool):
 
     def execute(self, ctx: foo.ExecutionContext) -> None:
         """Sets the view."""
-        easiest = ctx.params.get("first") == EASIEST
+        easiest = one_of(ctx.params, "first", (HARDEST, EASIEST), HARDEST) == EASIEST
         ctx.ops.set_view(sort_by_learnability(ctx.view, _model(ctx, "model"), easiest_first=easiest))
 
 
@@ -120,17 +121,18 @@ class TagByDifficulty(_Tool):
 
     def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
         """Tags."""
-        by_count = ctx.params.get("unit", "count") == "count"
-        which = ctx.params.get("which", HARDEST)
-        tag = str(ctx.params.get("tag") or ("easy" if which == EASIEST else "hard"))
+        by_count = one_of(ctx.params, "unit", ("count", "percent"), "count") == "count"
+        which = one_of(ctx.params, "which", (HARDEST, EASIEST), HARDEST)
+        tag = ctx.params.get("tag")
+        tag = ("easy" if which == EASIEST else "hard") if tag is None else str(tag)
         tagged = tag_by_difficulty(
             ctx.target_view(),
             _model(ctx, "model"),
             which,
             tag=tag,
-            count=int(ctx.params.get("count", 100)) if by_count else None,
-            percent=None if by_count else float(ctx.params.get("percent", 1.0)),
-            per_class=bool(ctx.params.get("per_class", False)),
+            count=whole(ctx.params, "count", 100, 1) if by_count else None,
+            percent=None if by_count else positive(ctx.params, "percent", 1.0, 100),
+            per_class=flag(ctx.params, "per_class"),
         )
         ctx.ops.reload_dataset()
         ctx.ops.notify(f"Tagged {number(tagged)} samples “{tag}”", variant="success")
@@ -184,10 +186,13 @@ class ShowDisagreement(_Tool):
 
     def execute(self, ctx: foo.ExecutionContext) -> None:
         """Sets the view."""
+        problem = self.lacks(ctx)
+        if problem:
+            raise ValueError(problem)
         models = find_models(ctx.dataset)
-        limit = ctx.params.get("limit", 100)
+        limit = whole(ctx.params, "limit", 100, 1)
         easy_for, hard_for = ctx.params.get("easy_for", models[0]), ctx.params.get("hard_for", models[1])
-        ctx.ops.set_view(disagreement(ctx.view, easy_for, hard_for, None if limit is None else int(limit)))
+        ctx.ops.set_view(disagreement(ctx.view, easy_for, hard_for, limit))
 
 
 class ManageRuns(_Tool):
@@ -237,9 +242,9 @@ class ManageRuns(_Tool):
 
     def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
         """Renames or deletes."""
-        key, action = str(ctx.params.get("key")), ctx.params.get("action", "rename")
+        key, action = str(ctx.params.get("key")), one_of(ctx.params, "action", ("rename", "delete"), "rename")
         if action == "delete":
-            if not ctx.params.get("confirmed"):
+            if not flag(ctx.params, "confirmed"):
                 raise ValueError("deleting a run must be confirmed: confirmed=True")
             deleted = delete_run(ctx.dataset, key)
             ctx.ops.reload_dataset()
@@ -286,11 +291,11 @@ class ExportScores(_Tool):
 
     def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
         """Writes the file."""
-        path = Path(str(ctx.params["path"]))
+        path = Path(str(ctx.params.get("path", "")))
         problem = _bad_target(path)
         if problem:
             raise ValueError(problem)
-        if path.exists() and not ctx.params.get("overwrite"):
+        if path.exists() and not flag(ctx.params, "overwrite"):
             raise ValueError(f"{path} exists: choose another file, or replace it with overwrite=True")
         count = export_scores(ctx.target_view(), path)
         ctx.ops.notify(f"Wrote {number(count)} samples to {path}", variant="success")

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 NUM_CLASSES = 10
 
@@ -41,12 +42,9 @@ def known_rates(models: Sequence[str], image_size: int, device: str = "auto") ->
     Returns:
         training images a second by network, without those that have not been measured
     """
-    try:
-        measured = json.loads(cache_file().read_text())
-    except (OSError, ValueError):
-        return {}
+    measured = _read()
     rates = {model: measured.get(_key(model, image_size, device)) for model in models}
-    return {model: float(rate) for model, rate in rates.items() if rate}
+    return {model: float(rate) for model, rate in rates.items() if isinstance(rate, (int, float)) and rate > 0}
 
 
 def estimate_seconds(rates: Mapping[str, float], num_samples: int, epochs: int, runs: int) -> float:
@@ -120,14 +118,20 @@ def remember_rate(model: str, image_size: int, device: str, rate: float) -> None
     """
     file = cache_file()
     file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        measured = json.loads(file.read_text())
-    except (OSError, ValueError):
-        measured = {}
+    measured = _read()
     measured[_key(model, image_size, device)] = round(rate, 2)
     with NamedTemporaryFile("w", dir=file.parent, delete=False) as replacement:
         json.dump(measured, replacement, indent=2)
     os.replace(replacement.name, file)
+
+
+def _read() -> dict[str, Any]:
+    """What has been measured; nothing if the file cannot be read."""
+    try:
+        measured = json.loads(cache_file().read_text())
+    except (OSError, ValueError):
+        return {}
+    return measured if isinstance(measured, dict) else {}
 
 
 def _key(model: str, image_size: int, device: str) -> str:

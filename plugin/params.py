@@ -1,0 +1,67 @@
+"""Reads what operators are called with as strictly as their forms do: not every caller has filled in a form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Params = Mapping[str, Any]
+
+
+def whole(params: Params, name: str, default: int, low: int, high: int | None = None) -> int:
+    """A whole number, the default where it is not given.
+
+    Raises:
+        ValueError: if it is none, or out of range
+    """
+    value = params.get(name)
+    value = default if value is None else value
+    if not _is_number(value) or value != int(value) or value < low or (high is not None and value > high):
+        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} must be a whole number {limits}, not {value!r}")
+    return int(value)
+
+
+def positive(params: Params, name: str, default: float, high: float) -> float:
+    """A number above 0, the default where it is not given.
+
+    Raises:
+        ValueError: if it is none, or out of range
+    """
+    value = params.get(name)
+    value = default if value is None else value
+    if not _is_number(value) or not 0 < value <= high:
+        raise ValueError(f"{name} must be a number above 0 and at most {high:g}, not {value!r}")
+    return float(value)
+
+
+def flag(params: Params, name: str, default: bool = False) -> bool:
+    """True or False, the default where it is not given.
+
+    Raises:
+        ValueError: if it is something else: the text "false" is not False
+    """
+    value = params.get(name)
+    value = default if value is None else value
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+def one_of(params: Params, name: str, choices: Iterable[str], default: str) -> str:
+    """One of some texts, the default where it is not given.
+
+    Raises:
+        ValueError: if it is another one
+    """
+    value = params.get(name)
+    value = default if value is None else value
+    choices = list(choices)
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

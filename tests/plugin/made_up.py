@@ -1,0 +1,69 @@
+"""Datasets with made-up scores, chosen to be awkward: on the edges of bins, tied, missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+from numpy.typing import NDArray
+
+from fiftyone_learnability.dataset.fields import write_results
+from fiftyone_learnability.experiment.results import ModelResults, RunRecord
+
+MODELS = ("resnet20", "vgg16", "mobilenet")
+
+
+def add_samples(dataset: fo.Dataset, labels: Sequence[str | None]) -> list[str]:
+    """Adds a sample for each label, without images; returns their ids."""
+    return dataset.add_samples(
+        [
+            fo.Sample(f"/no/such/{index}.png", ground_truth=None if label is None else fo.Classification(label=label))
+            for index, label in enumerate(labels)
+        ],
+        progress=False,
+    )
+
+
+def write_scores(
+    samples: fo.Dataset | fo.DatasetView,
+    scores: Mapping[str, NDArray[np.float64]],
+    key: str = "learnability",
+    *,
+    epochs: int = 4,
+    dynamics: Mapping[str, NDArray[np.float16]] | None = None,
+    label_field: str = "ground_truth",
+    overwrite: bool = False,
+) -> None:
+    """Writes scores, given in the order of the collection's ids, as if networks had been trained."""
+    ids = np.array(samples.values("id"))
+    order = np.argsort(ids)
+    results = {}
+    for number, (model, values) in enumerate(scores.items()):
+        curve = np.linspace(0.1 + number / 10, 0.9, epochs)
+        probabilities = None if dynamics is None else dynamics[model][:, order]
+        record = RunRecord(
+            model, 0, values[order], values[order], 1 - curve, curve, curve, np.ones(epochs), probabilities
+        )
+        results[model] = ModelResults.from_runs(
+            [record],
+            ids[order],
+            np.array([f"{id}.png" for id in ids[order]]),
+            np.zeros(len(ids), np.int64),
+            ("a", "b"),
+            {},
+        )
+    settings: dict[str, Any] = {"label_field": label_field, "epochs": epochs, "num_samples": len(ids)}
+    write_results(samples, results, key, settings, overwrite)
+
+
+def awkward_scores(count: int, bins: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Scores of which a third lie on the edges of bins or just beside them, 0 and 1 among them, and many are tied."""
+    edges = np.concatenate([np.linspace(0, 1, bins + 1), np.linspace(0, 1, 41), np.linspace(0, 1, 21)])
+    values = rng.beta(2, 1.2, count)
+    on = rng.choice(count, count // 3, replace=False)
+    values[on] = rng.choice(np.concatenate([edges, np.nextafter(edges, 0), np.nextafter(edges[edges < 1], 1)]), len(on))
+    values[rng.choice(count, 12, replace=False)] = [0.0] * 6 + [1.0] * 6
+    values[rng.choice(count, count // 10, replace=False)] = values[0]
+    return values

@@ -1,0 +1,96 @@
+"""What the App's server loads for the plugin: not torch, whatever is looked at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import fiftyone as fo
+import numpy as np
+import pytest
+
+from scripts.database import ROOT
+
+from .harness import plugin_module
+from .made_up import MODELS, write_scores
+
+SERVER = """
+import subprocess, sys
+import fiftyone as fo
+import fiftyone.operators as foo
+from tests.plugin.harness import PANEL, PLUGIN, PanelHarness, execute, form
+
+class Popen:  # nothing is to be measured or trained here
+    def __init__(self, *args, **kwargs):
+        print("started", *args[0][-5:])
+    def wait(self): ...
+
+subprocess.Popen = Popen
+assert "torch" not in sys.modules
+names = [operator.name for operator in foo.list_operators() if operator.plugin_name == PLUGIN]
+assert len(names) == 8, names
+dataset = fo.load_dataset(sys.argv[1])
+for name in names:
+    if f"{PLUGIN}/{name}" != PANEL:
+        foo.get_operator(f"{PLUGIN}/{name}")
+        if name != "compare_learnability":
+            form(name, dataset, {"advanced": True, "preset": "custom"})
+panel = PanelHarness(dataset)
+panel.open()
+for tab in ("examples", "classes", "curves", "compare"):
+    panel.tab(tab)
+    panel.select(*dataset.limit(2).values("id"))
+panel.event("on_matrix", idx=[1, 0])
+panel.event("on_pair_click", idx=0)
+panel.event("on_histogram_box", data=[{"idx": 3}, {"idx": 30}])
+panel.event("on_hardest")
+panel.event("on_timer")
+execute("tag_by_difficulty", dataset, {"count": 2})
+execute("sort_by_learnability", dataset)
+execute("show_disagreement", dataset)
+execute("export_learnability", dataset, {"path": sys.argv[2]})
+assert panel.data["samples"] and panel.state["shown_easiest"]
+loaded = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "torchvision", "timm"})
+print("loaded", *loaded)
+"""
+
+
+def test_forms_and_panel_never_load_torch(make_dataset: Callable[..., fo.Dataset], tmp_path: Path) -> None:
+    dataset = make_dataset([f"/no/{index}.png" for index in range(40)], list("ab") * 20)
+    rng = np.random.default_rng(3)
+    dynamics = {model: rng.random((4, 40)).astype(np.float16) for model in MODELS}
+    write_scores(dataset, {model: rng.random(40) for model in MODELS}, dynamics=dynamics)
+    process = subprocess.run(
+        [sys.executable, "-c", SERVER, dataset.name, str(tmp_path / "scores.csv")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "nothing")},
+    )
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
+    # the form of compute has found no measured rate, and would have had it measured in a process of its own
+    assert any(line.startswith("started") and "resnet20" in line for line in lines)
+    assert lines[-1] == "loaded"
+    dataset.reload()
+    assert dataset.count_sample_tags() == {"hard": 2}
+    assert (tmp_path / "scores.csv").exists()
+
+
+def test_the_speed_is_measured_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = plugin_module("compute")
+    started: list[list[str]] = []
+    monkeypatch.setattr(compute.jobs, "spawn", started.append)
+    monkeypatch.setattr(compute, "_measuring", {})
+    request = compute.Request.from_params({"models": ["vgg16", "mobilenet"], "image_size": 48, "device": "cpu"})
+    for _ in range(3):
+        compute.measure_rates(request)
+    (command,) = started
+    assert command[0] == sys.executable
+    assert command[-6:] == ["vgg16", "mobilenet", "--image-size", "48", "--device", "cpu"]
+    compute.measure_rates(compute.Request.from_params({"models": ["vgg16"]}))
+    assert len(started) == 2

@@ -1,0 +1,313 @@
+"""Background jobs: real workers that train, are cancelled, die or fail; and the moments at which cancelling counts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import psutil
+import pytest
+from bson import ObjectId
+from fiftyone.operators.delegated import DelegatedOperationService
+
+import fiftyone_learnability as fol
+from fiftyone_learnability import compute as package_compute
+from plugin import jobs
+
+from .harness import PanelHarness, execute
+
+SMALL = {
+    "preset": "custom",
+    "epochs": 1,
+    "batch_size": 32,
+    "device": "cpu",
+    "horizontal_flip": False,
+    "models": ["resnet20"],
+    "label_field": "ground_truth",
+}
+"""What takes a second to train."""
+
+Start = Callable[..., str]
+
+
+def operation(job: str) -> dict[str, Any]:
+    found = fo.core.odm.get_db_conn()["delegated_ops"].find_one({"_id": ObjectId(job)})
+    assert found is not None
+    return found
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.2)
+    return found
+
+
+def wait_for_training(job: str) -> None:
+    """Waits until a worker trains."""
+
+    def trains() -> bool:
+        found = operation(job)
+        assert found["run_state"] in ("queued", "running"), found.get("result")
+        return bool((found.get("status") or {}).get("progress"))
+
+    wait_for(trains, "the training")
+
+
+def processes_of(job: str) -> list[psutil.Process]:
+    """The worker of a job and what it has started."""
+    worker = psutil.Process(operation(job)["metadata"]["worker"]["pid"])
+    return [worker, *worker.children(recursive=True)]
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+def assert_untouched(dataset: fo.Dataset) -> None:
+    dataset.reload()
+    assert not fol.list_runs(dataset)
+    assert not [name for name in dataset.get_field_schema() if name.startswith("learnability")]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Submits the form; whatever it has started is killed in the end."""
+    started: list[str] = []
+
+    def submit(dataset: fo.Dataset, how: str = "background", **params: Any) -> str:
+        answer = execute("compute_learnability", dataset, {**SMALL, "how": how, **params})
+        assert answer.called("open_panel")
+        job = jobs.latest(dataset)
+        assert job is not None
+        assert job.state in ("queued", "running")
+        started.append(job.id)
+        return job.id
+
+    yield submit
+    for job in started:
+        if "worker" in operation(job)["metadata"]:
+            jobs.cancel(job)
+            try:
+                for process in processes_of(job):
+                    process.kill()
+            except psutil.Error:
+                pass
+            jobs.log_file(job).unlink(missing_ok=True)
+
+
+def run_here(job: str) -> None:
+    """Runs a scheduled job in this process, as `fiftyone delegated launch` does."""
+    service = DelegatedOperationService()
+    service.execute_operation(service.get(ObjectId(job)))
+
+
+# real workers
+
+
+def test_a_background_job_writes_its_scores(digit_dataset: fo.Dataset, start: Start) -> None:
+    job = start(digit_dataset, key="mine")
+    panel = PanelHarness(digit_dataset)
+    assert "Starting" in panel.open().text()
+    processes = processes_of(job)
+    # one that trains is not another's business: the server may stop meanwhile
+    assert os.getsid(processes[0].pid) != os.getsid(0)
+    wait_for(lambda: operation(job)["run_state"] not in ("queued", "running"), "the end")
+    assert operation(job)["run_state"] == "completed", jobs.log_file(job).read_text()
+    digit_dataset.reload()
+    assert fol.list_runs(digit_dataset) == ["mine"]
+    assert digit_dataset.count("learnability_resnet20") == 60
+    answer = panel.event("on_timer")
+    assert answer.called("reload_dataset")
+    assert answer.drawn == ["histogram"]
+    assert panel.state["job"]["state"] == "completed"
+    wait_for(lambda: all_gone(processes), "the end of the worker", 20)
+    # a worker that is gone after its work has not failed
+    assert jobs.latest(digit_dataset).state == "completed"
+
+
+def test_cancelling_kills_the_training(digit_dataset: fo.Dataset, start: Start) -> None:
+    job = start(digit_dataset, epochs=10_000)
+    panel = PanelHarness(digit_dataset)
+    panel.open()
+    wait_for_training(job)
+    processes = processes_of(job)
+    assert len(processes) > 1
+    panel.event("on_timer")
+    assert 0 < panel.state["job"]["progress"] < 1
+    assert "resnet20" in panel.state["job"]["label"]
+    panel.event("on_cancel")
+    assert (panel.state["job"]["state"], panel.state["job"]["error"]) == ("failed", "Cancelled by user")
+    wait_for(lambda: all_gone(processes), "the end of the processes", 30)
+    panel.event("on_timer")
+    # the worker has not put another end over it
+    assert (panel.state["job"]["state"], panel.state["job"]["error"]) == ("failed", "Cancelled by user")
+    assert_untouched(digit_dataset)
+
+
+def test_a_killed_worker_is_noticed(digit_dataset: fo.Dataset, start: Start) -> None:
+    job = start(digit_dataset, epochs=10_000)
+    panel = PanelHarness(digit_dataset)
+    panel.open()
+    wait_for_training(job)
+    processes = processes_of(job)
+    os.killpg(processes[0].pid, signal.SIGKILL)
+    wait_for(lambda: all_gone(processes[:1]), "the end of the worker", 10)
+    answer = panel.event("on_timer")
+    assert panel.state["job"]["state"] == "failed"
+    assert str(jobs.log_file(job)) in answer.layout["job_failed"]["view"]["description"]
+    assert answer.layout["job_failed"]["view"]["severity"] == "error"
+    # the training itself is in a group of its own: it finds that it is no longer wanted
+    wait_for(lambda: all_gone(processes), "the end of the training", 30)
+    panel.event("on_timer")
+    assert panel.state["job"]["state"] == "failed"
+    assert str(jobs.log_file(job)) in panel.state["job"]["error"]
+    assert_untouched(digit_dataset)
+    panel.event("on_dismiss")
+    assert jobs.latest(digit_dataset) is None
+
+
+def test_a_worker_leaves_a_cancelled_job_alone(digit_dataset: fo.Dataset, start: Start) -> None:
+    job = start(digit_dataset, "scheduled")
+    assert jobs.cancel(job)
+    worker = subprocess.run([sys.executable, Path(jobs.__file__).with_name("worker.py"), job], timeout=120)
+    assert worker.returncode == 0
+    assert jobs.latest(digit_dataset).error == jobs.CANCELLED
+    assert_untouched(digit_dataset)
+
+
+# scheduled, in this process
+
+
+def test_a_scheduled_job_waits_and_runs(digit_dataset: fo.Dataset, start: Start) -> None:
+    job = start(digit_dataset, "scheduled", models=["resnet20"])
+    assert jobs.latest(digit_dataset).state == "queued"
+    assert not jobs.latest(digit_dataset).in_background
+    assert "worker" not in operation(job)["metadata"]
+    run_here(job)
+    assert jobs.latest(digit_dataset).state == "completed"
+    digit_dataset.reload()
+    assert digit_dataset.count("learnability_rank_resnet20") == 60
+
+
+def test_a_scheduled_job_keeps_to_its_target(digit_dataset: fo.Dataset) -> None:
+    stages = digit_dataset.limit(30)._serialize()
+    execute(
+        "compute_learnability",
+        digit_dataset,
+        {**SMALL, "how": "scheduled"},
+        view=stages,
+        view_target="CURRENT_VIEW",
+    )
+    run_here(jobs.latest(digit_dataset).id)
+    digit_dataset.reload()
+    written = digit_dataset.exists("learnability_resnet20").values("id")
+    assert sorted(written) == sorted(digit_dataset.limit(30).values("id"))
+
+
+@pytest.mark.parametrize("what", ["file", "classes"])
+def test_a_failed_job_says_why(digit_dataset: fo.Dataset, start: Start, what: str, tmp_path: Path) -> None:
+    job = start(digit_dataset, "scheduled")
+    if what == "file":
+        sample = digit_dataset.first()
+        sample.filepath = str(tmp_path / "vanished.png")
+        sample.save()
+    else:
+        digit_dataset.set_values("ground_truth.label", ["one"] * 60)
+    run_here(job)
+    panel = PanelHarness(digit_dataset)
+    alert = panel.open().layout["job_failed"]["view"]
+    assert alert["severity"] == "error"
+    said = alert["description"]
+    assert ("vanished.png" if what == "file" else "only one class, 'one'") in said
+    assert "\n" not in said
+    assert not said.startswith("ValueError")
+    assert_untouched(digit_dataset)
+    panel.event("on_dismiss")
+    assert "job_failed" not in panel.event("on_timer").layout
+    # the next one is shown again
+    start(digit_dataset, "scheduled")
+    assert "job_title" in panel.event("on_timer").layout
+
+
+# the moments of writing
+
+
+def test_while_scores_are_written_nothing_is_cancelled(
+    digit_dataset: fo.Dataset, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = start(digit_dataset, "scheduled")
+    cancelled = []
+    write = package_compute.write_results
+
+    def write_while_cancelling(*args: Any, **kwargs: Any) -> Any:
+        cancelled.append(jobs.cancel(job))
+        report = write(*args, **kwargs)
+        cancelled.append(jobs.cancel(job))
+        return report
+
+    monkeypatch.setattr(package_compute, "write_results", write_while_cancelling)
+    run_here(job)
+    assert cancelled == [False, False]
+    assert jobs.latest(digit_dataset).state == "completed"
+    digit_dataset.reload()
+    assert digit_dataset.count("learnability_resnet20") == 60
+    assert not jobs.cancel(job)
+
+
+def test_once_scores_are_written_nothing_is_cancelled(
+    digit_dataset: fo.Dataset, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = start(digit_dataset, "scheduled")
+    cancelled = []
+    complete = DelegatedOperationService.set_completed
+
+    def complete_while_cancelling(*args: Any, **kwargs: Any) -> Any:
+        cancelled.append(jobs.cancel(job))
+        return complete(*args, **kwargs)
+
+    monkeypatch.setattr(DelegatedOperationService, "set_completed", complete_while_cancelling)
+    run_here(job)
+    assert cancelled == [False]
+    assert jobs.latest(digit_dataset).state == "completed"
+
+
+def test_cancelling_right_before_the_writing_writes_nothing(
+    digit_dataset: fo.Dataset, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = start(digit_dataset, "scheduled")
+    cancelled = []
+    tell = DelegatedOperationService.set_progress
+
+    def tell_while_cancelling(self: Any, doc_id: Any, progress: Any) -> Any:
+        if progress.label == jobs.WRITING:
+            cancelled.append(jobs.cancel(job))
+        return tell(self, doc_id, progress)
+
+    monkeypatch.setattr(DelegatedOperationService, "set_progress", tell_while_cancelling)
+    run_here(job)
+    assert cancelled == [True]
+    assert jobs.latest(digit_dataset).error == jobs.CANCELLED
+    assert_untouched(digit_dataset)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("", ""),
+        ("Traceback (most recent call last):\n  File x\nValueError: no: images\n", "no: images"),
+        ("Traceback\nfiftyone_learnability.dataset.fields.WriteError: away", "away"),
+        ("Cancelled by user", "Cancelled by user"),
+        ("The process: has ended", "The process: has ended"),
+    ],
+)
+def test_the_message_of_a_traceback(error: str, said: str) -> None:
+    assert jobs._last_line(error) == said

@@ -1,0 +1,679 @@
+"""The panel, played event by event; what it shows in the grid is counted anew with numpy from the raw scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import fiftyone as fo
+import numpy as np
+import pytest
+from bson import ObjectId
+from numpy.typing import NDArray
+
+import fiftyone_learnability as fol
+
+from .harness import Answer, PanelHarness, execute, plugin_module
+from .made_up import MODELS, add_samples, awkward_scores, write_scores
+
+COUNT, BINS, EPOCHS = 220, 8, 4
+CLASSES = ("ant", "bee", "$cow", "dog")
+Values = NDArray[np.float64]
+
+
+@dataclass
+class Case:
+    """A dataset and, by sample in the order of the dataset, what was written to it."""
+
+    dataset: fo.Dataset
+    ids: NDArray[Any]
+    labels: NDArray[Any]
+    scores: dict[str, Values]
+    ranks: dict[str, Values]
+
+    def values(self, model: str, quantity: str) -> Values:
+        return (self.scores if quantity == "learnability" else self.ranks)[model]
+
+    def chosen(self, mask: NDArray[np.bool_]) -> list[str]:
+        return sorted(self.ids[mask].tolist())
+
+
+@pytest.fixture(scope="module")
+def case() -> Iterator[Case]:
+    """Three networks; the third has scored all but 60 samples, some scores are NaN, some samples have no label."""
+    rng = np.random.default_rng(7)
+    dataset = fo.Dataset()
+    labels = [None if index % 25 == 0 else CLASSES[index * 5 // 3 % 4] for index in range(COUNT)]
+    ids = np.array(add_samples(dataset, labels))
+    scores = {model: awkward_scores(COUNT, BINS, rng) for model in MODELS}
+    dynamics = {model: rng.random((EPOCHS, COUNT)).astype(np.float16) for model in MODELS}
+    write_scores(dataset, {model: scores[model] for model in MODELS[:2]}, "both", epochs=EPOCHS, dynamics=dynamics)
+    scores["mobilenet"][-60:] = np.nan
+    part = dataset.limit(COUNT - 60)
+    few = {"mobilenet": dynamics["mobilenet"][:, :-60]}
+    write_scores(part, {"mobilenet": scores["mobilenet"][:-60]}, "third", epochs=EPOCHS, dynamics=few)
+    # as a hand that edits fields may leave them
+    scores["resnet20"][[3, 4]] = np.nan
+    dataset.set_values("learnability_resnet20", {ids[3]: float("nan"), ids[4]: None}, key_field="id")
+    ranks = {
+        model: np.array([np.nan if rank is None else rank for rank in dataset.values(f"learnability_rank_{model}")])
+        for model in MODELS
+    }
+    yield Case(dataset, ids, np.array(labels, dtype=object), scores, ranks)
+    dataset.delete()
+
+
+@pytest.fixture
+def panel(case: Case) -> PanelHarness:
+    harness = PanelHarness(case.dataset)
+    harness.open()
+    return harness
+
+
+def edges_of(centres: list[float], quantity: str, bins: int) -> Values:
+    """The edges of bins, from what a plot shows of them."""
+    if quantity == "learnability":
+        return np.linspace(0, 1, bins + 1)
+    # whole numbers of ranks from 0.5 on
+    width = round(centres[1] - centres[0])
+    return 0.5 + width * np.arange(bins + 1)
+
+
+def inside(values: Values, edges: Values, bin: int) -> NDArray[np.bool_]:
+    """The samples in a bin by numpy; only the last one has its upper edge."""
+    with np.errstate(invalid="ignore"):
+        below = values <= edges[-1] if bin == len(edges) - 2 else values < edges[bin + 1]
+        return (values >= edges[bin]) & below
+
+
+# what the App shows before there are scores
+
+
+def test_without_scores_there_is_a_button(make_dataset: Any) -> None:
+    dataset = make_dataset(["/no/a.png", "/no/b.png"], ["a", "b"])
+    panel = PanelHarness(dataset)
+    answer = panel.open()
+    assert "**2** samples" in answer.layout["nothing"]["default"]
+    assert answer.layout["compute"]["view"]["label"] == "Compute learnability"
+    assert not answer.drawn
+    (prompt,) = panel.event("on_compute").called("prompt_user_for_operation")
+    assert prompt["operator_uri"].endswith("/compute_learnability")
+    assert prompt["on_success"].endswith("#on_timer")
+    # nothing that a stray event of another layout could break
+    for method in ("on_change_view", "on_change_selected", "on_timer", "on_change_dataset"):
+        assert not panel.event(method).drawn
+
+
+def test_one_network_has_no_comparison(make_dataset: Any) -> None:
+    dataset = make_dataset([f"/no/{index}.png" for index in range(20)], list("ab") * 10)
+    write_scores(dataset, {"resnet20": np.linspace(0, 1, 20)})
+    panel = PanelHarness(dataset)
+    answer = panel.open()
+    assert answer.drawn == ["histogram"]
+    assert "matrix" not in answer.layout
+    assert "second" not in json.dumps(answer.layout["controls"])
+    assert "disagree" not in answer.layout["actions"]["type"]["properties"]
+    panel.event("on_histogram_click", idx=0)
+    assert panel.ids == dataset.values("id")[:1]
+    assert "two networks" in panel.event("on_disagreement").called("notify")[0]["message"]
+    panel.tab("examples")
+    assert [example["ranks"] for example in panel.state["shown_easiest"]] == [str(rank) for rank in range(1, 9)]
+
+
+# exactness
+
+
+@pytest.mark.parametrize(
+    ("pair", "quantity"),
+    [
+        (("resnet20", "vgg16"), "learnability"),
+        (("resnet20", "vgg16"), "rank"),
+        (("mobilenet", "resnet20"), "learnability"),
+    ],
+)
+def test_a_cell_shows_exactly_its_samples(case: Case, pair: tuple[str, str], quantity: str) -> None:
+    panel = PanelHarness(case.dataset, follow=False)
+    panel.state["controls"] = {"first": pair[0], "second": pair[1], "quantity": quantity}
+    panel.open()
+    heat, points = panel.data["pair"]
+    first, second = (case.values(model, quantity) for model in pair)
+    edges = edges_of(heat["x"], quantity, len(heat["x"]))
+    cells = np.array(
+        [
+            [inside(first, edges, column) & inside(second, edges, row) for column in range(len(edges) - 1)]
+            for row in range(len(edges) - 1)
+        ]
+    )
+    # the picture: how many samples are where
+    drawn = np.array([[0 if value is None else round(10**value) for value in line] for line in heat["z"]])
+    np.testing.assert_array_equal(drawn, cells.sum(axis=2))
+    assert drawn.sum() == (~np.isnan(first) & ~np.isnan(second)).sum()
+    assert len(points["x"]) == (drawn > 0).sum() > 20
+    seen: set[str] = set()
+    for index, (x, y, text) in enumerate(zip(points["x"], points["y"], points["text"], strict=True)):
+        panel.event("on_pair_click", idx=index)
+        column, row = (int(np.searchsorted(edges, centre)) - 1 for centre in (x, y))
+        assert sorted(panel.ids) == case.chosen(cells[row, column])
+        assert text.split()[0] == str(len(panel.ids))
+        seen.update(panel.ids)
+    assert len(seen) == drawn.sum()
+
+
+@pytest.mark.parametrize("quantity", ["learnability", "rank"])
+def test_a_box_shows_exactly_its_samples(case: Case, quantity: str, rng: np.random.Generator) -> None:
+    panel = PanelHarness(case.dataset, follow=False)
+    panel.state["controls"] = {"first": "resnet20", "second": "vgg16", "quantity": quantity}
+    panel.open()
+    heat, points = panel.data["pair"]
+    centres = np.array(heat["x"])
+    edges = edges_of(heat["x"], quantity, len(centres))
+    xs, ys = np.array(points["x"]), np.array(points["y"])
+    first, second = case.values("resnet20", quantity), case.values("vgg16", quantity)
+    boxes = [(0, len(centres) - 1, 0, len(centres) - 1)]
+    boxes += [(*sorted(rng.integers(0, len(centres), 2)), *sorted(rng.integers(0, len(centres), 2))) for _ in range(8)]
+    for left, right, low, high in boxes:
+        caught = (xs >= centres[left]) & (xs <= centres[right]) & (ys >= centres[low]) & (ys <= centres[high])
+        if not caught.any():
+            continue
+        data = [{"idx": int(index), "x": xs[index], "y": ys[index]} for index in np.flatnonzero(caught)]
+        rng.shuffle(data)
+        panel.event("on_pair_box", data=data)
+        expected = np.any([inside(first, edges, column) for column in range(left, right + 1)], axis=0)
+        expected &= np.any([inside(second, edges, row) for row in range(low, high + 1)], axis=0)
+        assert sorted(panel.ids) == case.chosen(expected)
+
+
+@pytest.mark.parametrize("quantity", ["learnability", "rank"])
+def test_a_bar_and_a_range_show_exactly_their_samples(case: Case, quantity: str) -> None:
+    panel = PanelHarness(case.dataset, follow=False)
+    panel.state["controls"] = {"first": "resnet20", "second": "vgg16", "quantity": quantity}
+    panel.open()
+    (bars,) = panel.data["histogram"]
+    edges = edges_of(bars["x"], quantity, len(bars["x"]))
+    values = case.values("resnet20", quantity)
+    assert sum(bars["y"]) == (~np.isnan(values)).sum()
+    for bin, height in enumerate(bars["y"]):
+        panel.event("on_histogram_click", idx=bin)
+        assert sorted(panel.ids) == case.chosen(inside(values, edges, bin))
+        assert len(panel.ids) == height
+    last = len(bars["x"]) - 1
+    for low, high in ((0, last), (0, 0), (last, last), (3, 11), (20, last)):
+        panel.event("on_histogram_box", data=[{"idx": bin} for bin in range(high, low - 1, -1)])
+        expected = np.any([inside(values, edges, bin) for bin in range(low, high + 1)], axis=0)
+        assert sorted(panel.ids) == case.chosen(expected)
+
+
+@pytest.mark.parametrize("order", ["hardest", "easiest", "name"])
+def test_a_cell_of_a_class_shows_exactly_its_samples(case: Case, order: str) -> None:
+    panel = PanelHarness(case.dataset, follow=False)
+    panel.open()
+    panel.tab("classes")
+    answer = panel.choose("sorting.order", order)
+    (heat,) = panel.data["classes"]
+    assert answer.drawn == ([] if order == "hardest" else ["classes"])
+    values, edges = case.scores["resnet20"], np.linspace(0, 1, 21)
+    known = ~np.isnan(values)
+    means = {name: values[known & (case.labels == name)].mean() for name in CLASSES}
+    names = sorted(CLASSES) if order == "name" else sorted(CLASSES, key=means.__getitem__, reverse=order == "easiest")
+    assert heat["y"] == [f"{name} ({means[name]:.2f})" for name in names]
+    shown = 0
+    for row, name in enumerate(names):
+        of_class = known & (case.labels == name)
+        for column in range(20):
+            expected = of_class & inside(values, edges, column)
+            share = heat["z"][row][column]
+            assert share == (round(expected.sum() / of_class.sum(), 4) if expected.any() else None)
+            if share is not None:
+                assert heat["text"][row][column] == f"{expected.sum()} of {of_class.sum()}"
+                panel.event("on_class", idx=[row, column])
+                assert sorted(panel.ids) == case.chosen(expected)
+                shown += expected.sum()
+    assert shown == (known & (case.labels != None)).sum()  # noqa: E711
+
+
+# what the other controls do
+
+
+def test_the_matrix_shows_correlations_and_chooses_the_pair(case: Case, panel: PanelHarness) -> None:
+    (trace,) = panel.data["matrix"]
+    pairs = {}
+    for row, first in enumerate(MODELS):
+        for column, second in enumerate(MODELS):
+            both = ~np.isnan(case.scores[first]) & ~np.isnan(case.scores[second])
+            pairs[row, column] = np.corrcoef(case.scores[first][both], case.scores[second][both])[0, 1]
+            if row == column:
+                assert trace["z"][row][column] is None
+            else:
+                assert trace["z"][row][column] == pytest.approx(pairs[row, column], abs=1e-4)
+                assert trace["text"][row][column].startswith(f"{pairs[row, column]:.3f}<br>(")
+    assert not panel.event("on_matrix", idx=[1, 1]).drawn
+    assert sorted(panel.event("on_matrix", idx=[2, 1]).drawn) == ["histogram", "matrix", "pair"]
+    assert (panel.state["controls"]["first"], panel.state["controls"]["second"]) == ("mobilenet", "vgg16")
+    assert pair_total(panel) == (~np.isnan(case.scores["mobilenet"]) & ~np.isnan(case.scores["vgg16"])).sum()
+    # the dropdowns tell of what was set
+    assert not panel.event("on_control").drawn
+    # the pair is framed in the layout, at both of its places
+    shapes = panel.event("on_control").layout["matrix"]["view"]["layout"]["shapes"]
+    assert {(shape["x0"] + 0.5, shape["y0"] + 0.5) for shape in shapes} == {(1, 2), (2, 1)}
+
+
+def pair_total(panel: PanelHarness) -> int:
+    """The samples that the 2-D histogram counts."""
+    return sum(int(text.split()[0].replace(",", "")) for text in panel.data["pair"][1]["text"])
+
+
+def test_a_network_is_never_compared_with_itself(panel: PanelHarness) -> None:
+    panel.choose("controls.second", "resnet20")
+    assert panel.state["controls"]["second"] == "vgg16"
+    panel.choose("controls.first", "vgg16")
+    assert panel.state["controls"] == {"first": "vgg16", "second": "resnet20", "quantity": "learnability"}
+
+
+@pytest.mark.parametrize(("method", "sign"), [("on_hardest", 1), ("on_easiest", -1)])
+def test_sorting(case: Case, panel: PanelHarness, method: str, sign: int) -> None:
+    panel.choose("controls.first", "vgg16")
+    assert not panel.event(method).drawn
+    of_id = dict(zip(case.ids, case.scores["vgg16"], strict=True))
+    shown = [of_id[id] for id in panel.ids]
+    assert shown == sorted(of_id.values(), reverse=sign < 0)
+
+
+def test_sorting_leaves_out_samples_without_a_score(case: Case, panel: PanelHarness) -> None:
+    panel.choose("controls.first", "mobilenet")
+    panel.event("on_hardest")
+    assert sorted(panel.ids) == case.chosen(~np.isnan(case.scores["mobilenet"]))
+
+
+def test_disagreement(case: Case, panel: PanelHarness) -> None:
+    panel.event("on_matrix", idx=[2, 0])
+    panel.event("on_disagreement")
+    difference = case.ranks["resnet20"] - case.ranks["mobilenet"]
+    of_id = dict(zip(case.ids, difference, strict=True))
+    assert sorted(panel.ids) == case.chosen(difference > 0)
+    shown = [of_id[id] for id in panel.ids]
+    assert shown == sorted(shown, reverse=True)
+
+
+def test_the_strips_are_the_extremes_of_the_sum_of_ranks(case: Case, panel: PanelHarness) -> None:
+    panel.event("on_matrix", idx=[2, 0])
+    answer = panel.tab("examples")
+    sums = case.ranks["mobilenet"] + case.ranks["resnet20"]
+    known = np.sort(sums[~np.isnan(sums)])
+    of_id = dict(zip(case.ids, range(COUNT), strict=True))
+    for name, expected in (("easiest", known[:8]), ("hardest", known[::-1][:8])):
+        shown = panel.state[f"shown_{name}"]
+        indices = [of_id[example["id"]] for example in shown]
+        assert [sums[index] for index in indices] == expected.tolist()
+        assert len(set(indices)) == 8
+        for number, (example, index) in enumerate(zip(shown, indices, strict=True)):
+            ranks = f"{int(case.ranks['mobilenet'][index])} / {int(case.ranks['resnet20'][index])}"
+            assert example == {"id": case.ids[index], "label": case.labels[index] or "", "ranks": ranks}
+            picture = panel.state[name][f"image_{number}"]["picture"]
+            assert picture == f"/media?filepath={quote(f'/no/such/{index}.png')}"
+        assert len(answer.layout[name]["type"]["properties"]) == 8
+        panel.event("on_example", id=shown[2]["id"])
+        assert panel.ids == [shown[2]["id"]]
+
+
+def test_curves_of_the_selected_samples(case: Case, panel: PanelHarness) -> None:
+    answer = panel.tab("curves")
+    assert answer.drawn == ["trainings"]
+    assert "Select samples" in answer.layout["about_samples"]["default"]
+    assert [trace["name"] for trace in panel.data["trainings"]] == ["ResNet-20", "VGG-16", "MobileNet"]
+    for number, trace in zip((0, 1, 0), panel.data["trainings"], strict=True):
+        np.testing.assert_allclose(trace["y"], np.linspace(0.1 + number / 10, 0.9, EPOCHS), atol=1e-4)
+        np.testing.assert_allclose(trace["customdata"], 1 - np.array(trace["y"]), atol=2e-4)
+    # one that all networks have scored, and one that the third has not
+    chosen = [case.ids[10].item(), case.ids[-1].item()]
+    answer = panel.select(*chosen)
+    assert answer.drawn == ["samples", "trainings"]
+    stored = {
+        model: fol.load_results(case.dataset, key)[model]
+        for model, key in zip(MODELS, ("both", "both", "third"), strict=True)
+    }
+    lines = {trace["name"]: trace["y"] for trace in panel.data["samples"]}
+    assert len(lines) == len(panel.data["samples"]) == 5
+    for index, id in ((10, chosen[0]), (COUNT - 1, chosen[1])):
+        for model, label in zip(MODELS, ("ResNet-20", "VGG-16", "MobileNet"), strict=True):
+            result = stored[model]
+            if id in result.ids:
+                expected = result.dynamics[:, result.ids.tolist().index(id)]
+                line = lines[f"{case.labels[index]} …{id[-4:]}, {label}"]
+                np.testing.assert_allclose(line, expected.astype(float), atol=6e-4)
+    assert not panel.event("on_change_selected").drawn
+    # of many, the first ones, and it says so
+    answer = panel.select(*case.ids[:9].tolist())
+    assert len(panel.data["samples"]) == 6 * 3
+    assert "the first 6 of 9" in answer.layout["about_samples"]["default"]
+    panel.select()
+    assert "samples" not in panel.event("on_timer").layout
+
+
+def test_curves_that_were_not_kept(make_dataset: Any) -> None:
+    dataset = make_dataset([f"/no/{index}.png" for index in range(10)], list("ab") * 5)
+    write_scores(dataset, {"resnet20": np.linspace(0, 1, 10)})
+    panel = PanelHarness(dataset)
+    panel.open()
+    panel.tab("curves")
+    answer = panel.select(dataset.first().id)
+    assert answer.drawn == ["trainings"]
+    assert "kept no curves" in answer.layout["about_samples"]["default"]
+    # the run is gone, the fields have stayed
+    dataset._doc.runs.clear()
+    dataset.save()
+    answer = panel.event("on_load")
+    assert panel.data["trainings"] == []
+    panel.tab("compare")
+    assert sum(panel.data["histogram"][0]["y"]) == 10
+
+
+def test_without_labels_there_are_no_classes(make_dataset: Any) -> None:
+    dataset = make_dataset([f"/no/{index}.png" for index in range(10)], list("ab") * 5)
+    write_scores(dataset, {"resnet20": np.linspace(0, 1, 10)})
+    dataset.delete_sample_field("ground_truth")
+    panel = PanelHarness(dataset)
+    panel.open()
+    answer = panel.tab("classes")
+    assert "gone" in answer.layout["about_classes"]["default"]
+    panel.tab("examples")
+    assert {example["label"] for example in panel.state["shown_hardest"]} == {""}
+
+
+def test_tag_and_save_open_forms(panel: PanelHarness) -> None:
+    panel.choose("controls.first", "vgg16")
+    (prompt,) = panel.event("on_tag").called("prompt_user_for_operation")
+    assert prompt["operator_uri"].endswith("/tag_by_difficulty")
+    assert prompt["params"] == {"model": "vgg16"}
+    (prompt,) = panel.event("on_save_view").called("prompt_user_for_operation")
+    assert prompt["operator_uri"] == "@voxel51/operators/save_view"
+
+
+# what it follows
+
+
+def every_click(panel: PanelHarness) -> list[tuple[str, dict[str, Any]]]:
+    """Events that filter the grid, those at the edges of the scale among them."""
+    cells = len(panel.data["pair"][1]["x"])
+    return [
+        ("on_pair_click", {"idx": 0}),
+        ("on_pair_click", {"idx": cells // 2}),
+        ("on_pair_click", {"idx": cells - 1}),
+        ("on_pair_box", {"data": [{"idx": index} for index in range(cells)]}),
+        ("on_histogram_click", {"idx": 0}),
+        ("on_histogram_click", {"idx": len(panel.data["histogram"][0]["y"]) - 1}),
+        ("on_hardest", {}),
+        ("on_class", {"idx": [1, 19]}),
+        ("on_example", {"id": panel.dataset.first().id}),
+        ("on_disagreement", {}),
+    ]
+
+
+@pytest.mark.parametrize("quantity", ["learnability", "rank"])
+def test_it_does_not_follow_its_own_filter(case: Case, panel: PanelHarness, quantity: str) -> None:
+    panel.choose("controls.quantity", quantity)
+    before, total = json.dumps(panel.data), pair_total(panel)
+    alone = {}
+    for number, (method, params) in enumerate(every_click(panel)):
+        panel.stages = []
+        assert not panel.event(method, **params).drawn
+        alone[number] = panel.ids
+        assert alone[number]
+    # one after the other, each replaces what the one before it did
+    for number, (method, params) in enumerate(every_click(panel)):
+        answer = panel.event(method, **params)
+        assert not answer.drawn
+        assert panel.ids == alone[number]
+    assert json.dumps(panel.data) == before
+    assert pair_total(panel) == total
+    panel.event("on_reset")
+    assert panel.stages == []
+    assert not panel.event("on_change_view").drawn
+
+
+def test_it_follows_the_view(case: Case, panel: PanelHarness) -> None:
+    ants = case.dataset.match(fo.ViewField("ground_truth.label") == "ant")
+    answer = panel.show(ants)
+    assert sorted(answer.drawn) == ["histogram", "matrix", "pair"]
+    of_ants = case.labels == "ant"
+    known = ~np.isnan(case.scores["resnet20"]) & of_ants
+    assert pair_total(panel) == (known & ~np.isnan(case.scores["vgg16"])).sum()
+    assert f"**{of_ants.sum()}** samples" in answer.layout["scope"]["default"]
+    assert not panel.event("on_change_view").drawn
+    # clicks stay within it, and a reset goes back to it
+    edges = np.linspace(0, 1, 41)
+    for bin in (0, 39, 30):
+        panel.event("on_histogram_click", idx=bin)
+        assert sorted(panel.ids) == case.chosen(of_ants & inside(case.scores["resnet20"], edges, bin))
+    answer = panel.event("on_reset")
+    assert not answer.called("clear_view")
+    assert sorted(panel.ids) == case.chosen(of_ants)
+    # with nothing of its own there, it clears the view
+    answer = panel.event("on_reset")
+    assert answer.called("clear_view")
+    assert sorted(set(answer.drawn)) == ["histogram", "matrix", "pair"]
+    assert len(answer.drawn) == 3
+
+
+def test_ranks_of_a_view_are_those_of_the_run(case: Case, panel: PanelHarness) -> None:
+    panel.choose("controls.quantity", "rank")
+    ants = case.labels == "ant"
+    panel.show(case.dataset.match(fo.ViewField("ground_truth.label") == "ant"))
+    (bars,) = panel.data["histogram"]
+    edges = edges_of(bars["x"], "rank", len(bars["x"]))
+    for bin in np.flatnonzero(bars["y"]).tolist()[::5]:
+        panel.event("on_histogram_click", idx=bin)
+        assert sorted(panel.ids) == case.chosen(ants & inside(case.ranks["resnet20"], edges, bin))
+
+
+def test_it_follows_what_the_user_adds_to_its_filter(case: Case, panel: PanelHarness) -> None:
+    panel.event("on_histogram_click", idx=30)
+    filtered = panel.ids
+    assert len(filtered) > 2
+    panel.show(panel.view.limit(2))
+    assert pair_total(panel) == 2
+    # and when the user takes the panel's filter away, it is the whole dataset again
+    panel.show(None)
+    assert pair_total(panel) == COUNT - 2
+
+
+def test_it_follows_the_sidebar(case: Case, panel: PanelHarness) -> None:
+    panel.filters = {"ground_truth.label": {"values": ["bee"], "exclude": False, "isMatching": True}}
+    answer = panel.event("on_change_view")
+    bees = case.labels == "bee"
+    assert sorted(answer.drawn) == ["histogram", "matrix", "pair"]
+    assert pair_total(panel) == (bees & ~np.isnan(case.scores["resnet20"]) & ~np.isnan(case.scores["vgg16"])).sum()
+    assert not panel.event("on_change_view").drawn
+    assert not panel.event("on_histogram_click", idx=39).drawn
+    panel.filters = {}
+    assert sorted(panel.event("on_change_view").drawn) == ["histogram", "matrix", "pair"]
+
+
+def test_it_follows_a_saved_view(case: Case, panel: PanelHarness) -> None:
+    case.dataset.save_view("dogs", case.dataset.match(fo.ViewField("ground_truth.label") == "dog"))
+    try:
+        panel.view_name = "dogs"
+        panel.event("on_change_view")
+        dogs = (case.labels == "dog") & ~np.isnan(case.scores["resnet20"]) & ~np.isnan(case.scores["vgg16"])
+        assert pair_total(panel) == dogs.sum()
+        panel.event("on_histogram_click", idx=39)
+        assert sorted(panel.ids) == case.chosen(
+            (case.labels == "dog") & inside(case.scores["resnet20"], np.linspace(0, 1, 41), 39)
+        )
+        assert pair_total(panel) == dogs.sum()
+    finally:
+        case.dataset.delete_saved_view("dogs")
+
+
+def test_an_empty_view_breaks_nothing(case: Case, panel: PanelHarness) -> None:
+    panel.show(case.dataset.match(fo.ViewField("ground_truth.label") == "unicorn"))
+    assert pair_total(panel) == 0
+    for tab in ("examples", "classes", "curves", "compare"):
+        panel.tab(tab)
+    panel.event("on_pair_box", data=[{"idx": 5}])
+    assert panel.state["shown_easiest"] == []
+
+
+def test_it_sees_new_scores_and_deleted_samples(make_dataset: Any) -> None:
+    dataset = make_dataset([f"/no/{index}.png" for index in range(20)], list("ab") * 10)
+    write_scores(dataset, {"resnet20": np.linspace(0, 1, 20), "vgg16": np.linspace(0, 1, 20)})
+    panel = PanelHarness(dataset)
+    panel.open()
+    (trace,) = panel.data["histogram"]
+    assert trace["y"][0] == 1
+    write_scores(dataset, {"resnet20": np.full(20, 0.01), "vgg16": np.linspace(0, 1, 20)}, overwrite=True)
+    panel.event("on_change_view")
+    assert panel.data["histogram"][0]["y"][0] == 20
+    dataset.delete_samples(dataset.limit(5))
+    panel.event("on_change_view")
+    assert panel.data["histogram"][0]["y"][0] == 15
+    fol.delete_run(dataset, "learnability")
+    assert "nothing" in panel.event("on_change_view").layout
+
+
+def test_another_dataset_starts_over(case: Case, panel: PanelHarness, make_dataset: Any) -> None:
+    panel.event("on_matrix", idx=[2, 1])
+    panel.event("on_pair_click", idx=0)
+    other = make_dataset([f"/no/{index}.png" for index in range(20)], list("ab") * 10)
+    write_scores(other, {"vgg16": np.linspace(0, 1, 20)})
+    panel.dataset, panel.stages = other, []
+    answer = panel.event("on_change_dataset")
+    assert answer.drawn == ["histogram"]
+    assert panel.state["controls"] == {"first": "vgg16", "second": "vgg16", "quantity": "learnability"}
+    assert panel.state["own"] == {}
+
+
+# what it sends
+
+
+def test_nothing_is_drawn_twice(panel: PanelHarness) -> None:
+    for method in ("on_change_view", "on_change_view", "on_control", "on_tab", "on_change_selected", "on_timer"):
+        answer = panel.event(method)
+        assert not answer.called("patch_panel_data")
+        assert not answer.called("patch_panel_state")
+    assert panel.tab("classes").drawn == ["classes"]
+    assert not panel.tab("classes").drawn
+    assert not panel.select(panel.dataset.first().id).drawn
+    assert panel.choose("controls.quantity", "rank").drawn == ["classes"]
+    assert not panel.event("on_control").drawn
+    assert panel.tab("examples").drawn == []
+
+
+def test_a_selection_is_nothing_to_the_other_tabs(panel: PanelHarness) -> None:
+    answer = panel.select(*panel.dataset.limit(3).values("id"))
+    assert not answer.drawn
+    assert [name for name, _ in answer.calls] == ["show_panel_output"]
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("on_pair_click", {"idx": [3, 4]}),
+        ("on_pair_click", {}),
+        ("on_pair_click", {"idx": 10_000}),
+        ("on_pair_box", {"data": []}),
+        ("on_pair_box", {}),
+        ("on_pair_box", {"data": [{"idx": 10_000}]}),
+        ("on_histogram_click", {"idx": [0, 1]}),
+        ("on_histogram_box", {"data": []}),
+        ("on_histogram_click", {"idx": 40}),
+    ],
+)
+def test_events_without_a_place_do_nothing(panel: PanelHarness, method: str, params: dict[str, Any]) -> None:
+    answer = panel.event(method, **params)
+    assert [name for name, _ in answer.calls] == ["show_panel_output"]
+
+
+def test_state_stays_small(make_dataset: Any, rng: np.random.Generator) -> None:
+    count = 2000
+    dataset = make_dataset([f"/a/folder/with/a/long/name/{index:06}.png" for index in range(count)], list("ab") * 1000)
+    dynamics = {model: rng.random((50, count)).astype(np.float16) for model in MODELS}
+    write_scores(dataset, {model: rng.random(count) for model in MODELS}, epochs=50, dynamics=dynamics)
+    panel = PanelHarness(dataset)
+    answers: list[Answer] = [panel.open()]
+    sizes = []
+    clicks = [*every_click(panel)[:7], ("on_timer", {})]
+    for tab in ("examples", "classes", "curves", "compare"):
+        answers.append(panel.tab(tab))
+        answers.append(panel.select(*dataset.values("id")))
+        for method, params in clicks:
+            answers.append(panel.event(method, **params))
+            sizes.append(len(json.dumps(panel.state)))
+        panel.show(dataset.select(dataset.values("id")[::2]))
+    assert max(sizes) < 10_000
+    assert max(answer.kilobytes for answer in answers) < 150
+
+
+# jobs, as the panel shows them; the worker itself has its own tests
+
+
+@pytest.fixture
+def queued(make_dataset: Any, digits: tuple[list[str], list[str]]) -> fo.Dataset:
+    dataset = make_dataset([digits[0][0], digits[0][1]], ["a", "b"])
+    execute("compute_learnability", dataset, {"how": "scheduled", "preset": "custom", "epochs": 7})
+    return dataset
+
+
+def operation_of(dataset: fo.Dataset) -> ObjectId:
+    return fo.core.odm.get_db_conn()["delegated_ops"].find_one({"dataset_id": dataset._doc.id})["_id"]
+
+
+def test_a_job_shows_how_far_it_is_and_its_end(queued: fo.Dataset) -> None:
+    service, id = plugin_module("jobs").DelegatedOperationService(), operation_of(queued)
+    panel = PanelHarness(queued)
+    layout = panel.open().layout
+    assert layout["job_title"]["default"] == "**Learnability by ResNet-20: 7 epochs**"
+    assert "delegated launch" in json.dumps(layout["job"])
+    assert "compute" not in layout
+    assert layout["timer_2000"]["view"]["interval"] == 2000
+    service.set_running(id)
+    service.set_progress(id, fo.operators.executor.ExecutionProgress(progress=0.25, label="epoch 2/7"))
+    layout = panel.event("on_timer").layout
+    assert panel.state["job"]["progress"] == 0.25
+    assert layout["job"]["type"]["properties"]["progress"]["view"]["label"] == "epoch 2/7"
+    assert not panel.event("on_timer").called("patch_panel_state")
+    # it ends: new fields, new drawing, and the panel gets slow again
+    write_scores(queued, {"resnet20": np.array([0.2, 0.8])})
+    service.set_completed(id, fo.operators.executor.ExecutionResult())
+    answer = panel.event("on_timer")
+    assert answer.called("reload_dataset")
+    assert "done" in answer.called("notify")[0]["message"]
+    assert answer.drawn == ["histogram"]
+    assert "job_title" not in answer.layout
+    assert "timer_15000" in answer.layout
+    answer = panel.event("on_timer")
+    assert [name for name, _ in answer.calls] == ["show_panel_output"]
+
+
+def test_a_job_can_be_cancelled_and_dismissed(queued: fo.Dataset) -> None:
+    panel = PanelHarness(queued)
+    panel.open()
+    answer = panel.event("on_cancel")
+    alert = answer.layout["job_failed"]["view"]
+    assert (alert["severity"], alert["description"]) == ("info", "Cancelled by user")
+    assert "cancel" not in answer.layout
+    assert "compute" in answer.layout
+    # once more, as a double click does
+    assert "Too late" in panel.event("on_cancel").called("notify")[0]["message"]
+    answer = panel.event("on_dismiss")
+    assert "job_failed" not in answer.layout
+    assert "job_failed" not in panel.event("on_timer").layout
+    assert "job_failed" not in PanelHarness(queued).open().layout
+
+
+def test_a_job_that_writes_can_no_longer_be_cancelled(queued: fo.Dataset) -> None:
+    jobs, id = plugin_module("jobs"), operation_of(queued)
+    service = jobs.DelegatedOperationService()
+    service.set_running(id)
+    service.set_progress(id, fo.operators.executor.ExecutionProgress(progress=1.0, label=jobs.WRITING))
+    panel = PanelHarness(queued)
+    panel.open()
+    answer = panel.event("on_cancel")
+    assert "Too late" in answer.called("notify")[0]["message"]
+    assert panel.state["job"]["state"] == "running"
+
+
+def test_a_job_of_another_dataset_is_not_shown(queued: fo.Dataset, case: Case) -> None:
+    assert "job_title" not in PanelHarness(case.dataset).open().layout

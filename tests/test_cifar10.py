@@ -1,0 +1,73 @@
+"""What the scores are for, on real images: they find wrong labels, and networks and seeds agree on them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fiftyone as fo
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+import fiftyone_learnability as fol
+from benchmarks.cifar10 import replace_labels
+
+ROOT = Path(__file__).resolve().parent.parent
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+Choose = Callable[[int], tuple[list[str], list[str]]]
+
+
+@pytest.fixture(autouse=True)
+def _all_processors() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_low_learnability_finds_replaced_labels(cifar10_train: Choose, make_dataset: Callable[..., fo.Dataset]) -> None:
+    files, labels = cifar10_train(2000)
+    classes, numbers = np.unique(labels, return_inverse=True)
+    given, wrong = replace_labels(numbers.astype(np.int64), len(classes), 0.1, seed=0)
+    dataset = make_dataset(files, classes[given].tolist())
+    result = fol.compute_learnability(dataset, epochs=12, batch_size=32, lr=0.05, progress=False)["resnet20"]
+    wrong_by_file = dict(zip(files, wrong, strict=True))
+    found = roc_auc_score([wrong_by_file[file] for file in result.filepaths], -result.learnability)
+    print(f"AUROC {found:.3f}")
+    # chance is .5
+    assert found > 0.85
+    # hits alone tell less, since many samples share a count
+    assert found > roc_auc_score([wrong_by_file[file] for file in result.filepaths], -result.hits)
+
+
+def test_networks_and_seeds_agree(cifar10_train: Choose, make_dataset: Callable[..., fo.Dataset]) -> None:
+    dataset = make_dataset(*cifar10_train(1000))
+    results = fol.compute_learnability(
+        dataset, models=["resnet20", "mobilenet"], runs=2, epochs=12, batch_size=32, lr=0.05, progress=False
+    )
+    seeds = fol.compare_scores(dict(zip("ab", results["resnet20"].run_learnability, strict=True))).pearson[0, 1]
+    models = fol.compare_models(dataset).pearson[0, 1]
+    print(f"Pearson between seeds {seeds:.3f}, between networks {models:.3f}")
+    assert seeds > 0.6
+    assert models > 0.5
+
+
+def test_the_demo_ends_with_results(cifar10: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scripts.demo", "--out", str(tmp_path), "--cifar10", str(cifar10)]
+    done = subprocess.run(
+        [*command, "--samples", "100", "--epochs", "1"], cwd=ROOT, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stderr
+    for model in ("resnet20", "vgg16", "mobilenet"):
+        assert f"Hardest for {model}" in done.stdout
+    assert "resnet20 ~ vgg16" in done.stdout
+    assert str(tmp_path / "figure1.png") in done.stdout
+    assert (tmp_path / "figure1.png").read_bytes().startswith(b"\x89PNG")
+    assert "`make app` opens the App" in done.stdout

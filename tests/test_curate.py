@@ -1,0 +1,245 @@
+"""What a curator does with the scores: sort, choose, tag, compare, take away; counted anew with plain Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+import pandas as pd
+import pytest
+
+import fiftyone_learnability as fol
+from tests.plugin.made_up import add_samples, write_scores
+
+MakeDataset = Callable[..., fo.Dataset]
+COUNT = 30
+LABELS = ["a"] * 16 + ["b"] * 9 + [None] * 5
+
+
+@pytest.fixture(scope="module")
+def scores() -> dict[str, Any]:
+    rng = np.random.default_rng(11)
+    scores = {"one": rng.random(COUNT).round(1), "two": rng.random(COUNT)}
+    assert len(set(scores["one"])) < COUNT / 2
+    return scores
+
+
+@pytest.fixture(scope="module")
+def made(scores: dict[str, Any]) -> Iterator[fo.Dataset]:
+    """30 samples with many ties by "one"; "two" has scored the first 20 only."""
+    dataset = fo.Dataset()
+    add_samples(dataset, LABELS)
+    write_scores(dataset, {"one": scores["one"]}, "first")
+    write_scores(dataset.limit(20), {"two": scores["two"][:20]}, "second")
+    yield dataset
+    dataset.delete()
+
+
+@pytest.fixture
+def dataset(made: fo.Dataset) -> Iterator[fo.Dataset]:
+    yield made
+    made.untag_samples(made.distinct("tags"))
+
+
+@pytest.fixture
+def of_id(dataset: fo.Dataset, scores: dict[str, Any]) -> dict[str, float]:
+    return dict(zip(dataset.values("id"), scores["one"].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("easiest_first", [False, True])
+def test_sorting(dataset: fo.Dataset, scores: dict[str, Any], easiest_first: bool) -> None:
+    view = fol.sort_by_learnability(dataset, "two", easiest_first)
+    order = np.argsort(scores["two"][:20])
+    expected = np.array(dataset.values("id"))[order[::-1] if easiest_first else order]
+    # the ten without a score are left out
+    assert view.values("id") == expected.tolist()
+    within = fol.sort_by_learnability(dataset.limit(5), "two", easiest_first)
+    assert within.values("id") == [id for id in expected.tolist() if id in dataset.limit(5).values("id")]
+
+
+def expected_choice(of_id: dict[str, float], which: str) -> list[str]:
+    sign = 1 if which == "hardest" else -1
+    return sorted(of_id, key=lambda id: (sign * of_id[id], id))
+
+
+@pytest.mark.parametrize("which", ["hardest", "easiest"])
+@pytest.mark.parametrize("count", [1, 7, 30, 100])
+def test_choosing_by_count(dataset: fo.Dataset, of_id: dict[str, float], which: str, count: int) -> None:
+    chosen = fol.select_by_difficulty(dataset, "one", which, count=count)
+    assert chosen == expected_choice(of_id, which)[:count]
+    # ties are broken by id, whatever the order of the view
+    assert fol.select_by_difficulty(dataset.shuffle(seed=1), "one", which, count=count) == chosen
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(0.01, 1), (10, 3), (10.5, 4), (100, 30)])
+def test_choosing_by_percent_rounds_up(
+    dataset: fo.Dataset, of_id: dict[str, float], percent: float, expected: int
+) -> None:
+    chosen = fol.select_by_difficulty(dataset, "one", percent=percent)
+    assert chosen == expected_choice(of_id, "hardest")[:expected]
+
+
+@pytest.mark.parametrize("percent", [7, 14, 28, 29, 55, 56, 57])
+def test_a_whole_share_is_not_rounded_up(make_dataset: MakeDataset, percent: int) -> None:
+    dataset = make_dataset([f"/no/{index}.png" for index in range(100)], list("ab") * 50)
+    write_scores(dataset, {"one": np.linspace(0, 1, 100)})
+    assert len(fol.select_by_difficulty(dataset, "one", percent=percent)) == percent
+    assert len(fol.select_by_difficulty(dataset, "one", percent=percent / 10)) == -(-percent // 10)
+
+
+@pytest.mark.parametrize("options", [{"count": 2}, {"percent": 20}])
+@pytest.mark.parametrize("which", ["hardest", "easiest"])
+def test_choosing_in_each_class(
+    dataset: fo.Dataset, of_id: dict[str, float], which: str, options: dict[str, Any]
+) -> None:
+    label_of = dict(zip(dataset.values("id"), LABELS, strict=True))
+    take = {"a": 2, "b": 2, None: 2} if "count" in options else {"a": 4, "b": 2, None: 1}
+    expected = set()
+    for label, number in take.items():
+        expected.update([id for id in expected_choice(of_id, which) if label_of[id] == label][:number])
+    chosen = fol.select_by_difficulty(dataset, "one", which, per_class=True, **options)
+    assert chosen == [id for id in expected_choice(of_id, which) if id in expected]
+
+
+def test_only_samples_with_a_score_are_chosen(dataset: fo.Dataset) -> None:
+    chosen = fol.select_by_difficulty(dataset, "two", percent=100)
+    assert sorted(chosen) == sorted(dataset.limit(20).values("id"))
+    assert fol.select_by_difficulty(dataset.skip(20), "two", count=3) == []
+    assert len(fol.select_by_difficulty(dataset, "two", percent=10)) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "said"),
+    [
+        ("three", {"count": 1}, "'three' has no scores.*one, two"),
+        ("one", {}, "either count or percent"),
+        ("one", {"count": 1, "percent": 1}, "either count or percent"),
+        ("one", {"count": 0}, "at least 1, not 0"),
+        ("one", {"percent": 0}, "percent must be above 0"),
+        ("one", {"percent": 100.1}, "percent must be above 0"),
+        ("one", {"percent": float("nan")}, "percent must be above 0"),
+        ("one", {"count": 1, "which": "middle"}, "not 'middle'"),
+        ("one", {"count": 1, "tag": " "}, "tag must not be empty"),
+    ],
+)
+def test_what_does_not_fit_is_refused(dataset: fo.Dataset, model: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        fol.tag_by_difficulty(dataset, model, **options)
+    assert dataset.count_sample_tags() == {}
+    if "tag" not in options:
+        with pytest.raises(ValueError, match=said):
+            fol.select_by_difficulty(dataset, model, **options)
+
+
+def test_without_labels_there_are_no_classes(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset([f"/no/{index}.png" for index in range(10)], list("ab") * 5)
+    write_scores(dataset, {"one": np.linspace(0, 1, 10)})
+    dataset.delete_sample_field("ground_truth")
+    with pytest.raises(ValueError, match="no longer in the dataset"):
+        fol.select_by_difficulty(dataset, "one", count=1, per_class=True)
+    assert len(fol.select_by_difficulty(dataset, "one", count=1)) == 1
+    assert fol.scores_table(dataset)["label"].tolist() == [None] * 10
+
+
+def test_tagging(dataset: fo.Dataset, of_id: dict[str, float]) -> None:
+    assert fol.tag_by_difficulty(dataset, "one", count=3) == 3
+    assert sorted(dataset.match_tags("hard").values("id")) == sorted(expected_choice(of_id, "hardest")[:3])
+    # again, it is the same samples, once
+    assert fol.tag_by_difficulty(dataset, "one", count=3) == 3
+    assert dataset.count_sample_tags() == {"hard": 3}
+    assert fol.tag_by_difficulty(dataset, "one", "easiest", percent=10) == 3
+    assert sorted(dataset.match_tags("easy").values("id")) == sorted(expected_choice(of_id, "easiest")[:3])
+    view = dataset.skip(25)
+    assert fol.tag_by_difficulty(view, "one", count=2, tag="of the view") == 2
+    assert set(dataset.match_tags("of the view").values("id")) < set(view.values("id"))
+    assert fol.tag_by_difficulty(view, "two", count=2, tag="none") == 0
+    assert "none" not in dataset.count_sample_tags()
+
+
+def test_disagreement(dataset: fo.Dataset) -> None:
+    ids, one, two = dataset.values(["id", "learnability_rank_one", "learnability_rank_two"])
+    difference = {id: b - a for id, a, b in zip(ids, one, two, strict=True) if b is not None}
+    view = fol.disagreement(dataset, "one", "two")
+    assert set(view.values("id")) == {id for id, value in difference.items() if value > 0}
+    shown = [difference[id] for id in view.values("id")]
+    assert shown == sorted(shown, reverse=True)
+    other = fol.disagreement(dataset, "two", "one")
+    assert set(other.values("id")) == {id for id, value in difference.items() if value < 0}
+    assert fol.disagreement(dataset, "one", "two", limit=1).values("id") == view.values("id")[:1]
+    for models in (("one", "one"), ("one", "three"), ("three", "one")):
+        with pytest.raises(ValueError, match=r"twice|'three' has no scores"):
+            fol.disagreement(dataset, *models)
+
+
+def test_the_table(dataset: fo.Dataset, scores: dict[str, Any]) -> None:
+    table = fol.scores_table(dataset)
+    assert table.columns.tolist() == [
+        "id",
+        "filepath",
+        "label",
+        "learnability_one",
+        "learnability_rank_one",
+        "learnability_two",
+        "learnability_rank_two",
+    ]
+    assert table["id"].tolist() == dataset.values("id")
+    assert table["label"].tolist() == LABELS
+    np.testing.assert_array_equal(table["learnability_one"], scores["one"])
+    assert table["learnability_two"].isna().tolist() == [False] * 20 + [True] * 10
+    assert table["learnability_rank_two"].isna().tolist() == [False] * 20 + [True] * 10
+    assert table["learnability_rank_two"].dtype == "Int64"
+    ranks = [int((scores["one"] >= value).sum()) for value in scores["one"]]
+    assert table["learnability_rank_one"].tolist() == ranks
+    part = fol.scores_table(dataset.limit(3), ["two"])
+    assert part.columns.tolist() == ["id", "filepath", "label", "learnability_two", "learnability_rank_two"]
+    assert len(part) == 3
+
+
+def test_export_to_csv(dataset: fo.Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "scores.csv"
+    assert fol.export_scores(dataset, path) == COUNT
+    read = pd.read_csv(path, dtype={"learnability_rank_one": "Int64", "learnability_rank_two": "Int64"})
+    written = fol.scores_table(dataset)
+    for name in written.columns:
+        column = read[name].astype(object).where(read[name].notna(), None)
+        assert column.tolist() == written[name].astype(object).where(written[name].notna(), None).tolist(), name
+
+
+def test_export_to_npz(dataset: fo.Dataset, scores: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "scores.npz"
+    assert fol.export_scores(dataset, str(path), ["two"]) == COUNT
+    with np.load(path, allow_pickle=False) as read:
+        assert sorted(read.files) == ["filepath", "id", "label", "learnability_rank_two", "learnability_two"]
+        assert read["id"].tolist() == dataset.values("id")
+        assert read["label"].tolist() == [label or "" for label in LABELS]
+        np.testing.assert_array_equal(read["learnability_two"][:20], scores["two"][:20])
+        assert np.isnan(read["learnability_two"][20:]).all()
+        assert np.isnan(read["learnability_rank_two"][20:]).all()
+
+
+@pytest.mark.parametrize("labels", ["numbers", "truths"])
+def test_export_of_labels_that_are_no_texts(make_dataset: MakeDataset, tmp_path: Path, labels: str) -> None:
+    values: list[Any] = [3, 7, None] if labels == "numbers" else [True, False, None]
+    dataset = make_dataset([f"/no/{index}.png" for index in range(3)], [None] * 3)
+    dataset.add_sample_field("ground_truth_", fo.IntField if labels == "numbers" else fo.BooleanField)
+    dataset.set_values("ground_truth_", values)
+    write_scores(dataset, {"one": np.array([0.1, 0.2, 0.3])}, label_field="ground_truth_")
+    fol.export_scores(dataset, tmp_path / "scores.npz")
+    with np.load(tmp_path / "scores.npz") as read:
+        assert read["label"].tolist() == [str(values[0]), str(values[1]), ""]
+    fol.export_scores(dataset, tmp_path / "scores.csv")
+    assert pd.read_csv(tmp_path / "scores.csv", dtype=str)["label"].tolist()[:2] == [str(values[0]), str(values[1])]
+
+
+def test_export_refuses(dataset: fo.Dataset, make_dataset: MakeDataset, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"scores\.txt.*\.csv or \.npz"):
+        fol.export_scores(dataset, tmp_path / "scores.txt")
+    with pytest.raises(ValueError, match="'three' has no scores"):
+        fol.export_scores(dataset, tmp_path / "scores.csv", ["three"])
+    empty = make_dataset(["/no/a.png"], ["a"])
+    with pytest.raises(ValueError, match="no scores to export"):
+        fol.export_scores(empty, tmp_path / "scores.csv")
+    assert not list(tmp_path.iterdir())
