@@ -24,7 +24,13 @@ from fiftyone_learnability.dataset.images import decode_images
 from fiftyone_learnability.experiment.comparison import compare_scores
 from fiftyone_learnability.science.device import choose_placement
 from fiftyone_learnability.science.networks import resolve_networks
-from fiftyone_learnability.science.training import EpochReport, TrainingOptions, predict_logits, train
+from fiftyone_learnability.science.training import (
+    EpochReport,
+    TrainingOptions,
+    default_learning_rate,
+    predict_logits,
+    train,
+)
 from scripts.images import read_tree, stratified
 
 
@@ -37,7 +43,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--models", nargs="+", default=["resnet20", "mobilenet", "vgg16"])
     parser.add_argument("--batch-size", type=int, default=TrainingOptions.batch_size)
-    parser.add_argument("--lr", type=float, default=TrainingOptions.lr)
+    parser.add_argument("--lr", type=float, help="by default 0.1 for batches of 128, in proportion for others")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--noise", type=float, default=0.0, help="the share of training labels to replace")
@@ -49,7 +55,8 @@ def main() -> None:
     test_pixels, test_labels, _ = load(options.cifar10, "test", 10_000)
     labels, wrong = replace_labels(labels, len(classes), options.noise, options.seed)
     placement = choose_placement(options.device)
-    recipe = TrainingOptions(epochs=options.epochs, batch_size=options.batch_size, lr=options.lr)
+    lr = options.lr or default_learning_rate(options.batch_size)
+    recipe = TrainingOptions(epochs=options.epochs, batch_size=options.batch_size, lr=lr)
     print(f"{len(labels)} training images, {options.epochs} epochs, {recipe}; {placement.reason}", flush=True)
 
     scores: dict[str, NDArray[np.float64]] = {}

@@ -65,7 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
     compute.add_argument("--runs", type=int, default=1, help="the trainings of each network, with seeds in sequence")
     compute.add_argument("--seed", type=int, default=0, help="the first seed")
     compute.add_argument("--batch-size", type=int, default=128, help="images in a training step")
-    compute.add_argument("--lr", type=float, default=0.1, help="the highest learning rate")
+    compute.add_argument(
+        "--lr", type=float, help="the highest learning rate; 0.1 for batches of 128, in proportion for others"
+    )
     compute.add_argument("--weight-decay", type=float, default=5e-4, help="the weight decay")
     compute.add_argument("--crop-padding", type=int, default=4, metavar="PIXELS", help="padding for random crops")
     compute.add_argument("--no-flip", action="store_true", help="do not mirror images, as for digits")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ def compute_learnability(
     runs: int = 1,
     seed: int = 0,
     batch_size: int = 128,
-    lr: float = 0.1,
+    lr: float | None = None,
     weight_decay: float = 5e-4,
     crop_padding: int = 4,
     horizontal_flip: bool = True,
@@ -75,7 +75,8 @@ def compute_learnability(
         runs (1): the trainings of each network, with the seeds ``seed``, ``seed + 1``, ...; scores are their mean
         seed (0): the first seed; the same seed, device and settings give the same scores (bit for bit on a CPU)
         batch_size (128): images in a training step
-        lr (0.1): the highest learning rate: SGD rises to it within two epochs and falls along a cosine to zero
+        lr (None): the highest learning rate: SGD rises to it within two epochs and falls along a cosine to zero; by
+            default 0.1 for batches of 128, in proportion for others
         weight_decay (5e-4): the weight decay
         crop_padding (4): the padding in pixels for random crops; 0 for no crop
         horizontal_flip (True): whether half of the images are mirrored; turn it off where mirrored images change their
@@ -109,10 +110,14 @@ def compute_learnability(
     from .experiment.units import plan_units, run_in_turn
     from .science.device import choose_placement
     from .science.networks import build_network, resolve_networks
-    from .science.training import TrainingOptions
+    from .science.training import TrainingOptions, default_learning_rate
 
     telling = Progress(progress)
-    options = TrainingOptions(epochs, batch_size, lr, weight_decay, crop_padding, horizontal_flip)
+    options = TrainingOptions(
+        epochs, batch_size, 0.1 if lr is None else lr, weight_decay, crop_padding, horizontal_flip
+    )
+    if lr is None:
+        options = replace(options, lr=default_learning_rate(batch_size))
     for name, value, least in (("runs", runs, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")

@@ -241,7 +241,8 @@ def _ask_advanced(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
         runs.invalid, runs.error_message = True, "from 1 to 100"
     inputs.str("key", label="Run key", description="Names the run; chosen if left empty")
     inputs.int("batch_size", default=128, min=2, label="Batch size")
-    inputs.float("lr", default=0.1, min=0.0, label="Learning rate", description="The highest one, after the warm-up")
+    rate = "The highest one; if left empty, 0.1 for batches of 128, in proportion for others"
+    inputs.float("lr", min=0.0, label="Learning rate", description=rate)
     inputs.int("image_size", default=DEFAULT_SIZE, min=8, max=1024, label="Image size in pixels")
     inputs.int("seed", default=0, min=0, label="Seed")
     inputs.enum("device", list(DEVICES), default="auto", label="Device")

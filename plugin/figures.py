@@ -323,13 +323,14 @@ def sample_curves(
             }
         )
     return traces, layout(
-        300,
+        # the legend has two or three lines of text in a row, and takes its room from the plot
+        300 + 16 * (len(curves) // 2),
         "epoch",
         "probability of the label",
         xaxis=_epochs(max(len(values) for _, _, values in curves)),
         yaxis={"range": [0, 1.02]},
         showlegend=True,
-        legend=_legend(-0.25),
+        legend=_legend(-0.35),
     )
 
 

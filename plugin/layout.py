@@ -48,8 +48,8 @@ def lay_out(panel: LearnabilityPanel, ctx: foo.ExecutionContext, table: ScoreTab
             "classes": _lay_out_classes,
             "curves": _lay_out_curves,
         }[choice.tab](root, panel, ctx, table, choice, plots)
-    # in a wide panel it would be no wider than what it holds
-    sx = {"padding": "4px 12px", "flexWrap": "nowrap", "width": "100%", "boxSizing": "border-box"}
+    # a column as wide as the panel: by itself it would be no wider than what it holds
+    sx = {"padding": "4px 12px", "flexWrap": "nowrap", "gridTemplateColumns": "minmax(0, 1fr)"}
     return types.Property(
         root, view=types.GridView(orientation="vertical", gap=1, componentsProps={"grid": {"sx": sx}})
     )

@@ -51,7 +51,6 @@ def run(options: argparse.Namespace, tree: tuple[list[str], list[str]] | None) -
         epochs=options.epochs,
         # with 1,000 images, batches of 128 would make 8 steps an epoch: too few to learn from in 10 epochs
         batch_size=32,
-        lr=0.05,
         horizontal_flip=flip,
     )
     show(dataset, options.models, options.out)

@@ -37,7 +37,7 @@ def test_low_learnability_finds_replaced_labels(cifar10_train: Choose, make_data
     classes, numbers = np.unique(labels, return_inverse=True)
     given, wrong = replace_labels(numbers.astype(np.int64), len(classes), 0.1, seed=0)
     dataset = make_dataset(files, classes[given].tolist())
-    result = fol.compute_learnability(dataset, epochs=12, batch_size=32, lr=0.05, progress=False)["resnet20"]
+    result = fol.compute_learnability(dataset, epochs=12, batch_size=32, progress=False)["resnet20"]
     wrong_by_file = dict(zip(files, wrong, strict=True))
     found = roc_auc_score([wrong_by_file[file] for file in result.filepaths], -result.learnability)
     print(f"AUROC {found:.3f}")
@@ -50,7 +50,7 @@ def test_low_learnability_finds_replaced_labels(cifar10_train: Choose, make_data
 def test_networks_and_seeds_agree(cifar10_train: Choose, make_dataset: Callable[..., fo.Dataset]) -> None:
     dataset = make_dataset(*cifar10_train(1000))
     results = fol.compute_learnability(
-        dataset, models=["resnet20", "mobilenet"], runs=2, epochs=12, batch_size=32, lr=0.05, progress=False
+        dataset, models=["resnet20", "mobilenet"], runs=2, epochs=12, batch_size=32, progress=False
     )
     seeds = fol.compare_scores(dict(zip("ab", results["resnet20"].run_learnability, strict=True))).pearson[0, 1]
     models = fol.compare_models(dataset).pearson[0, 1]

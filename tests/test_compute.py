@@ -461,6 +461,12 @@ def test_a_training_that_diverges_writes_nothing(digit_dataset: fo.Dataset) -> N
     assert state(digit_dataset) == before
 
 
+@pytest.mark.parametrize(("batch_size", "lr"), [(128, 0.1), (32, 0.025)])
+def test_the_learning_rate_goes_with_the_batch_size(digit_dataset: fo.Dataset, batch_size: int, lr: float) -> None:
+    result = learn(digit_dataset, batch_size=batch_size)["tiny"]
+    assert result.config["lr"] == pytest.approx(lr)
+
+
 def test_a_callback_hears_of_every_stage(digit_dataset: fo.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     recorder = Recorder()
     learn(digit_dataset, "a", "b", epochs=3, runs=2, progress=recorder)

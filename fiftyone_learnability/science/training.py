@@ -31,6 +31,18 @@ WARMUP_SHARE = 0.1
 MEASURING_BATCH = 500
 
 
+def default_learning_rate(batch_size: int) -> float:
+    """The peak learning rate that goes with a batch size: 0.1 for 128 images, in proportion for others.
+
+    The linear scaling rule of Goyal et al. 2017 (arXiv 1706.02677). Without it a small batch, which small data sets
+    need to get enough steps, would be trained at a rate that VGG-16 does not learn at.
+
+    Args:
+        batch_size: images in a step
+    """
+    return 0.1 * batch_size / 128
+
+
 class TrainingDivergedError(RuntimeError):
     """The loss of a training run is no longer a finite number."""
 
