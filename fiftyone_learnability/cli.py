@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,6 +155,8 @@ def _load(name: str) -> fo.Dataset:
 
 
 def _compute(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    # threads that wait for each other sleep: else, beside a busy program, they keep each other from working
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from .compute import compute_learnability
 
     if options.npz is not None:

@@ -85,6 +85,8 @@ def start_worker(operation_id: str) -> None:
     # what the App's server set for itself: the worker is to hold the database open on its own account
     unwanted = ("FIFTYONE_PRIVATE_DATABASE_PORT", "FIFTYONE_DISABLE_SERVICES", "FIFTYONE_SERVER")
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+    # threads that wait for each other sleep: else, beside a busy browser, they keep each other from working
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with open(log_file(operation_id), "wb") as log:
         command = [sys.executable, str(Path(__file__).with_name("worker.py")), operation_id]
         worker = spawn(command, env=environment, stdout=log, stderr=subprocess.STDOUT)

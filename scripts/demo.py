@@ -8,6 +8,7 @@ its database included, and is made anew each time.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -31,6 +32,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--models", nargs="+", default=["resnet20", "vgg16", "mobilenet"])
     options = parser.parse_args()
+    # threads that wait for each other sleep: else, beside a busy program, they keep each other from working
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # a tree that is not there should be said before a database is started
     tree = read_tree(options.cifar10) if options.cifar10 else None
     shutil.rmtree(options.out / "db", ignore_errors=True)
