@@ -1,0 +1,490 @@
+"""Drives the FiftyOne App in a real browser: serves it, opens pages and knows where things are."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from playwright.sync_api import Locator, Page, Request, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = Path(os.environ.get("ARTIFACTS") or ROOT / ".artifacts") / "screenshots"
+PLUGIN = "@fiftyone-learnability/learnability"
+PANEL = "learnability_panel"
+WAIT_MS = 60_000
+"""How long a state may take to come, on a machine that does much else."""
+
+expect.set_options(timeout=WAIT_MS)
+
+_ARGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # plots are drawn by the processor
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+)
+
+
+@contextmanager
+def serve(dataset_name: str) -> Iterator[str]:
+    """Serves the App from a process of its own, and ends that with all it has started.
+
+    Args:
+        dataset_name: the dataset to begin with
+
+    Yields:
+        the App's address
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.plugin.serve", dataset_name, str(port)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_it_answers(url, server, log)
+            yield url
+        finally:
+            _end(server)
+
+
+def _wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Any) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        with suppress(OSError), urllib.request.urlopen(f"{url}/fiftyone", timeout=10):
+            return
+        if server.poll() is not None or time.monotonic() > deadline:
+            log.seek(0)
+            raise RuntimeError(f"the App does not answer: {log.read().decode(errors='replace')[-3000:]}")
+        time.sleep(0.2)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+    # workers, and what measures the speed, are sessions of their own: known by the database of these tests
+    left = processes_of_database()
+    for process in left:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=10)
+
+
+def processes_of_database() -> list[psutil.Process]:
+    """The other processes that use the database of these tests."""
+    uri, found = os.environ["FIFTYONE_DATABASE_URI"], []
+    kin = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid not in kin and process.environ().get("FIFTYONE_DATABASE_URI") == uri:
+                found.append(process)
+    return found
+
+
+@contextmanager
+def browse(url: str, executable: str, journey: str) -> Iterator[App]:
+    """Opens a browser that reaches nothing but the App.
+
+    Args:
+        url: the App's address
+        executable: a Chromium
+        journey: what the names of the screenshots begin with
+    """
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=executable,
+            headless=True,
+            args=list(_ARGS),
+            viewport={"width": 1600, "height": 1000},
+            ignore_default_args=["--headless=old"],
+        )
+        context.set_default_timeout(WAIT_MS)
+        ours = (url, "data:", "blob:")
+        context.route("**/*", lambda r: r.continue_() if r.request.url.startswith(ours) else r.abort())
+        app = App(context.pages[0], url, journey)
+        app.page.on("pageerror", lambda error: str(error) in _OF_THE_APP or app.errors.append(str(error)))
+        # an error may be shown for a moment only
+        app.page.expose_function("reportError", lambda text: app.errors.append(text))
+        app.page.add_init_script(_WATCH_FOR_ERRORS)
+        # what the App advertises covers it when it is opened for the first time
+        advertisement = app.page.locator(".MuiPopover-root").filter(has_text="Explore Enterprise")
+        app.page.add_locator_handler(
+            advertisement, lambda shown: shown.get_by_role("button", name="Dismiss").click(), no_wait_after=True
+        )
+        try:
+            yield app
+        finally:
+            context.close()
+
+
+_OF_THE_APP = ("entry is loading",)
+"""Errors of the App's own: its grid throws this one when the view changes while it still loads."""
+
+_WATCH_FOR_ERRORS = """
+new MutationObserver((changes) => {
+    for (const change of changes)
+        for (const node of [change.target, ...change.addedNodes]) {
+            const text = node.nodeType === Node.TEXT_NODE || node.childElementCount < 50 ? node.textContent || "" : "";
+            if (/Uncaught Operator Error|Failed to (execute|resolve)|Unsupported|Something went wrong/.test(text))
+                window.reportError(text.slice(0, 1000));
+        }
+}).observe(document, {childList: true, subtree: true, characterData: true});
+"""
+
+
+@dataclass
+class App:
+    """A page of the App, with the panel beside the grid.
+
+    Attributes:
+        page: the page
+        url: the App's address
+        journey: what the names of its screenshots begin with
+        errors: what went wrong in the page
+    """
+
+    page: Page
+    url: str
+    journey: str
+    errors: list[str] = field(default_factory=list)
+    _shots: int = 0
+    _asked: set[Request] = field(default_factory=set)
+    _last_asked: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.page.on("request", self._on_request)
+        for event in ("requestfinished", "requestfailed"):
+            self.page.on(event, self._on_answer)
+
+    def _on_request(self, request: Request) -> None:
+        # the stream of the server's events never ends
+        if not request.url.endswith("/events"):
+            self._asked.add(request)
+            self._last_asked = time.monotonic()
+
+    def _on_answer(self, request: Request) -> None:
+        self._asked.discard(request)
+        self._last_asked = time.monotonic()
+
+    # pages and panels
+
+    def open(self, dataset_name: str) -> None:
+        """Opens a dataset."""
+        self._asked.clear()
+        self.page.goto(f"{self.url}/datasets/{dataset_name}")
+        self._wait_for_grid()
+
+    def reload(self) -> None:
+        """Reloads the page."""
+        self._asked.clear()
+        self.page.reload()
+        self._wait_for_grid()
+
+    def _wait_for_grid(self) -> None:
+        expect(self.page.locator("[data-cy=fo-grid]")).to_be_visible()
+        expect(self.page.locator("[data-cy=entry-counts]")).to_contain_text("sample")
+
+    def open_panel(self) -> None:
+        """Opens the panel from the menu of panels, unless the session remembers it."""
+        if self.page.locator(f"[data-cy=panel-tab-{PANEL}]").count() == 0:
+            self.page.locator("[data-cy=new-panel-btn]").first.click()
+            self.page.locator(f"[data-cy=new-panel-option-{PANEL}]").click()
+        expect(self.panel).to_be_visible()
+
+    def settle(self) -> None:
+        """Waits until the page has asked the server nothing for a second: forms ask a moment after what is typed."""
+        self.until(
+            lambda: not self._asked and time.monotonic() - self._last_asked > 1,
+            "the page to be at rest",
+            lambda: [request.url for request in self._asked],
+        )
+
+    def until(
+        self, is_true: Callable[[], bool], what: str, state: Callable[[], Any] = lambda: "", seconds: float = 60
+    ) -> None:
+        """Waits for what the page's own waiting cannot express.
+
+        Args:
+            is_true: the condition
+            what: names it
+            state: what there is instead, for the message
+            seconds: how long to wait
+        """
+        deadline = time.monotonic() + seconds
+        while not is_true():
+            assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}; there is {state()}"
+            self.page.wait_for_timeout(100)
+
+    def screenshot(self, name: str) -> None:
+        """Keeps a picture of the page."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self._shots += 1
+        self.page.screenshot(path=SCREENSHOTS / f"{self.journey}-{self._shots:02}-{name}.png")
+
+    # the panel
+
+    @property
+    def panel(self) -> Locator:
+        """The panel's content."""
+        return self.page.locator(f"[data-cy=panel-content-{PANEL}]")
+
+    def button(self, name: str) -> Locator:
+        """A button of the panel, behind whose name stands that of its icon."""
+        return self.panel.get_by_role("button", name=re.compile(rf"(^|\W){re.escape(name)}$"))
+
+    def tab(self, name: str) -> Locator:
+        """A tab of the panel."""
+        return self.panel.get_by_role("tab", name=name, exact=True)
+
+    @property
+    def chosen(self) -> list[str]:
+        """What the panel's dropdowns show, in their order."""
+        return [text.strip("\n\u200b ") for text in self.panel.get_by_role("combobox").all_inner_texts()]
+
+    def choose_in_panel(self, index: int, option: str) -> None:
+        """Chooses an option of one of the panel's dropdowns."""
+        self.panel.get_by_role("combobox").nth(index).click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+
+    @property
+    def percent(self) -> int:
+        """What the progress bar says."""
+        found = re.search(r"(\d+)%", self.panel.inner_text())
+        return int(found.group(1)) if found else 0
+
+    def watch_samples_of_panel(self) -> list[str]:
+        """A list to which is added whatever the panel says from now on of the samples it speaks of."""
+        seen: list[str] = []
+        self.page.expose_function("tellSamples", lambda text: seen.append(text))
+        self.panel.evaluate(
+            """(panel) => {
+                const look = () => {
+                    for (const line of panel.querySelectorAll("p"))
+                        if (/samples with scores by/.test(line.textContent)) window.tellSamples(line.textContent);
+                };
+                look();
+                new MutationObserver(look).observe(panel, {childList: true, subtree: true, characterData: true});
+            }"""
+        )
+        return seen
+
+    def give_the_panel(self, width: int) -> None:
+        """Makes the page so wide that the panel's content gets a width in pixels."""
+        page_width = 300 + 2 * width
+        for _ in range(4):
+            self.page.set_viewport_size({"width": page_width, "height": 1000})
+            self.settle()
+            box = self.panel.bounding_box()
+            assert box is not None
+            if abs(box["width"] - width) <= 4:
+                return
+            page_width += round(2 * (width - box["width"]))
+        raise AssertionError(f"the panel has {box['width']} pixels, not {width}")
+
+    def overflowing(self) -> list[str]:
+        """The parts of the panel that are wider than what holds them, or reach beyond the panel, and words cut off."""
+        found: list[str] = self.panel.evaluate(
+            """(panel) => {
+                const right = panel.getBoundingClientRect().right + 1;
+                const inPlot = (part) => part.parentElement.closest(".js-plotly-plot");
+                const parts = [panel, ...panel.querySelectorAll("*")]
+                    .filter((part) => part instanceof HTMLElement && part.clientWidth > 1 && !inPlot(part))
+                    .filter((part) => part.scrollWidth > part.clientWidth + 1
+                        || part.getBoundingClientRect().right > right)
+                    .map((part) => `${part.tagName} ${part.className} ${part.innerText.slice(0, 40)}: `
+                        + `${part.scrollWidth} in ${part.clientWidth}`);
+                const words = [...panel.querySelectorAll(".js-plotly-plot text")]
+                    .filter((text) => {
+                        const words = text.getBoundingClientRect();
+                        const plot = text.closest(".js-plotly-plot").getBoundingClientRect();
+                        return words.left < plot.left - 1 || words.right > plot.right + 1;
+                    })
+                    .map((text) => `"${text.textContent}" is cut off in a plot`);
+                return [...parts, ...words];
+            }"""
+        )
+        return found
+
+    # plots
+
+    def unused_width(self) -> float:
+        """The pixels at the right of the panel that its tabs and plots leave empty."""
+        found: float = self.panel.evaluate(
+            """(panel) => panel.getBoundingClientRect().right
+                - Math.max(...[...panel.querySelectorAll("[role=tablist], .js-plotly-plot")]
+                    .map((part) => part.getBoundingClientRect().right))"""
+        )
+        return found
+
+    def plots(self) -> Locator:
+        """The panel's plots."""
+        return self.panel.locator(".js-plotly-plot")
+
+    def traces(self, index: int) -> list[dict[str, Any]]:
+        """What a plot draws."""
+        found: list[dict[str, Any]] = (
+            self.plots().nth(index).evaluate("plot => plot.data.map(({type, x, y, z}) => ({type, x, y, z}))")
+        )
+        return found
+
+    def axis_title(self, index: int) -> str:
+        """What the horizontal axis of a plot says."""
+        found: str = self.plots().nth(index).evaluate("plot => plot._fullLayout.xaxis.title.text")
+        return found
+
+    def click(self, index: int, x: Any, y: Any) -> None:
+        """Clicks a plot at the data point (x, y)."""
+        self._point_at(index, x, y)
+        self.page.mouse.down()
+        self.page.mouse.up()
+
+    def drag(self, index: int, start: tuple[Any, Any], end: tuple[Any, Any]) -> None:
+        """Drags a box over a plot from one data point to another."""
+        self._point_at(index, *start)
+        self.page.mouse.down()
+        self.page.mouse.move(*self._place(index, *end), steps=8)
+        self.page.mouse.up()
+
+    def _point_at(self, index: int, x: Any, y: Any) -> None:
+        area = self.plots().nth(index).locator(".nsewdrag").first
+        area.scroll_into_view_if_needed()
+        self.settle()
+        at = self._place(index, x, y)
+        self.page.mouse.move(at[0] - 1, at[1])
+        self.page.mouse.move(*at)
+        # a click counts only where Plotly has seen the mouse come
+        self.page.wait_for_timeout(300)
+
+    def _place(self, index: int, x: Any, y: Any) -> tuple[float, float]:
+        """Where a data point lies on the page, in pixels."""
+        at: tuple[float, float] = (
+            self.plots()
+            .nth(index)
+            .evaluate(
+                """(plot, [x, y]) => {
+                const area = plot.querySelector(".nsewdrag").getBoundingClientRect();
+                const {xaxis, yaxis} = plot._fullLayout;
+                return [area.left + xaxis.d2p(x), area.top + yaxis.d2p(y)];
+            }""",
+                [x, y],
+            )
+        )
+        return at
+
+    # forms
+
+    @property
+    def form(self) -> Locator:
+        """The form of an operator."""
+        return self.page.locator("[data-cy=operators-prompt-modal]")
+
+    def press_grid_button(self) -> None:
+        """Opens the form from the grid's bar, where the button lies under "More items" if the grid is narrow."""
+        button = self.page.locator(f'[data-item-id="{PLUGIN}/compute_learnability"]')
+        more = self.page.locator("[data-cy=fo-grid-actions] [data-testid=ExpandMoreIcon]")
+        if more.count():
+            more.click()
+            expect(button).to_have_count(2)
+        button.last.click()
+        # the App's menu of more items stays open as long as the mouse is over it
+        self.page.mouse.move(5, 995)
+        expect(self.form.get_by_role("button").last).to_be_enabled()
+
+    def form_button(self, name: str) -> Locator:
+        """A button of the form."""
+        return self.form.get_by_role("button", name=name, exact=True)
+
+    def form_input(self, label: str) -> Locator:
+        """The input of a form that stands under a label."""
+        typed = "input[not(@type='radio' or @type='checkbox' or @aria-hidden)]"
+        holder = f"ancestor::div[.//{typed}][1][count(.//{typed})=1]"
+        return self.form.locator(f"xpath=.//p[normalize-space()='{label}']/{holder}//{typed}")
+
+    def choose_in_form(self, now: str, option: str) -> None:
+        """Chooses another option of the form's dropdown that shows one."""
+        self.form.get_by_role("combobox").filter(has_text=now).click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+
+    def add_in_form(self, option: str) -> None:
+        """Adds an option to the form's list."""
+        self.form.get_by_role("button", name="Open").click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+
+    # grid and sidebar
+
+    @property
+    def count(self) -> int:
+        """How many samples the grid says it shows."""
+        found = re.match(r"([\d,]+) sample", self.page.locator("[data-cy=entry-counts]").inner_text())
+        return int(found.group(1).replace(",", "")) if found else -1
+
+    def expect_count(self, count: int) -> None:
+        """Waits until the grid shows so many samples."""
+        self.until(lambda: self.count == count, f"{count} samples in the grid", lambda: self.count)
+
+    def shown_values(self, field_name: str) -> list[str]:
+        """The values of a field on the samples in the grid, in the order in which they are seen."""
+        found: list[str] = self.page.locator(f"[data-cy=fo-grid] [data-cy=tag-{field_name}]").evaluate_all(
+            """(all) => all
+                .map((one) => [one.closest("[data-cy=looker]").getBoundingClientRect(), one.innerText])
+                .sort(([a], [b]) => Math.abs(a.top - b.top) > 2 ? a.top - b.top : a.left - b.left)
+                .map(([_, text]) => text)"""
+        )
+        return found
+
+    def select(self, count: int) -> None:
+        """Selects the first samples in the grid."""
+        boxes = self.page.locator("[data-cy=fo-grid] [data-cy=looker]").evaluate_all(
+            "all => all.map(one => one.getBoundingClientRect()).map(({top, left}) => [top, left]).sort((a, b) => "
+            "Math.abs(a[0] - b[0]) > 2 ? a[0] - b[0] : a[1] - b[1])"
+        )
+        for top, left in boxes[:count]:
+            self.page.mouse.move(left + 40, top + 40)
+            self.page.wait_for_timeout(200)
+            self.page.mouse.click(left + 14, top + 14)
+
+    def in_sidebar(self, text: str) -> Locator:
+        """An entry of the sidebar."""
+        return self.page.locator("[data-cy=sidebar]").get_by_text(text, exact=True)
+
+    def show_field(self, field_name: str) -> None:
+        """Ticks a field in the sidebar, so that the grid shows its values."""
+        self.page.locator(f"[data-cy=checkbox-{field_name}]").click()
+
+    def expect_tag(self, tag: str) -> None:
+        """Waits until the sidebar offers a tag to filter by."""
+        search = self.page.locator("[data-cy=sidebar]").get_by_placeholder("+ filter by sample tag")
+        if search.count() == 0:
+            self.page.locator("[data-cy=sidebar-field-arrow-enabled-tags]").click()
+        search.click()
+        expect(self.page.get_by_text(tag, exact=True)).to_be_visible()
