@@ -25,7 +25,7 @@ from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 
 from . import jobs
 from .names import NETWORKS, duration, network_label, number
-from .params import flag, one_of, positive, whole
+from .params import flag, one_of, positive, warn_of_selection, whole
 
 PRESETS = {"paper": 200, "standard": 60, "quick": 20}
 CUSTOM, CUSTOM_EPOCHS = "custom", 100
@@ -280,6 +280,7 @@ def _tell_consequences(
         if key or request.options["overwrite"]:
             inputs.view("clash", types.Error(label="The run cannot be written", description=str(error)))
     count = len(samples)
+    warn_of_selection(inputs, ctx, count)
     seconds = request.estimate(count)
     if seconds is None:
         measure_rates(request)
@@ -329,7 +330,9 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
             print(event.message, flush=True)
         elif now - told >= 1 or event.fraction == 1:
             told = now
-            left = f", {duration(event.seconds_left)} left" if event.seconds_left else ""
+            several = len(request.models) * request.options["runs"] > 1
+            of = " for this training" if several else ""
+            left = f", {duration(event.seconds_left)} left{of}" if event.seconds_left else ""
             ctx.set_progress(event.fraction if event.stage == "training" else 0.0, event.message + left)
         if now - looked >= 2:
             looked = now

@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
 Params = Mapping[str, Any]
 
 
@@ -61,6 +64,23 @@ def one_of(params: Params, name: str, choices: Iterable[str], default: str) -> s
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
     return value
+
+
+def warn_of_selection(inputs: types.Object, ctx: foo.ExecutionContext, count: int) -> None:
+    """Says in a form that only the selected samples are meant: the App chooses them by itself once any is selected.
+
+    Args:
+        inputs: the form
+        ctx: its context
+        count: the samples that the form is about
+    """
+    if ctx.selected and count == len(ctx.selected):
+        inputs.view(
+            "selection",
+            types.Warning(
+                label=f"Only the {count:,} selected samples", description="Choose another target above to take more"
+            ),
+        )
 
 
 def _is_number(value: Any) -> bool:

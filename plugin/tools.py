@@ -24,7 +24,7 @@ from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.registry import check_identifier
 
 from .names import network_label, number
-from .params import flag, one_of, positive, whole
+from .params import flag, one_of, positive, warn_of_selection, whole
 
 EASIEST, HARDEST = "easiest", "hardest"
 
@@ -117,6 +117,7 @@ class TagByDifficulty(_Tool):
         tag = inputs.str("tag", default=default, required=True, label="Tag")
         if not str(ctx.params.get("tag", default) or "").strip():
             tag.invalid, tag.error_message = True, "The tag must not be empty"
+        warn_of_selection(inputs, ctx, len(samples))
         inputs.md(f"Chosen among **{number(len(samples))}** samples", name="among")
 
     def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def pytest_configure() -> None:
     os.environ.update(
         # for networks this small several threads mostly wait for each other, on a busy machine for very long
         OMP_NUM_THREADS="1",
+        OMP_WAIT_POLICY="PASSIVE",
         FIFTYONE_DEFAULT_DATASET_DIR=str(folder / "datasets"),
         FIFTYONE_DATASET_ZOO_DIR=str(folder / "zoo"),
         FIFTYONE_MODEL_ZOO_DIR=str(folder / "models"),

@@ -124,6 +124,8 @@ def test_the_form_speaks_of_the_target(unscored: fo.Dataset) -> None:
     for target, count in (("DATASET", 10), ("CURRENT_VIEW", 4), ("SELECTED_SAMPLES", 3)):
         shown = form("compute_learnability", unscored, {**params, "view_target": target}, view=view, selected=some)
         assert f"**{count}** images" in shown.defaults["consequences"]
+        # the App takes the selection by itself, which must not pass unnoticed
+        assert ("Only the 3 selected samples" in shown.text) == (target == "SELECTED_SAMPLES")
     assert "`learnability_rank_mobilenet`" in shown.defaults["consequences"]
 
 
@@ -398,6 +400,7 @@ def test_tag_respects_view_selection_and_filters(untagged: fo.Dataset) -> None:
     assert untagged.match_tags("filtered").values("id") == ids[30:31]
     shown = form("tag_by_difficulty", untagged, view=view, view_target="CURRENT_VIEW")
     assert "**30**" in shown.defaults["among"]
+    assert "Only the 3 selected samples" in form("tag_by_difficulty", untagged, **chosen).text
 
 
 def test_the_form_of_tag_changes_with_the_choice(kept: fo.Dataset) -> None:
