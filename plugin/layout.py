@@ -42,12 +42,14 @@ def lay_out(panel: LearnabilityPanel, ctx: foo.ExecutionContext, table: ScoreTab
     else:
         _lay_out_actions(root, panel, table, choice)
         plots = draw_plots(ctx.dataset, table, choice, ctx.selected or [])
-        {
-            "compare": _lay_out_compare,
-            "examples": _lay_out_examples,
-            "classes": _lay_out_classes,
-            "curves": _lay_out_curves,
-        }[choice.tab](root, panel, ctx, table, choice, plots)
+        if choice.tab == "compare":
+            _lay_out_compare(root, panel, choice, plots)
+        elif choice.tab == "examples":
+            _lay_out_examples(root, panel, ctx, choice)
+        elif choice.tab == "classes":
+            _lay_out_classes(root, panel, choice, plots)
+        else:
+            _lay_out_curves(root, ctx, plots)
     # a column as wide as the panel: by itself it would be no wider than what it holds
     sx = {"padding": "4px 12px", "flexWrap": "nowrap", "gridTemplateColumns": "minmax(0, 1fr)"}
     return types.Property(
@@ -111,14 +113,7 @@ def _lay_out_actions(root: types.Object, panel: LearnabilityPanel, table: ScoreT
     root.str("tab", default=choice.tab, view=tabs, on_change=panel.on_tab)
 
 
-def _lay_out_compare(
-    root: types.Object,
-    panel: LearnabilityPanel,
-    ctx: foo.ExecutionContext,
-    table: ScoreTable,
-    choice: Choice,
-    plots: dict[str, Any],
-) -> None:
+def _lay_out_compare(root: types.Object, panel: LearnabilityPanel, choice: Choice, plots: dict[str, Any]) -> None:
     if "matrix" in plots:
         root.md("**Agreement**: Pearson correlation of learnability, of rank in parentheses", name="about_matrix")
         _plot(root, "matrix", plots, on_click=panel.on_matrix)
@@ -132,14 +127,7 @@ def _lay_out_compare(
     _plot(root, "histogram", plots, on_click=panel.on_histogram_click, on_selected=panel.on_histogram_box)
 
 
-def _lay_out_examples(
-    root: types.Object,
-    panel: LearnabilityPanel,
-    ctx: foo.ExecutionContext,
-    table: ScoreTable,
-    choice: Choice,
-    plots: dict[str, Any],
-) -> None:
+def _lay_out_examples(root: types.Object, panel: LearnabilityPanel, ctx: foo.ExecutionContext, choice: Choice) -> None:
     by = " and ".join(network_label(model) for model in dict.fromkeys(choice.pair))
     for name in ("easiest", "hardest"):
         shown = ctx.panel.get_state(f"shown_{name}") or []
@@ -151,14 +139,7 @@ def _lay_out_examples(
             cell.md(f"{example['label']}  \n{example['ranks']}", name="caption")
 
 
-def _lay_out_classes(
-    root: types.Object,
-    panel: LearnabilityPanel,
-    ctx: foo.ExecutionContext,
-    table: ScoreTable,
-    choice: Choice,
-    plots: dict[str, Any],
-) -> None:
+def _lay_out_classes(root: types.Object, panel: LearnabilityPanel, choice: Choice, plots: dict[str, Any]) -> None:
     if "classes" not in plots:
         root.md("The field of the labels is gone, so there are no classes to show.", name="about_classes")
         return
@@ -168,14 +149,7 @@ def _lay_out_classes(
     _plot(root, "classes", plots, on_click=panel.on_class)
 
 
-def _lay_out_curves(
-    root: types.Object,
-    panel: LearnabilityPanel,
-    ctx: foo.ExecutionContext,
-    table: ScoreTable,
-    choice: Choice,
-    plots: dict[str, Any],
-) -> None:
+def _lay_out_curves(root: types.Object, ctx: foo.ExecutionContext, plots: dict[str, Any]) -> None:
     if "samples" in plots:
         more = f"; the first {MOST_CURVES} of {len(ctx.selected)} selected" if len(ctx.selected) > MOST_CURVES else ""
         root.md(f"**Selected samples**: probability of the label after each epoch{more}", name="about_samples")
