@@ -27,8 +27,7 @@ def main() -> None:
     dataset = fo.load_dataset(DATASET)
     models = fol.find_models(dataset)
     view = dataset.sort_by(f"learnability_{models[0]}") if models else dataset.view()
-    spaces = dataset.load_workspace("Learnability") if dataset.has_workspace("Learnability") else None
-    session = fo.launch_app(view, port=options.port, spaces=spaces)
+    session = fo.launch_app(view, port=options.port)
     print(f"The App is at {session.url}: hardest images for {models[0] if models else 'none'} first. Ctrl-C ends it.")
     session.wait(-1)
 

@@ -36,7 +36,13 @@ def show_in_app(dataset: fo.Dataset, fields: list[str]) -> None:
     dataset.save()
     if not dataset.has_workspace(WORKSPACE):
         grid, panel = fo.Panel(type="Samples", pinned=True), fo.Panel(type=PANEL)
-        space = fo.Space(children=[fo.Space(children=[grid]), fo.Space(children=[panel])], orientation="horizontal")
+        space = fo.Space(
+            children=[
+                fo.Space(children=[grid], active_child=grid.component_id),
+                fo.Space(children=[panel], active_child=panel.component_id),
+            ],
+            orientation="horizontal",
+        )
         dataset.save_workspace(WORKSPACE, space, description="The grid beside the panel that compares networks")
 
 
