@@ -102,6 +102,212 @@ def learnability_rank(learnability: ArrayLike) -> IntArray:
     return (scores.size - np.searchsorted(np.sort(scores), scores, side="left")).astype(np.int64)
 
 
+def variability(true_probabilities: ArrayLike) -> FloatArray:
+    r"""How much the probability of each sample's label moved over the epochs of one run.
+
+    .. math:: \sigma_i = \sqrt{\frac{1}{T} \sum_{t=1}^{T} (p_{y_i}(t) - L_i)^2}
+
+    The variability of Dataset Cartography (Swayamdipta et al. 2020, arXiv 2009.10795), a population deviation.
+
+    Args:
+        true_probabilities: ``(T, N)`` probability of the true label after each epoch
+
+    Returns:
+        ``(N,)`` variability in [0, 0.5]; high where the network changed its mind
+
+    Raises:
+        ValueError: if the array is not ``(T, N)`` with T >= 1
+
+    Example::
+
+        >>> variability([[0.2, 0.9], [0.6, 0.9]]).round(3)
+        array([0.2, 0. ])
+    """
+    p = np.asarray(true_probabilities, dtype=np.float64)
+    _check_epochs_by_samples(p, "true_probabilities")
+    return p.std(axis=0)
+
+
+def forgetting(correct: ArrayLike) -> FloatArray:
+    r"""How often each sample was forgotten: classified correctly after one epoch and wrongly after the next.
+
+    .. math:: F_i = \sum_{t=2}^{T} 1[\text{hit at } t-1 \text{ and miss at } t]
+
+    The forgetting events of Toneva et al. 2019 (arXiv 1812.05159). A sample that was never classified correctly was
+    never learned, which must not look like never forgotten: it gets infinity, as in that paper.
+
+    Args:
+        correct: ``(T, N)`` whether each sample was classified correctly after each epoch
+
+    Returns:
+        ``(N,)`` number of forgetting events; infinity for a sample without a hit
+
+    Raises:
+        ValueError: if the array is not ``(T, N)`` with T >= 1
+
+    Example::
+
+        >>> forgetting([[True, True, False], [False, True, False], [True, True, False]])
+        array([ 1.,  0., inf])
+    """
+    hit = np.asarray(correct, dtype=np.bool_)
+    _check_epochs_by_samples(hit, "correct")
+    events = (hit[:-1] & ~hit[1:]).sum(axis=0, dtype=np.float64)
+    return np.where(hit.any(axis=0), events, np.inf)
+
+
+def learned_epoch(correct: ArrayLike) -> IntArray:
+    r"""The epoch in which each sample was learned for good: the first from which on it is always classified correctly.
+
+    The iteration learned of Baldock et al. 2021 (arXiv 2106.09647), counted in epochs.
+
+    Args:
+        correct: ``(T, N)`` whether each sample was classified correctly after each epoch
+
+    Returns:
+        ``(N,)`` epochs in 1..T, T + 1 where the last epoch misses
+
+    Raises:
+        ValueError: if the array is not ``(T, N)`` with T >= 1
+
+    Example::
+
+        >>> learned_epoch([[True, True, False], [False, True, True], [True, True, False]])
+        array([3, 1, 4])
+    """
+    hit = np.asarray(correct, dtype=np.bool_)
+    _check_epochs_by_samples(hit, "correct")
+    # the epochs at the end that all hit
+    streak = np.logical_and.accumulate(hit[::-1], axis=0).sum(axis=0)
+    return (len(hit) + 1 - streak).astype(np.int64)
+
+
+def aum(logits: ArrayLike, labels: ArrayLike) -> FloatArray:
+    r"""The area under the margin: how far, on average over epochs, the label's logit was above the largest other one.
+
+    .. math:: AUM_i = \frac{1}{T} \sum_{t=1}^{T} (z_{y_i}(t) - \max_{k \ne y_i} z_k(t))
+
+    Pleiss et al. 2020 (arXiv 2001.10528).
+
+    Args:
+        logits: ``(T, N, classes)`` logits after each epoch, of at least two classes
+        labels: ``(N,)`` true class
+
+    Returns:
+        ``(N,)`` mean margin; negative where another class was preferred
+
+    Raises:
+        ValueError: if the shapes do not fit
+
+    Example::
+
+        >>> aum([[[2.0, 0.5, 1.0]], [[0.0, 3.0, 1.0]]], [0])
+        array([-1.])
+    """
+    z, true = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    _check_epochs_by_samples_by_classes(z, "logits")
+    _check_labels(true, z)
+    if z.shape[2] < 2:
+        raise ValueError("a margin needs the logits of at least two classes")
+    index = true[None, :, None]
+    label = np.take_along_axis(z, index, axis=2)[..., 0]
+    others = z.copy()
+    np.put_along_axis(others, np.broadcast_to(index, (len(z), *index.shape[1:])), -np.inf, axis=2)
+    return (label - others.max(axis=2)).mean(axis=0)
+
+
+def el2n(probabilities: ArrayLike, labels: ArrayLike) -> FloatArray:
+    r"""The length of the error vector of each sample early in training.
+
+    .. math:: EL2N_i = \lVert p(t^*) - \text{onehot}(y_i) \rVert_2
+
+    Paul et al. 2021 (arXiv 2107.07075), who take the mean over runs.
+
+    Args:
+        probabilities: ``(N, classes)`` probabilities after the early epoch
+        labels: ``(N,)`` true class
+
+    Returns:
+        ``(N,)`` norms in [0, sqrt(2)]; high is hard
+
+    Raises:
+        ValueError: if the shapes do not fit
+
+    Example::
+
+        >>> el2n([[0.6, 0.4]], [1]).round(3)
+        array([0.849])
+    """
+    p, true = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    if p.ndim != 2:
+        raise ValueError(f"probabilities must have the shape (samples, classes), not {p.shape}")
+    _check_labels(true, p[None])
+    return np.sqrt(((p - np.eye(p.shape[1])[true]) ** 2).sum(axis=1))
+
+
+def mean_prediction(probabilities: ArrayLike) -> FloatArray:
+    r"""What the network took each sample for, on average over epochs.
+
+    .. math:: \bar p_i = \frac{1}{T} \sum_{t=1}^{T} p_i(t)
+
+    Its largest entry is the suggested label, its entropy the ambiguity (:func:`ambiguity`), and its entry of the true
+    label the learnability.
+
+    Args:
+        probabilities: ``(T, N, classes)`` probabilities after each epoch
+
+    Returns:
+        ``(N, classes)`` mean probabilities
+
+    Raises:
+        ValueError: if the shape is another one
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    _check_epochs_by_samples_by_classes(p, "probabilities")
+    return p.mean(axis=0)
+
+
+def ambiguity(mean_prediction: ArrayLike) -> FloatArray:
+    r"""How undecided the network was about each sample: the entropy of its mean prediction, in nats.
+
+    .. math:: H_i = -\sum_k \bar p_{ik} \ln \bar p_{ik}
+
+    Args:
+        mean_prediction: ``(N, classes)`` mean probabilities
+
+    Returns:
+        ``(N,)`` entropy in [0, ln classes]
+
+    Raises:
+        ValueError: if the shape is another one
+
+    Example::
+
+        >>> ambiguity([[1.0, 0.0], [0.5, 0.5]]).round(3)
+        array([0.   , 0.693])
+    """
+    p = np.asarray(mean_prediction, dtype=np.float64)
+    if p.ndim != 2:
+        raise ValueError(f"mean_prediction must have the shape (samples, classes), not {p.shape}")
+    # 0 ln 0 = 0
+    return np.maximum(0.0, -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1))
+
+
+def _check_epochs_by_samples_by_classes(array: FloatArray, name: str) -> None:
+    if array.ndim != 3 or array.shape[0] < 1:
+        raise ValueError(
+            f"{name} must have the shape (epochs, samples, classes) with at least one epoch, not {array.shape}"
+        )
+
+
+def _check_labels(labels: NDArray[np.generic], array: FloatArray) -> None:
+    if labels.shape != array.shape[1:2]:
+        raise ValueError(f"labels must have the shape {array.shape[1:2]}, not {labels.shape}")
+    classes = array.shape[2]
+    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+        raise ValueError(f"labels must lie in 0..{classes - 1}, not {labels.min()}..{labels.max()}")
+
+
 def _check_epochs_by_samples(array: NDArray[np.generic], name: str) -> None:
     if array.ndim != 2 or array.shape[0] < 1:
         raise ValueError(f"{name} must have the shape (epochs, samples) with at least one epoch, not {array.shape}")

@@ -8,48 +8,99 @@
         tracker.end_epoch()
     tracker.scores()["learnability"]
 
-The memory is O(N), whatever the number of epochs: an epoch is buffered where the logits live (one value a sample, no
-synchronisation with a GPU) and added to double-precision sums when it ends. A sample that is seen twice in an epoch, as
-distributed samplers do to pad, is counted once; one that is not seen is not counted, and its mean is taken over
-the epochs that saw it.
+The memory does not grow with the epochs: an epoch is buffered where the logits live (no synchronisation with a GPU)
+and added to sums when it ends. That is O(N), and O(N x classes) for the mean prediction, which can be switched off. A
+sample that is seen twice in an epoch is counted once, as it was seen last; one that is not seen is not counted, and its
+scores are those of the epochs that saw it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from .scores import FloatArray, IntArray
+from .scores import FloatArray, IntArray, ambiguity
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 _UNSEEN = -1.0  # in place of the probability of a sample that this epoch has not seen
+_SUMS = (
+    "_epoch_count",
+    "_probability_sum",
+    "_squares",
+    "_margin_sum",
+    "_hit_count",
+    "_forgotten",
+    "_streak",
+    "_first_hit",
+    "_error",
+)
 
 
 class LearnabilityTracker:
-    """Accumulates learnability and hits of one training run over N samples.
+    """Accumulates the difficulty scores of one training run over N samples.
 
     Args:
-        num_samples: N; samples are named by the indices 0..N-1
+        num_samples (None): N; samples are named by the indices 0..N-1
         device ("cpu"): where the buffer of an epoch is kept: the device of the logits, so that none is waited for
+        ids (None): in place of ``num_samples``, the names of the N samples, such as the ids of a FiftyOne dataset;
+            :meth:`update` then takes these names
+        predictions (True): whether the mean prediction is kept: eight bytes a sample and class, which it takes to
+            suggest labels and to tell ambiguity
+        el2n_epoch (10): the early epoch after which EL2N is taken
 
     Raises:
-        ValueError: if ``num_samples`` is not positive
+        ValueError: if N is not positive, names are given twice, or ``el2n_epoch`` is not positive
     """
 
-    def __init__(self, num_samples: int, device: str | torch.device = "cpu") -> None:
-        if num_samples < 1:
-            raise ValueError(f"num_samples must be positive, not {num_samples}")
-        self.num_samples = num_samples
+    def __init__(
+        self,
+        num_samples: int | None = None,
+        device: str | torch.device = "cpu",
+        *,
+        ids: Sequence[Hashable] | None = None,
+        predictions: bool = True,
+        el2n_epoch: int = 10,
+    ) -> None:
+        if (num_samples is None) == (ids is None):
+            raise ValueError("give either num_samples or ids")
+        count = len(ids) if ids is not None else int(num_samples or 0)
+        if count < 1:
+            raise ValueError(f"num_samples must be positive, not {count}")
+        if el2n_epoch < 1:
+            raise ValueError(f"el2n_epoch must be positive, not {el2n_epoch}")
+        self.num_samples = count
+        self.ids = None if ids is None else list(ids)
+        self.el2n_epoch = el2n_epoch
+        self._position = None if self.ids is None else {name: index for index, name in enumerate(self.ids)}
+        if self._position is not None and len(self._position) < count:
+            raise ValueError("ids holds some names more than once")
+        self._keeps_predictions = predictions
+        self._device = torch.device(device)
         self._epochs = 0
-        self._probability_sum = torch.zeros(num_samples, dtype=torch.float64)
-        self._hit_count = torch.zeros(num_samples, dtype=torch.int64)
-        self._epoch_count = torch.zeros(num_samples, dtype=torch.int64)
-        self._probability = torch.full((num_samples,), _UNSEEN, dtype=torch.float32, device=device)
-        self._hit = torch.zeros(num_samples, dtype=torch.bool, device=device)
-        self._last = np.full(num_samples, np.nan, np.float32)
+        self._accuracies: list[float] = []
+
+        def zeros(dtype: torch.dtype) -> Tensor:
+            return torch.zeros(count, dtype=dtype)
+
+        self._epoch_count, self._hit_count = zeros(torch.int64), zeros(torch.int64)
+        self._probability_sum, self._margin_sum = zeros(torch.float64), zeros(torch.float64)
+        self._squares = zeros(torch.float64)  # of the deviations of the probability from its mean, summed
+        self._forgotten, self._streak = zeros(torch.int64), zeros(torch.int64)
+        self._first_hit = zeros(torch.bool)
+        self._error = torch.full((count,), torch.nan, dtype=torch.float64)
+        # both are made when the number of classes is known
+        self._prediction_sum: Tensor | None = None
+        self._prediction: Tensor | None = None
+        self._probability = torch.full((count,), _UNSEEN, dtype=torch.float32, device=self._device)
+        self._margin = torch.zeros(count, dtype=torch.float32, device=self._device)
+        self._hit = torch.zeros(count, dtype=torch.bool, device=self._device)
+        self._early_error = torch.zeros(count, dtype=torch.float32, device=self._device)
+        self._last = np.full(count, np.nan, np.float32)
 
     @property
     def last_probabilities(self) -> NDArray[np.float32]:
@@ -66,32 +117,80 @@ class LearnabilityTracker:
         """``(N,)`` the number of epochs that saw each sample."""
         return self._epoch_count.numpy().copy()
 
+    @property
+    def accuracies(self) -> FloatArray:
+        """``(T,)`` share of the samples seen that were classified correctly, after each epoch."""
+        return np.array(self._accuracies, dtype=np.float64)
+
+    @property
+    def mean_prediction(self) -> NDArray[np.float32] | None:
+        """``(N, classes)`` mean over epochs of the probabilities, NaN where no epoch saw the sample.
+
+        None if it is not kept, or nothing has been seen yet.
+        """
+        if self._prediction_sum is None:
+            return None
+        count = self._epoch_count.numpy()[:, None]
+        with np.errstate(invalid="ignore"):
+            return (self._prediction_sum.cpu().numpy() / count).astype(np.float32)
+
     @torch.no_grad()
     def update(self, indices: Any, logits: Any, labels: Any) -> None:
         """Records the logits of a batch in the current epoch.
 
         Args:
-            indices: ``(B,)`` indices of the samples, in 0..N-1
+            indices: ``(B,)`` indices of the samples, in 0..N-1; or their names, if the tracker was given ``ids``
             logits: ``(B, classes)`` logits of any float type, a tensor or an array; the softmax is taken in float32
             labels: ``(B,)`` true class of each sample
 
         Raises:
-            ValueError: if the shapes do not fit
+            ValueError: if the shapes do not fit, or the classes are not as many as before
+            IndexError: if an index is out of range (on a GPU, which is not waited for, CUDA reports it later)
+            KeyError: if a name is not among ``ids``
         """
-        logits = torch.as_tensor(logits)
-        device = self._probability.device
-        # bytes would index as a mask
-        indices = torch.as_tensor(indices, device=device).long()
-        labels = torch.as_tensor(labels, device=logits.device).long()
+        logits = torch.as_tensor(logits).to(self._device).float()
+        indices = self._find(indices)
+        labels = torch.as_tensor(labels, device=self._device).long()
         if logits.ndim != 2 or indices.shape != logits.shape[:1] or labels.shape != logits.shape[:1]:
             raise ValueError(
                 "expected indices (B,), logits (B, classes) and labels (B,), not "
                 f"{tuple(indices.shape)}, {tuple(logits.shape)} and {tuple(labels.shape)}"
             )
-        probabilities = logits.float().softmax(dim=1)
-        true_probability = probabilities.gather(1, labels[:, None])[:, 0]
-        self._probability[indices] = true_probability.to(device)
-        self._hit[indices] = (logits.argmax(dim=1) == labels).to(device)
+        # a negative index would wrap around; looking at the indices of a GPU would wait for it
+        if self._device.type == "cpu" and len(indices) and int(indices.min()) < 0:
+            raise IndexError(f"indices must lie in 0..{self.num_samples - 1}, not {int(indices.min())}")
+        at_label = labels[:, None]
+        probabilities = logits.softmax(dim=1)
+        true_probability = probabilities.gather(1, at_label)[:, 0]
+        label_logit = logits.gather(1, at_label)[:, 0]
+        self._probability[indices] = true_probability
+        self._hit[indices] = logits.argmax(dim=1) == labels
+        self._margin[indices] = label_logit - logits.scatter(1, at_label, -torch.inf).amax(dim=1)
+        if self._epochs + 1 == self.el2n_epoch:
+            # the squared length of p - onehot(y) is |p|^2 - 2 p_y + 1
+            squares = probabilities.square().sum(dim=1) - 2 * true_probability + 1
+            self._early_error[indices] = squares.clamp(min=0).sqrt()
+        if self._keeps_predictions:
+            self._buffer(logits.shape[1])[indices] = probabilities
+
+    def _find(self, indices: Any) -> Tensor:
+        if self._position is not None:
+            names = indices.tolist() if hasattr(indices, "tolist") else indices
+            try:
+                indices = [self._position[name] for name in names]
+            except KeyError as error:
+                raise KeyError(f"{error.args[0]!r} is not among the ids that the tracker was given") from None
+        # bytes would index as a mask
+        return torch.as_tensor(indices, device=self._device).long()
+
+    def _buffer(self, classes: int) -> Tensor:
+        if self._prediction is None or self._prediction_sum is None:
+            size = (self.num_samples, classes)
+            self._prediction = torch.zeros(size, dtype=torch.float32, device=self._device)
+            self._prediction_sum = torch.zeros(size, dtype=torch.float32, device=self._device)
+        if self._prediction.shape[1] != classes:
+            raise ValueError(f"there are logits of {classes} classes; before there were {self._prediction.shape[1]}")
+        return self._prediction
 
     def end_epoch(self) -> float:
         """Adds the epoch to the sums; waits for the device once.
@@ -103,7 +202,7 @@ class LearnabilityTracker:
             ValueError: if no sample was seen since the last epoch ended
             FloatingPointError: if a sample got a probability that is not a number
         """
-        probability, hit = self._probability.cpu(), self._hit.cpu()
+        probability, hit, margin = self._probability.cpu(), self._hit.cpu(), self._margin.cpu()
         seen = probability != _UNSEEN
         num_seen = int(seen.sum())
         if num_seen == 0:
@@ -111,59 +210,147 @@ class LearnabilityTracker:
         if num_invalid := int(probability.isnan().sum()):
             raise FloatingPointError(f"{num_invalid} of {num_seen} samples have logits that are not finite")
         self._last = torch.where(seen, probability, torch.nan).numpy()
-        self._probability_sum += torch.where(seen, probability.double(), 0.0)
-        self._hit_count += hit
+        value = torch.where(seen, probability.double(), 0.0)
+        before = self._probability_sum / self._epoch_count.clamp(min=1)
+        self._forgotten += seen & ~hit & (self._streak > 0)
+        self._streak = torch.where(seen, torch.where(hit, self._streak + 1, 0), self._streak)
+        self._first_hit |= hit & (self._epoch_count == 0)
         self._epoch_count += seen
+        self._hit_count += hit
+        self._probability_sum += value
+        self._margin_sum += torch.where(seen, margin.double(), 0.0)
+        # Welford's update: exact zero for a probability that never moves
+        after = self._probability_sum / self._epoch_count.clamp(min=1)
+        self._squares += torch.where(seen & (self._epoch_count > 1), (value - before) * (value - after), 0.0)
         self._epochs += 1
+        if self._epochs == self.el2n_epoch:
+            self._error = torch.where(seen, self._early_error.cpu().double(), torch.nan)
+        if self._prediction is not None and self._prediction_sum is not None:
+            self._prediction_sum += self._prediction
+            self._prediction.zero_()
         accuracy = int(hit.sum()) / num_seen
+        self._accuracies.append(accuracy)
+        self._start_epoch()
+        return accuracy
+
+    def _start_epoch(self) -> None:
         self._probability.fill_(_UNSEEN)
         self._hit.zero_()
-        return accuracy
+        if self._prediction is not None:
+            self._prediction.zero_()
 
     def scores(self) -> dict[str, FloatArray]:
         """The scores over the epochs that have ended.
 
         Returns:
-            ``{"learnability": (N,), "hits": (N,)}``; see :mod:`fiftyone_learnability.science.scores` for the formulas.
-            NaN where no epoch saw the sample
+            ``(N,)`` each: learnability, hits, variability, forgetting, learned_epoch, aum, el2n, and ambiguity if
+            predictions are kept; see :mod:`fiftyone_learnability.science.scores` for the formulas. NaN where no epoch
+            saw the sample; el2n is NaN before its epoch has ended. Epochs are counted over those that saw the sample.
         """
         count = self._epoch_count.double().numpy()
-        with np.errstate(invalid="ignore"):
-            return {
+        seen = count > 0
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scores = {
                 "learnability": self._probability_sum.numpy() / count,
                 "hits": self._hit_count.double().numpy() / count,
+                "variability": np.sqrt(np.maximum(self._squares.numpy(), 0.0) / count),
+                "forgetting": np.where(
+                    self._hit_count.numpy() > 0, self._forgotten.double().numpy(), np.where(seen, np.inf, np.nan)
+                ),
+                "learned_epoch": np.where(seen, count + 1 - self._streak.double().numpy(), np.nan),
+                "aum": self._margin_sum.numpy() / count,
+                "el2n": self._error.numpy().copy(),
             }
+        prediction = self.mean_prediction
+        if prediction is not None:
+            scores["ambiguity"] = np.full(self.num_samples, np.nan)
+            scores["ambiguity"][seen] = ambiguity(prediction[seen])
+        return scores
+
+    def share_epoch(self) -> None:
+        """Puts the epoch under way together from all processes of a distributed run; each then has all of it.
+
+        Called in every process before :meth:`end_epoch`. A sample that several processes have seen, as torch's
+        DistributedSampler makes them do to pad, is counted once, as the first of them saw it.
+
+        Raises:
+            RuntimeError: if torch.distributed is not initialised
+        """
+        import torch.distributed as dist
+
+        if not dist.is_initialized():
+            raise RuntimeError("share_epoch() is for processes of torch.distributed, which is not initialised")
+        rank, processes = dist.get_rank(), dist.get_world_size()
+        seen = self._probability != _UNSEEN
+        owner = torch.where(seen, rank, processes)
+        dist.all_reduce(owner, op=dist.ReduceOp.MIN)
+        classes = torch.tensor(0 if self._prediction is None else self._prediction.shape[1], device=self._device)
+        dist.all_reduce(classes, op=dist.ReduceOp.MAX)
+        buffers = [self._probability, self._margin, self._early_error]
+        if int(classes):
+            buffers.append(self._buffer(int(classes)))
+        hit = self._hit.float()
+        for buffer in [*buffers, hit]:
+            mine = owner == rank
+            buffer[~mine] = 0.0
+            dist.all_reduce(buffer)
+        self._hit = hit > 0
+        self._probability[owner == processes] = _UNSEEN
 
     def merge(self, other: LearnabilityTracker) -> None:
-        """Adds what another tracker of the same run has accumulated.
+        """Adds what another tracker of the same run has accumulated: other samples, or later epochs.
 
-        The other may have seen other samples (a process of a distributed run) or other epochs (a part of the run).
-        Epochs under way are not merged: end them first.
+        Where both have seen a sample, the epochs of the other one count as the later ones. Epochs under way are not
+        merged: end them first. The processes of a distributed run are better put together after every epoch, by
+        :meth:`share_epoch`.
 
         Args:
             other: a tracker over the same N samples; it is not changed
 
         Raises:
-            ValueError: if the other tracker has another N
+            ValueError: if the other tracker has another N, other ids, or another number of classes
         """
         if other.num_samples != self.num_samples:
             raise ValueError(f"cannot merge a tracker of {other.num_samples} samples into one of {self.num_samples}")
+        if other.ids != self.ids:
+            raise ValueError("cannot merge trackers of different ids")
+        if other._prediction_sum is not None and self._keeps_predictions:
+            self._buffer(other._prediction_sum.shape[1])
+            assert self._prediction_sum is not None
+            self._prediction_sum += other._prediction_sum.to(self._device)
+        ours, theirs = self._epoch_count, other._epoch_count
+        both = (ours > 0) & (theirs > 0)
+        # the parallel form of Welford's update (Chan et al. 1979)
+        between = other._probability_sum / theirs.clamp(min=1) - self._probability_sum / ours.clamp(min=1)
+        weight = ours.double() * theirs.double() / (ours + theirs).clamp(min=1)
+        self._squares += other._squares + torch.where(both, between.square() * weight, 0.0)
+        self._forgotten += other._forgotten + (both & (self._streak > 0) & ~other._first_hit)
+        unbroken = other._streak == theirs
+        self._streak = torch.where(unbroken, self._streak + other._streak, other._streak)
+        self._first_hit = torch.where(ours > 0, self._first_hit, other._first_hit)
+        # what was early for the other is not early for samples that had epochs before
+        self._error = torch.where(ours > 0, self._error, other._error)
         self._probability_sum += other._probability_sum
+        self._margin_sum += other._margin_sum
         self._hit_count += other._hit_count
         self._epoch_count += other._epoch_count
-        self._epochs = int(self._epoch_count.max())
+        epochs = int(self._epoch_count.max())
+        if epochs > self._epochs:
+            self._accuracies += other._accuracies
+        self._epochs = epochs
 
     def state_dict(self) -> dict[str, Any]:
-        """The accumulated state, as tensors and integers that ``torch.load(weights_only=True)`` reads back.
+        """The accumulated state, as tensors and numbers that ``torch.load(weights_only=True)`` reads back.
 
-        The epoch under way is not part of it.
+        The epoch under way is not part of it, nor are the ids.
         """
         return {
             "version": _STATE_VERSION,
             "epochs": self._epochs,
-            "probability_sum": self._probability_sum.clone(),
-            "hit_count": self._hit_count.clone(),
-            "epoch_count": self._epoch_count.clone(),
+            "accuracies": list(self._accuracies),
+            "el2n_epoch": self.el2n_epoch,
+            "prediction_sum": None if self._prediction_sum is None else self._prediction_sum.cpu().clone(),
+            **{name[1:]: getattr(self, name).clone() for name in _SUMS},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -181,9 +368,12 @@ class LearnabilityTracker:
             raise ValueError(
                 f"the state is of {len(state['probability_sum'])} samples; this tracker has {self.num_samples}"
             )
-        self._epochs = state["epochs"]
-        self._probability_sum = state["probability_sum"].clone()
-        self._hit_count = state["hit_count"].clone()
-        self._epoch_count = state["epoch_count"].clone()
-        self._probability.fill_(_UNSEEN)
-        self._hit.zero_()
+        self._epochs, self.el2n_epoch = state["epochs"], state["el2n_epoch"]
+        self._accuracies = list(state["accuracies"])
+        for name in _SUMS:
+            setattr(self, name, state[name[1:]].clone())
+        self._prediction = self._prediction_sum = None
+        if state["prediction_sum"] is not None and self._keeps_predictions:
+            self._buffer(state["prediction_sum"].shape[1])
+            self._prediction_sum = state["prediction_sum"].to(self._device).clone()
+        self._start_epoch()

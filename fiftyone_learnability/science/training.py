@@ -236,6 +236,7 @@ def train(
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_batch: Callable[[int], None] | None = None,
     record_dynamics: bool = False,
+    on_measured: Callable[[Tensor, Tensor], None] | None = None,
 ) -> TrainingResult:
     """Trains one network and records the probability of every image's true label after every epoch.
 
@@ -255,6 +256,8 @@ def train(
         on_epoch (None): called after each epoch; an exception that it raises ends the training
         on_batch (None): called with the number of images after each training step; an exception ends the training
         record_dynamics (False): whether to keep the probabilities of all epochs, two bytes a sample and epoch
+        on_measured (None): called with indices ``(B,)`` and logits ``(B, classes)`` of each batch of the measurement,
+            for whatever else one wants to record of it
 
     Returns:
         the finished run
@@ -275,7 +278,7 @@ def train(
         raise ValueError(f"seed must not be negative, not {seed}")
     start = time.perf_counter()
     with _own_randomness(placement.device):
-        run = _Run(name, factory, images, labels, num_classes, options, seed, placement, on_batch)
+        run = _Run(name, factory, images, labels, num_classes, options, seed, placement, on_batch, on_measured)
         if record_dynamics:
             run.result.dynamics = np.empty((options.epochs, len(images)), np.float16)
         for epoch in range(1, options.epochs + 1):
@@ -303,10 +306,12 @@ class _Run:
         seed: int,
         placement: Placement,
         on_batch: Callable[[int], None] | None,
+        on_measured: Callable[[Tensor, Tensor], None] | None,
     ) -> None:
         device = placement.device
         self.name, self.options, self.seed, self.placement = name, options, seed, placement
         self.on_batch = on_batch or (lambda count: None)
+        self.on_measured = on_measured or (lambda indices, logits: None)
         mean, std = channel_statistics(images)
         self.images = _Images(images, torch.from_numpy(mean), torch.from_numpy(std), device)
         self.labels = torch.as_tensor(labels, dtype=torch.int64).to(device)
@@ -332,6 +337,7 @@ class _Run:
         tracker = self.result.tracker
         for indices, logits in _measure(self.network, self.images, self.placement):
             tracker.update(indices, logits, self.labels[indices])
+            self.on_measured(indices, logits)
         try:
             measured = tracker.end_epoch()
         except FloatingPointError as error:

@@ -1,0 +1,120 @@
+"""The scores by name: what each measures, which end is hard, and the values it can take.
+
+Fields, tables, forms and plots speak of scores by these names; what they say of them stands here once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Score:
+    """A difficulty score.
+
+    Attributes:
+        name: its name in tables, fields and files
+        title: its name for people
+        description: one line that says what it is
+        hard_when_low: whether low values are the hard ones
+        limits: the least and largest value, None where there is no limit
+        whole: whether its values are whole numbers in a single run
+    """
+
+    name: str
+    title: str
+    description: str
+    hard_when_low: bool
+    limits: tuple[float | None, float | None] = (None, None)
+    whole: bool = False
+
+
+SCORES: dict[str, Score] = {
+    score.name: score
+    for score in (
+        Score(
+            "learnability",
+            "Learnability",
+            "mean probability of the true label after each epoch; 1 = easiest",
+            True,
+            (0.0, 1.0),
+        ),
+        Score("rank", "Rank", "position by learnability, 1 = easiest", False, (1.0, None), whole=True),
+        Score("hits", "Hits", "share of epochs after which the label is predicted; 1 = easiest", True, (0.0, 1.0)),
+        Score(
+            "variability",
+            "Variability",
+            "standard deviation over epochs of the probability of the true label; 0 = steady",
+            False,
+            (0.0, 0.5),
+        ),
+        Score(
+            "forgetting",
+            "Forgetting",
+            "how often a hit was followed by a miss; infinite = never predicted",
+            False,
+            (0.0, None),
+            whole=True,
+        ),
+        Score(
+            "learned_epoch",
+            "Learned epoch",
+            "first epoch from which on the label is always predicted; one above the last = never",
+            False,
+            (1.0, None),
+            whole=True,
+        ),
+        Score(
+            "aum",
+            "AUM",
+            "area under the margin: mean of the label's logit minus the largest other logit; negative = contradicted",
+            True,
+        ),
+        Score(
+            "el2n",
+            "EL2N",
+            "length of the error vector early in training; 0 = easiest",
+            False,
+            (0.0, 2**0.5),
+        ),
+        Score(
+            "ambiguity",
+            "Ambiguity",
+            "entropy in nats of the mean prediction; 0 = decided, for the label or against it",
+            False,
+            (0.0, None),
+        ),
+        Score("spread", "Spread", "standard deviation of learnability over runs; 0 = agreed", False, (0.0, None)),
+    )
+}
+"""All scores, in the order in which they are offered."""
+
+DEFAULT_SCORES = ("learnability", "rank")
+"""The scores that are written unless others are asked for; these two always are."""
+
+
+def choose_scores(names: object, runs: int = 1) -> tuple[str, ...]:
+    """The scores of some names, with learnability and rank, which everything else refers to.
+
+    Args:
+        names: names of scores, "all", or None for the default
+        runs (1): the runs there will be; the spread over runs needs two
+
+    Returns:
+        the names in the order of :data:`SCORES`
+
+    Raises:
+        ValueError: if a name is unknown, or the spread of a single run is asked for
+    """
+    if names is None:
+        return DEFAULT_SCORES
+    every = [name for name in SCORES if name != "spread" or runs > 1]
+    asked = every if names == "all" else [names] if isinstance(names, str) else names
+    if not isinstance(asked, (list, tuple, set, frozenset)):
+        raise ValueError(f"scores must be a list of names or 'all', not {names!r}")
+    for name in asked:
+        if name not in SCORES:
+            raise ValueError(f"unknown score {name!r}: choose from {', '.join(SCORES)}")
+    if "spread" in asked and runs < 2:
+        raise ValueError("the spread is that of several runs: ask for runs=2 or more")
+    return tuple(name for name in SCORES if name in DEFAULT_SCORES or name in asked)
