@@ -19,75 +19,90 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .compare import compare_models, find_models, hardest_samples, load_scores, plot_comparison
+    from .compare import compare_models, find_models, find_scores, hardest_samples, load_scores, plot_comparison
     from .compute import compute_learnability
-    from .curate import (
-        disagreement,
-        export_scores,
-        scores_table,
-        select_by_difficulty,
-        sort_by_learnability,
-        tag_by_difficulty,
-    )
-    from .dataset.fields import WriteError
+    from .consensus import plot_stability, reliability, stability, write_consensus
+    from .curate import disagreement, select_by_difficulty, sort_by_learnability, tag_by_difficulty
+    from .dataset.columns import WriteError
+    from .dataset.fields import WriteReport
     from .dataset.registry import delete_run, list_runs, load_results, rename_run
+    from .exchange import add_scores, export_scores, import_scores, pred_probs, scores_table, write_scores
     from .experiment.comparison import Comparison, compare_scores
     from .experiment.progress import ProgressEvent
+    from .experiment.reliability import Reliability
     from .experiment.results import ModelResults
+    from .labels import apply_label_fixes, label_problems, suggest_label_fixes
     from .science.scores import hits, learnability, learnability_rank
     from .science.tracker import LearnabilityTracker
     from .science.training import TrainingDivergedError
+    from .subsets import Curriculum, curriculum, select_subset
 
 _HOMES = {
-    ".compare": ("compare_models", "find_models", "hardest_samples", "load_scores", "plot_comparison"),
+    ".compare": ("compare_models", "find_models", "find_scores", "hardest_samples", "load_scores", "plot_comparison"),
     ".compute": ("compute_learnability",),
-    ".curate": (
-        "disagreement",
-        "export_scores",
-        "scores_table",
-        "select_by_difficulty",
-        "sort_by_learnability",
-        "tag_by_difficulty",
-    ),
-    ".dataset.fields": ("WriteError",),
+    ".consensus": ("plot_stability", "reliability", "stability", "write_consensus"),
+    ".curate": ("disagreement", "select_by_difficulty", "sort_by_learnability", "tag_by_difficulty"),
+    ".dataset.columns": ("WriteError",),
+    ".dataset.fields": ("WriteReport",),
     ".dataset.registry": ("delete_run", "list_runs", "load_results", "rename_run"),
+    ".exchange": ("add_scores", "export_scores", "import_scores", "pred_probs", "scores_table", "write_scores"),
     ".experiment.comparison": ("Comparison", "compare_scores"),
     ".experiment.progress": ("ProgressEvent",),
+    ".experiment.reliability": ("Reliability",),
     ".experiment.results": ("ModelResults",),
+    ".labels": ("apply_label_fixes", "label_problems", "suggest_label_fixes"),
     ".science.scores": ("hits", "learnability", "learnability_rank"),
     ".science.tracker": ("LearnabilityTracker",),
     ".science.training": ("TrainingDivergedError",),
+    ".subsets": ("Curriculum", "curriculum", "select_subset"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Comparison",
+    "Curriculum",
     "LearnabilityTracker",
     "ModelResults",
     "ProgressEvent",
+    "Reliability",
     "TrainingDivergedError",
     "WriteError",
+    "WriteReport",
     "__version__",
+    "add_scores",
+    "apply_label_fixes",
     "compare_models",
     "compare_scores",
     "compute_learnability",
+    "curriculum",
     "delete_run",
     "disagreement",
     "export_scores",
     "find_models",
+    "find_scores",
     "hardest_samples",
     "hits",
+    "import_scores",
+    "label_problems",
     "learnability",
     "learnability_rank",
     "list_runs",
     "load_results",
     "load_scores",
     "plot_comparison",
+    "plot_stability",
+    "pred_probs",
+    "reliability",
     "rename_run",
     "scores_table",
     "select_by_difficulty",
+    "select_subset",
     "sort_by_learnability",
+    "stability",
+    "suggest_label_fixes",
     "tag_by_difficulty",
+    "write_consensus",
+    "write_scores",
 ]
 
 

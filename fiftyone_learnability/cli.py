@@ -248,7 +248,7 @@ def _tag(dataset: fo.Dataset, options: argparse.Namespace) -> None:
 
 
 def _export(dataset: fo.Dataset, options: argparse.Namespace) -> None:
-    from .curate import export_scores
+    from .exchange import export_scores
 
     print(f"wrote {options.file}: {export_scores(dataset, options.file, options.models)} samples")
 

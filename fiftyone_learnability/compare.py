@@ -13,23 +13,36 @@ from numpy.typing import NDArray
 from .dataset.registry import INFO_KEY, rank_field, score_field
 from .experiment.comparison import Comparison, compare_scores
 from .experiment.results import ModelResults
+from .science.catalog import SCORES
 from .science.scores import FloatArray
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def find_models(samples: foc.SampleCollection) -> list[str]:
+def find_models(samples: foc.SampleCollection, derived: bool = False) -> list[str]:
     """The networks whose learnability a collection has, in the order in which they were written.
 
     Args:
         samples: a dataset or view
+        derived (False): whether to name the consensus too, which can be sorted by like a network but is none
     """
+    noted = [(field.info or {}).get(INFO_KEY, {}) for field in samples.get_field_schema().values()]
     return [
-        field.info[INFO_KEY]["model"]
-        for field in samples.get_field_schema().values()
-        if (field.info or {}).get(INFO_KEY, {}).get("score") == "learnability"
+        note["model"] for note in noted if note.get("score") == "learnability" and (derived or not note.get("derived"))
     ]
+
+
+def find_scores(samples: foc.SampleCollection, model: str) -> list[str]:
+    """The scores of a network that a collection has as fields, in the order of the catalog.
+
+    Args:
+        samples: a dataset or view
+        model: the network
+    """
+    noted = [(field.info or {}).get(INFO_KEY, {}) for field in samples.get_field_schema().values()]
+    present = {note.get("score") for note in noted if note.get("model") == model}
+    return [name for name in SCORES if name in present]
 
 
 def load_scores(
@@ -178,7 +191,7 @@ def check_scored(samples: foc.SampleCollection, model: str) -> None:
     Raises:
         ValueError: if it has none; the message names those that have
     """
-    models = find_models(samples)
+    models = find_models(samples, derived=True)
     if model not in models:
         raise ValueError(f"the network {model!r} has no scores; the networks that do: {', '.join(models) or 'none'}")
 
@@ -189,6 +202,8 @@ def label_path_of(samples: foc.SampleCollection, model: str) -> str | None:
 
     key = samples.get_field(score_field(model)).info[INFO_KEY]["run"]
     try:
-        return label_path(samples, samples.get_run_info(key).config.label_field)
+        label_field = samples.get_run_info(key).config.label_field
+        # scores from elsewhere may come without labels
+        return None if label_field is None else label_path(samples, label_field)
     except ValueError:
         return None

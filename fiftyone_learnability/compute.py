@@ -12,14 +12,19 @@ import fiftyone.core.collections as foc
 import numpy as np
 
 from ._version import __version__
-from .dataset.fields import WriteError, WriteReport, choose_key, write_results
+from .dataset.columns import WriteError
+from .dataset.fields import WriteReport, choose_key, write_results
 from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
 from .dataset.samples import LabelledSamples, check_images, read_samples
 from .experiment.progress import Progress, ProgressCallback, ProgressEvent
 from .experiment.results import ModelResults, RunRecord
+from .science.catalog import choose_scores
 
 if TYPE_CHECKING:
     from .science.networks import NetworkFactory
+
+MOST_PREDICTIONS = 250_000_000
+"""The largest number of samples x classes for which mean predictions are kept: 2 GB while training."""
 
 
 def compute_learnability(
@@ -41,6 +46,8 @@ def compute_learnability(
     key: str | None = None,
     overwrite: bool = False,
     skip_failures: bool = False,
+    scores: str | Sequence[str] | None = None,
+    el2n_epoch: int | None = None,
     record_dynamics: bool = True,
     progress: bool | ProgressCallback = True,
 ) -> dict[str, ModelResults]:
@@ -89,6 +96,10 @@ def compute_learnability(
         key (None): the key of the run; by default "learnability", then "learnability_2" and so on
         overwrite (False): whether existing fields of these networks, and a run of the same key, may be replaced
         skip_failures (False): whether images that cannot be read are left out, and reported, rather than an error
+        scores (None): the scores to be written besides learnability and rank: names among hits, variability,
+            forgetting, learned_epoch, aum, el2n, ambiguity and spread (over runs), or "all". All of them are measured
+            in any case, at no extra cost, and can be written later by :func:`fiftyone_learnability.add_scores`
+        el2n_epoch (None): the early epoch after which EL2N is taken; a tenth of the epochs by default
         record_dynamics (True): whether the run keeps the probability of every sample's label after every epoch, which
             the App draws as learning curves: two bytes a sample, epoch and network, 20 MB for CIFAR-10 and 200 epochs
         progress (True): True shows bars and messages, False nothing; a callback gets each
@@ -110,21 +121,24 @@ def compute_learnability(
     from .experiment.units import plan_units, run_in_turn
     from .science.device import choose_placement
     from .science.networks import build_network, resolve_networks
-    from .science.training import TrainingOptions, default_learning_rate
+    from .science.training import TrainingOptions, default_el2n_epoch, default_learning_rate
 
+    for name, value, least in (("runs", runs, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    chosen_scores = choose_scores(scores, runs)
     telling = Progress(progress)
     options = TrainingOptions(
         epochs, batch_size, 0.1 if lr is None else lr, weight_decay, crop_padding, horizontal_flip
     )
     if lr is None:
         options = replace(options, lr=default_learning_rate(batch_size))
-    for name, value, least in (("runs", runs, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    if el2n_epoch is not None and not 1 <= el2n_epoch <= epochs:
+        raise ValueError(f"el2n_epoch must lie in 1..{epochs}, the epochs of each training, not {el2n_epoch!r}")
     factories = resolve_networks(models)
     placement = choose_placement(device, precision)
     check_images(samples)
-    key = choose_key(samples._root_dataset, list(factories), key, overwrite)
+    key = choose_key(samples._root_dataset, list(factories), key, overwrite, chosen_scores)
     labelled = read_samples(samples, label_field)
     labelled, images = _read_images(labelled, image_size, skip_failures, telling)
     # a trial, which must not change the random state of the caller
@@ -133,6 +147,12 @@ def compute_learnability(
             build_network(name, factory, len(labelled.classes), images.pixels.shape[3], images.pixels.shape[1])
 
     telling.say(placement.reason)
+    record_predictions = len(labelled) * len(labelled.classes) <= MOST_PREDICTIONS
+    if not record_predictions:
+        telling.say(
+            f"{len(labelled)} samples of {len(labelled.classes)} classes: the mean predictions would not fit into "
+            "memory and are not kept, so that no labels can be suggested and no ambiguity be told"
+        )
     units = plan_units(list(factories), runs, seed)
     records: dict[str, list[RunRecord]] = {name: [] for name in factories}
     for record in run_in_turn(
@@ -145,6 +165,8 @@ def compute_learnability(
         placement,
         telling,
         record_dynamics,
+        record_predictions,
+        el2n_epoch,
     ):
         records[record.model].append(record)
 
@@ -160,6 +182,7 @@ def compute_learnability(
         "num_samples": len(labelled),
         "num_unlabelled": labelled.num_unlabelled,
         "num_unreadable": int((~images.readable).sum()),
+        "el2n_epoch": el2n_epoch or default_el2n_epoch(epochs),
         "package_version": __version__,
     }
     results = {
@@ -170,7 +193,7 @@ def compute_learnability(
     }
     # whoever may not be interrupted from here on is told before
     telling.report(ProgressEvent("writing", 0.0, "writing the scores"))
-    report = _write(samples, results, key, settings, overwrite)
+    report = _write(samples, results, key, settings, overwrite, chosen_scores)
     message = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
     if report.vanished:
         message += (
@@ -213,10 +236,16 @@ def _read_images(
 
 
 def _write(
-    samples: foc.SampleCollection, results: dict[str, ModelResults], key: str, settings: dict[str, Any], overwrite: bool
+    samples: foc.SampleCollection,
+    results: dict[str, ModelResults],
+    key: str,
+    settings: dict[str, Any],
+    overwrite: bool,
+    scores: Sequence[str],
 ) -> WriteReport:
+    scores = [name for name in scores if all(name in result.scores for result in results.values())]
     try:
-        return write_results(samples, results, key, settings, overwrite)
+        return write_results(samples, results, key, settings, overwrite, scores)
     except Exception as error:
         # hours of training must not be lost to a database that is away
         folder = Path(tempfile.mkdtemp(prefix="learnability-"))

@@ -1,20 +1,14 @@
-"""What a curator does with the scores: sort, choose and tag by difficulty, find disagreement, take the scores away."""
+"""What a curator does with the scores: sort, choose and tag by difficulty, find disagreement."""
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import fiftyone.core.collections as foc
 import fiftyone.core.view as fov
 import numpy as np
 from fiftyone import ViewField as F
 
-from .compare import check_scored, find_models, label_path_of, load_scores
+from .compare import check_scored, label_path_of
 from .dataset.registry import rank_field, score_field
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HARDEST, EASIEST = "hardest", "easiest"
 
@@ -154,71 +148,3 @@ def disagreement(
     both = samples.exists(low).exists(high)
     view = both.match(F(high) > F(low)).sort_by(F(high) - F(low), reverse=True)
     return view if limit is None else view.limit(limit)
-
-
-def scores_table(samples: foc.SampleCollection, models: list[str] | None = None) -> pd.DataFrame:
-    """All scores of a collection as a table.
-
-    Args:
-        samples: a dataset or view with scores
-        models (None): the networks, by default all
-
-    Returns:
-        one row a sample: id, filepath, label, then ``learnability_<model>`` and ``learnability_rank_<model>`` of each
-        network
-
-    Raises:
-        ValueError: if there are no scores
-    """
-    import pandas as pd
-
-    models = find_models(samples) if models is None else models
-    if not models:
-        raise ValueError("there are no scores to export: compute learnability first")
-    ids, scores = load_scores(samples, models)
-    label_path = label_path_of(samples, models[0])
-    columns = {
-        "id": ids,
-        "filepath": samples.values("filepath"),
-        # as they are: beside a None, pandas would make 3 a 3.0
-        "label": pd.Series(samples.values(label_path) if label_path else [None] * len(ids), dtype=object),
-    }
-    for model in models:
-        columns[score_field(model)] = scores[model]
-        # whole numbers that may be missing
-        columns[rank_field(model)] = pd.array(samples.values(rank_field(model)), dtype="Int64")
-    return pd.DataFrame(columns)
-
-
-def export_scores(samples: foc.SampleCollection, path: str | Path, models: list[str] | None = None) -> int:
-    """Writes all scores of a collection into a file.
-
-    Args:
-        samples: a dataset or view with scores
-        path: the file; ``.csv`` gives the table of :func:`scores_table`, ``.npz`` the same columns as arrays, NaN for a
-            missing rank
-        models (None): the networks, by default all
-
-    Returns:
-        the number of samples
-
-    Raises:
-        ValueError: if there are no scores, or the ending is another one
-    """
-    path = Path(path)
-    if path.suffix not in (".csv", ".npz"):
-        raise ValueError(f"{path.name!r} must end in .csv or .npz")
-    table = scores_table(samples, models)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".csv":
-        table.to_csv(path, index=False)
-    else:
-        text: dict[str, Any] = {
-            name: np.array(["" if value is None else str(value) for value in table[name]], np.str_)
-            for name in ("id", "filepath", "label")
-        }
-        numbers = {
-            name: table[name].to_numpy(np.float64, na_value=np.nan) for name in table.columns if name not in text
-        }
-        np.savez_compressed(path, **text, **numbers)
-    return len(table)

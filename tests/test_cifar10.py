@@ -44,7 +44,7 @@ def test_low_learnability_finds_replaced_labels(cifar10_train: Choose, make_data
     # chance is .5
     assert found > 0.85
     # hits alone tell less, since many samples share a count
-    assert found > roc_auc_score([wrong_by_file[file] for file in result.filepaths], -result.hits)
+    assert found > roc_auc_score([wrong_by_file[file] for file in result.filepaths], -result.score("hits"))
 
 
 def test_networks_and_seeds_agree(cifar10_train: Choose, make_dataset: Callable[..., fo.Dataset]) -> None:

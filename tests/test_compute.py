@@ -17,7 +17,7 @@ from torch import nn
 
 import fiftyone_learnability as fol
 from fiftyone_learnability import ProgressEvent, TrainingDivergedError, WriteError
-from fiftyone_learnability.dataset import fields
+from fiftyone_learnability.dataset import columns, fields
 from fiftyone_learnability.experiment.results import ModelResults
 
 from .dataset.helpers import learn, raiser, scratch_collections, state, tiny, values_of
@@ -446,7 +446,7 @@ def test_a_field_that_appears_during_the_training_is_not_overwritten(digit_datas
 
 def test_a_database_that_fails_loses_no_results(digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     before = state(digit_dataset)
-    monkeypatch.setattr(fields, "_merge", raiser(ConnectionError("the database is away")))
+    monkeypatch.setattr(columns, "_merge", raiser(ConnectionError("the database is away")))
     with pytest.raises(WriteError, match=r"the database is away.*saved in") as caught:
         learn(digit_dataset)
     folder = Path(re.search(r"saved in (\S+)$", str(caught.value)).group(1))

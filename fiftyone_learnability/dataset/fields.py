@@ -1,48 +1,35 @@
-"""Writes scores onto samples: every field of a run in one pass, all of them or none.
-
-MongoDB without a replica set has no transactions. What comes near: the values are staged in a collection of their own,
-so that whatever takes long or depends on this process is over before a sample is touched; then one ``$merge`` moves
-them, inside the server. What was there before is kept until the run is registered, and put back if anything fails.
-"""
+"""Writes a run: the fields of its scores, and the run itself, all or nothing."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from itertools import count, islice
+from itertools import count
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
 import numpy as np
 from bson import ObjectId
-from pymongo.collection import Collection
 
 from ..experiment.results import ModelResults
+from ..science.catalog import DEFAULT_SCORES, SCORES
 from .appearance import show_in_app
+from .columns import Column, Procedure, WriteError, write_columns
 from .registry import (
     INFO_KEY,
     METHOD,
     LearnabilityRun,
     LearnabilityRunConfig,
     check_identifier,
-    fields_of,
     list_runs,
     owning_run,
-    rank_field,
     register,
     score_field,
 )
 
-_STAGING_BATCH = 10_000
 _logger = logging.getLogger(__name__)
-
-
-class WriteError(RuntimeError):
-    """The scores could not be written; the dataset is as it was before."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +49,14 @@ class WriteReport:
     vanished: list[str]
 
 
-def choose_key(dataset: fo.Dataset, models: list[str], key: str | None, overwrite: bool) -> str:
+def choose_key(
+    dataset: fo.Dataset,
+    models: Sequence[str],
+    key: str | None,
+    overwrite: bool,
+    scores: Sequence[str] = DEFAULT_SCORES,
+    default: str = METHOD,
+) -> str:
     """Chooses the key of a new run and checks that it can be written, before anything is trained.
 
     Args:
@@ -70,6 +64,8 @@ def choose_key(dataset: fo.Dataset, models: list[str], key: str | None, overwrit
         models: the names of the networks
         key: the key; None chooses learnability, learnability_2 and so on, or the run that is overwritten
         overwrite: whether existing fields and an existing run of that key may be replaced
+        scores (("learnability", "rank")): the scores to be written
+        default ("learnability"): what a key that is chosen begins with
 
     Returns:
         the key
@@ -77,6 +73,28 @@ def choose_key(dataset: fo.Dataset, models: list[str], key: str | None, overwrit
     Raises:
         ValueError: if the key is no identifier or belongs to a run of another kind; if it or a field exists and
             ``overwrite`` is false; or if a field exists that this package did not write and whose type does not fit
+    """
+    fields = {score_field(model, score): _type_of(score) for model in models for score in scores}
+    return choose_key_for(dataset, fields, key, overwrite, models, default)
+
+
+def choose_key_for(
+    dataset: fo.Dataset,
+    fields: Mapping[str, type[fo.Field]],
+    key: str | None,
+    overwrite: bool,
+    models: Sequence[str] = (),
+    default: str = METHOD,
+) -> str:
+    """:func:`choose_key` for any fields.
+
+    Args:
+        dataset: the dataset to be written to
+        fields: the types of the fields by name
+        key: the key, or None
+        overwrite: whether existing fields and an existing run of that key may be replaced
+        models (()): the networks that the fields are about
+        default ("learnability"): what a key that is chosen begins with
     """
     runs = dataset.list_runs()
     if key is not None:
@@ -90,7 +108,7 @@ def choose_key(dataset: fo.Dataset, models: list[str], key: str | None, overwrit
                     "replace it with overwrite=True"
                 )
     owners = []
-    for name, ftype in zip(fields_of(models), (fo.FloatField, fo.IntField) * len(models), strict=True):
+    for name, ftype in fields.items():
         field = dataset.get_field(name)
         if field is None:
             continue
@@ -111,9 +129,9 @@ def choose_key(dataset: fo.Dataset, models: list[str], key: str | None, overwrit
         return key
     # a rerun with overwrite takes the place of the run it replaces, unless that has other networks, which would be lost
     for owner in owners:
-        if owner in list_runs(dataset) and set(dataset.get_run_info(owner).config.models) <= set(models):
+        if owner in list_runs(dataset) and _is_replaced(dataset, owner, fields, models):
             return owner
-    candidates = (METHOD if number == 1 else f"{METHOD}_{number}" for number in count(1))
+    candidates = (default if number == 1 else f"{default}_{number}" for number in count(1))
     return next(candidate for candidate in candidates if candidate not in runs)
 
 
@@ -123,17 +141,53 @@ def write_results(
     key: str,
     settings: dict[str, Any],
     overwrite: bool = False,
+    scores: Sequence[str] = DEFAULT_SCORES,
 ) -> WriteReport:
-    """Writes scores and ranks of all networks onto the samples and registers the run, all or nothing.
-
-    Samples of the dataset that have no result keep None in new fields, and get None in fields that are overwritten, so
-    that a field never mixes two runs.
+    """Writes the scores of all networks onto the samples and registers the run, all or nothing.
 
     Args:
         samples: the collection that was scored; its dataset is written to
         results: the results by network
         key: the key of the run, from :func:`choose_key`
         settings: what else describes the run, in values that JSON holds
+        overwrite: whether existing fields and an existing run of that key may be replaced
+        scores (("learnability", "rank")): the scores to be written
+
+    Returns:
+        what was written, with the ids that vanished meanwhile
+
+    Raises:
+        ValueError: if the key or a field has come to exist meanwhile and ``overwrite`` is false
+        WriteError: if the database fails; the dataset is as it was before
+    """
+    first = next(iter(results.values()))
+    for model, result in results.items():
+        # one array of ids serves all networks, since they were trained on the same samples
+        if not np.array_equal(result.ids, first.ids):
+            raise ValueError(f"the results of {model!r} are of other samples than those before it")
+    columns = [column for model, result in results.items() for column in score_columns(result, model, key, scores)]
+    settings = {**settings, "scores": list(scores)}
+    return write_run(samples, first.ids.tolist(), columns, key, settings, results, overwrite)
+
+
+def write_run(
+    samples: foc.SampleCollection,
+    ids: Sequence[str],
+    columns: Sequence[Column],
+    key: str,
+    settings: dict[str, Any],
+    results: dict[str, ModelResults],
+    overwrite: bool = False,
+) -> WriteReport:
+    """Writes columns onto the samples and registers them as a run, all or nothing.
+
+    Args:
+        samples: the collection that was scored; its dataset is written to
+        ids: ``(N,)`` sample ids
+        columns: the fields, whose info names the key
+        key: the key of the run
+        settings: what describes the run, in values that JSON holds
+        results: the results by network that the run keeps, perhaps none
         overwrite: whether existing fields and an existing run of that key may be replaced
 
     Returns:
@@ -149,192 +203,152 @@ def write_results(
         dataset.reload()
     except Exception as error:
         raise WriteError(f"the dataset cannot be reached: {str(error).rstrip('.')}; nothing was written") from error
+    fields = {column.name: column.ftype for column in columns}
     models = list(results)
-    choose_key(dataset, models, key, overwrite)
-    fields = fields_of(models)
-    before = {name: field for name in fields if (field := dataset.get_field(name)) is not None}
-    collection: Collection = dataset._sample_collection
+    choose_key_for(dataset, fields, key, overwrite, models)
+    registration = _Registration(samples, key, LearnabilityRunConfig(models=models, **settings), results, fields)
+    vanished = write_columns(dataset, ids, columns, registration)
+    registration.drop_replaced()
+    _show(dataset, list(fields))
+    return WriteReport(key, list(fields), len(ids) - len(vanished), vanished)
 
-    with _scratch(collection, "staging") as staging, _scratch(collection, "backup") as backup:
-        vanished = _stage(staging, collection, results, clear_others=bool(before))
-        if len(vanished) == next(iter(results.values())).num_samples:
-            raise WriteError(f"no scored sample is in the dataset {dataset.name!r} any more: nothing was written")
-        if before:
-            keep = {name: {"$ifNull": [f"${name}", None]} for name in before}
-            collection.aggregate([{"$project": keep}, {"$out": backup.name}])
-        was = _State(
-            texts={name: (field.description, field.info) for name, field in before.items()},
-            indexes=set(dataset.list_indexes()),
-            runs=set(dataset.list_runs()),
+
+def add_columns(dataset: fo.Dataset, ids: Sequence[str], columns: Sequence[Column]) -> list[str]:
+    """Adds columns to a run that exists, all or none.
+
+    Args:
+        dataset: the dataset
+        ids: ``(N,)`` sample ids
+        columns: the fields, whose info names the key of the run
+
+    Returns:
+        the ids that are no longer in the dataset
+
+    Raises:
+        WriteError: if the database fails; the dataset is as it was before
+    """
+    vanished = write_columns(dataset, ids, columns, Procedure())
+    _show(dataset, [column.name for column in columns])
+    return vanished
+
+
+def score_columns(result: ModelResults, model: str, key: str, scores: Sequence[str]) -> list[Column]:
+    """The fields of a network's scores.
+
+    Args:
+        result: the results of the network
+        model: the network
+        key: the key of the run
+        scores: the names of the scores
+    """
+    runs, epochs = result.train_loss.shape
+    over = f"{result.num_samples} samples"
+    if epochs:
+        over += f", {epochs} epochs" + (f", mean of {runs} runs" if runs > 1 else "")
+    columns = []
+    for name in scores:
+        score = SCORES[name]
+        text = f"1 = easiest, {result.num_samples} = hardest" if name == "rank" else score.description
+        title = "Learnability rank" if name == "rank" else score.title
+        field = score_field(model, name)
+        columns.append(
+            Column(
+                name=field,
+                ftype=_type_of(name),
+                description=f"{title} by {model}: {text} ({over})",
+                info={INFO_KEY: {"run": key, "model": model, "score": name, "epochs": epochs, "runs": runs}},
+                # what is not a number is no value
+                values=[None if value != value else value for value in result.score(name).tolist()],
+                index=field,
+            )
         )
-        pending = f"{key}_pending_{ObjectId()}"
-        # runs that this one replaces step aside, to be deleted when nothing can fail any more
-        aside = {old_key: f"{old_key}_replaced_{ObjectId()}" for old_key in _replaced_runs(dataset, key, models)}
-        try:
-            config = LearnabilityRunConfig(models=models, **settings)
-            register(samples, pending, config, results)
-            for old_key, other_key in aside.items():
-                dataset.rename_run(old_key, other_key)
-            for model in models:
-                _declare(dataset, model, key, results[model])
-            _merge(staging, collection)
-            for name in fields:
-                dataset.create_index(name)
-            dataset.rename_run(pending, key)
-        except BaseException as error:
-            _roll_back(dataset, collection, backup, fields, was, key, pending, aside)
-            if isinstance(error, Exception):
-                raise WriteError(
-                    f"writing to the dataset {dataset.name!r} failed: {error}; its fields are as they were"
-                ) from error
-            raise
-    _drop_replaced(dataset, key, models, aside)
+    return columns
+
+
+def _type_of(score: str) -> type[fo.Field]:
+    # others are means over runs, whole though they may be in one
+    return fo.IntField if score == "rank" else fo.FloatField
+
+
+def _show(dataset: fo.Dataset, fields: list[str]) -> None:
     try:
         show_in_app(dataset, fields)
     # how the scores are shown must not make them seem unwritten
     except Exception:
         _logger.warning("the fields could not be put into a sidebar group of their own", exc_info=True)
-    fo.Sample._reload_docs(dataset._sample_collection_name)
-    return WriteReport(key, fields, next(iter(results.values())).num_samples - len(vanished), vanished)
 
 
-@contextmanager
-def _scratch(collection: Collection, purpose: str) -> Iterator[Collection]:
-    """A collection of our own beside that of the samples, dropped in the end."""
-    scratch = collection.database[f"learnability.{purpose}.{ObjectId()}"]
-    try:
-        yield scratch
-    finally:
-        scratch.drop()
-
-
-def _stage(
-    staging: Collection, collection: Collection, results: dict[str, ModelResults], clear_others: bool
-) -> list[str]:
-    """Puts one document a sample, with all its new values, into the staging collection.
-
-    Returns:
-        the ids that have a result but are no longer in the collection
-    """
-    present = {document["_id"] for document in collection.find({}, {"_id": 1})}
-    ids = [ObjectId(id) for id in next(iter(results.values())).ids]
-    names = ["last_modified_at"]
-    now = datetime.now(timezone.utc)
-    columns: list[list[Any]] = [[now] * len(ids)]
-    for model, result in results.items():
-        # one array of ids serves all networks, since they were trained on the same samples
-        if not np.array_equal(result.ids, next(iter(results.values())).ids):
-            raise ValueError(f"the results of {model!r} are of other samples than those before it")
-        names += [score_field(model), rank_field(model)]
-        columns += [result.learnability.tolist(), result.rank.tolist()]
-    documents = (
-        dict(zip(names, values, strict=True), _id=id)
-        for id, values in zip(ids, zip(*columns, strict=True), strict=True)
-        if id in present
-    )
-    _insert(staging, documents)
-    if clear_others:
-        nothing = dict.fromkeys(names[1:])
-        _insert(staging, ({"_id": id, "last_modified_at": now, **nothing} for id in present.difference(ids)))
-    return [str(id) for id in ids if id not in present]
-
-
-def _insert(staging: Collection, documents: Iterator[dict[str, Any]]) -> None:
-    while batch := list(islice(documents, _STAGING_BATCH)):
-        staging.insert_many(batch, ordered=False)
-
-
-def _merge(source: Collection, target: Collection) -> None:
-    """Moves the values over inside the server; ids that are not in the target are left out."""
-    source.aggregate(
-        [{"$merge": {"into": target.name, "on": "_id", "whenMatched": "merge", "whenNotMatched": "discard"}}]
-    )
-
-
-def _declare(dataset: fo.Dataset, model: str, key: str, result: ModelResults) -> None:
-    """Adds the fields of a network to the schema, or renews what existing ones say of themselves."""
-    runs, epochs = result.train_loss.shape
-    over = f"{result.num_samples} samples, {epochs} epochs" + (f", mean of {runs} runs" if runs > 1 else "")
-    texts = {
-        score_field(model): (
-            fo.FloatField,
-            f"Learnability by {model}: mean probability of the true label after each epoch; 1 = easiest ({over})",
-        ),
-        rank_field(model): (
-            fo.IntField,
-            f"Learnability rank by {model}: 1 = easiest, {result.num_samples} = hardest ({over})",
-        ),
+def _is_replaced(dataset: fo.Dataset, old_key: str, fields: Mapping[str, Any], models: Sequence[str]) -> bool:
+    """Whether new fields and networks leave nothing of a run."""
+    had = set(dataset.get_run_info(old_key).config.models)
+    owned = {
+        name: dataset.get_field(name).info[INFO_KEY].get("model")
+        for name in dataset.get_field_schema()
+        if owning_run(dataset, name) == old_key
     }
-    for name, (ftype, description) in texts.items():
-        score = "learnability" if name == score_field(model) else "rank"
-        info = {INFO_KEY: {"run": key, "model": model, "score": score, "epochs": epochs, "runs": runs}}
-        field = dataset.get_field(name)
-        if field is None:
-            dataset.add_sample_field(name, ftype, description=description, info=info)
-        else:
-            field.description, field.info = description, info
-            field.save()
+    covered = all(name in fields or model in models for name, model in owned.items())
+    return bool(had or owned) and had <= set(models) and covered
 
 
-def _replaced_runs(dataset: fo.Dataset, key: str, models: list[str]) -> list[str]:
-    """The runs that a new one replaces: that of the same key, and those of which it leaves no network."""
-    return [
-        old_key
-        for old_key in list_runs(dataset)
-        if old_key == key or not set(dataset.get_run_info(old_key).config.models).difference(models)
-    ]
+class _Registration(Procedure):
+    """Registers a run while its fields are written; runs that it replaces step aside until nothing can fail."""
 
+    def __init__(
+        self,
+        samples: foc.SampleCollection,
+        key: str,
+        config: LearnabilityRunConfig,
+        results: dict[str, ModelResults],
+        fields: Mapping[str, Any],
+    ) -> None:
+        self.samples, self.dataset = samples, samples._root_dataset
+        self.key, self.config, self.results, self.fields = key, config, results, fields
+        self.pending = f"{key}_pending_{ObjectId()}"
+        self.runs = set(self.dataset.list_runs())
+        self.aside = {
+            old_key: f"{old_key}_replaced_{ObjectId()}"
+            for old_key in list_runs(self.dataset)
+            if old_key == key or _is_replaced(self.dataset, old_key, fields, config.models)
+        }
 
-def _drop_replaced(dataset: fo.Dataset, key: str, models: list[str], aside: dict[str, str]) -> None:
-    """Deletes the runs that a new one has replaced, and takes its networks away from the others."""
-    for other_key in aside.values():
-        # the cleanup finds no fields but those that only the old run had
-        LearnabilityRun.delete_run(dataset, other_key)
-    for other_key in list_runs(dataset):
-        config = dataset.get_run_info(other_key).config
-        left = [model for model in config.models if model not in models]
-        if other_key != key and left != config.models:
-            config.models = left
-            LearnabilityRun.update_run_config(dataset, other_key, config)
+    def begin(self) -> None:
+        register(self.samples, self.pending, self.config, self.results)
+        for old_key, other_key in self.aside.items():
+            self.dataset.rename_run(old_key, other_key)
 
+    def finish(self) -> None:
+        self.dataset.rename_run(self.pending, self.key)
 
-@dataclass(frozen=True)
-class _State:
-    """What writing may change besides values: texts of the fields to be overwritten, indexes, keys of runs."""
+    def undo(self) -> None:
+        runs = self.dataset.list_runs()
+        if self.pending in runs:
+            LearnabilityRun.delete_run(self.dataset, self.pending, cleanup=False)
+        elif self.key in runs and (self.key not in self.runs or self.aside.get(self.key) in runs):
+            # the new run already had its key
+            LearnabilityRun.delete_run(self.dataset, self.key, cleanup=False)
+        for old_key, other_key in self.aside.items():
+            if other_key in runs:
+                self.dataset.rename_run(other_key, old_key)
 
-    texts: dict[str, tuple[str | None, dict[str, Any] | None]]
-    indexes: set[str]
-    runs: set[str]
-
-
-def _roll_back(
-    dataset: fo.Dataset,
-    collection: Collection,
-    backup: Collection,
-    fields: list[str],
-    was: _State,
-    key: str,
-    pending: str,
-    aside: dict[str, str],
-) -> None:
-    """Puts the dataset back as it was before."""
-    runs = dataset.list_runs()
-    if pending in runs:
-        LearnabilityRun.delete_run(dataset, pending, cleanup=False)
-    elif key in runs and (key not in was.runs or aside.get(key) in runs):
-        # the new run already had its key
-        LearnabilityRun.delete_run(dataset, key, cleanup=False)
-    for old_key, other_key in aside.items():
-        if other_key in runs:
-            dataset.rename_run(other_key, old_key)
-    new = [name for name in fields if name not in was.texts and dataset.get_field(name) is not None]
-    if new:
-        dataset.delete_sample_fields(new)
-    if was.texts:
-        _merge(backup, collection)
-        for name, (description, info) in was.texts.items():
-            field = dataset.get_field(name)
-            field.description, field.info = description, info
-            field.save()
-    for name in set(dataset.list_indexes()).intersection(was.texts).difference(was.indexes):
-        dataset.drop_index(name)
+    def drop_replaced(self) -> None:
+        """Deletes the runs that this one has replaced, and takes its networks away from the others."""
+        models = self.config.models
+        for other_key in self.aside.values():
+            # the cleanup finds no fields but those that only the old run had
+            LearnabilityRun.delete_run(self.dataset, other_key)
+        # scores that an older run has of a network trained anew would mix two trainings
+        stale = [
+            name
+            for name, field in self.dataset.get_field_schema().items()
+            if (noted := (field.info or {}).get(INFO_KEY))
+            and noted.get("model") in models
+            and noted.get("run") != self.key
+        ]
+        if stale:
+            self.dataset.delete_sample_fields(stale)
+        for other_key in list_runs(self.dataset):
+            config = self.dataset.get_run_info(other_key).config
+            left = [model for model in config.models if model not in models]
+            if other_key != self.key and left != config.models:
+                config.models = left
+                LearnabilityRun.update_run_config(self.dataset, other_key, config)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import fiftyone as fo
@@ -15,6 +16,7 @@ import fiftyone.core.collections as foc
 import fiftyone.core.runs as fors
 
 from ..experiment.results import ModelResults
+from ..science.catalog import DEFAULT_SCORES, SCORES
 from .appearance import tidy_app
 
 METHOD = "learnability"
@@ -24,9 +26,18 @@ INFO_KEY = "learnability"
 """The entry of ``field.info`` that marks a field of this package."""
 
 
-def score_field(model: str) -> str:
-    """The field of a network's learnability, ``learnability_<model>``."""
-    return f"learnability_{model}"
+def score_field(model: str, score: str = "learnability") -> str:
+    """The field of a network's score: ``learnability_<model>``, or ``learnability_<model>_<score>`` for others.
+
+    Args:
+        model: the network
+        score ("learnability"): the score; the rank has its own form, see :func:`rank_field`
+    """
+    if score == "rank":
+        return rank_field(model)
+    if SCORES[score].derived:
+        return f"learnability_{score}"
+    return f"learnability_{model}" if score == "learnability" else f"learnability_{model}_{score}"
 
 
 def rank_field(model: str) -> str:
@@ -34,9 +45,9 @@ def rank_field(model: str) -> str:
     return f"learnability_rank_{model}"
 
 
-def fields_of(models: list[str]) -> list[str]:
-    """The fields of some networks: for each the score, then the rank."""
-    return [field for model in models for field in (score_field(model), rank_field(model))]
+def fields_of(models: Sequence[str], scores: Sequence[str] = DEFAULT_SCORES) -> list[str]:
+    """The fields of some networks: for each its scores, in their order."""
+    return [score_field(model, score) for model in models for score in scores]
 
 
 class LearnabilityRunConfig(fors.RunConfig):
@@ -55,13 +66,14 @@ class LearnabilityRunConfig(fors.RunConfig):
 
 
 class LearnabilityRun(fors.Run):
-    """A run of learnability: owns the fields of its networks."""
+    """A run of learnability: owns the fields whose info names its key."""
 
     config: LearnabilityRunConfig
 
     def get_fields(self, samples: foc.SampleCollection, key: str) -> list[str]:
         """The fields of the run that are on the dataset."""
-        return [field for field in fields_of(self.config.models) if owning_run(samples._root_dataset, field) == key]
+        dataset = samples._root_dataset
+        return [field for field in dataset.get_field_schema() if owning_run(dataset, field) == key]
 
     def rename(self, samples: foc.SampleCollection, key: str, new_key: str) -> None:
         """Notes the new key in the fields' info."""
@@ -115,7 +127,7 @@ def owning_run(dataset: fo.Dataset, field_name: str) -> str | None:
     field = dataset.get_field(field_name)
     if field is None or not field.info or INFO_KEY not in field.info:
         return None
-    return field.info[INFO_KEY]["run"]
+    return field.info[INFO_KEY].get("run")
 
 
 def register(
@@ -155,6 +167,29 @@ def load_results(dataset: fo.Dataset, key: str) -> dict[str, ModelResults]:
     _check_key(dataset, key)
     results = dataset.load_run_results(key, cache=False, load_view=False)
     return results.models if results is not None else {}
+
+
+def load_model_results(dataset: fo.Dataset, models: Sequence[str]) -> dict[str, ModelResults]:
+    """Loads the results of networks, wherever their runs are; each run is read once.
+
+    Args:
+        dataset: the dataset
+        models: the networks
+
+    Returns:
+        the results by network, without networks whose run is gone
+    """
+    runs: dict[str, dict[str, ModelResults]] = {}
+    found = {}
+    for model in models:
+        key = owning_run(dataset, score_field(model))
+        if key is None or key not in dataset.list_runs():
+            continue
+        if key not in runs:
+            runs[key] = load_results(dataset, key)
+        if model in runs[key]:
+            found[model] = runs[key][model]
+    return found
 
 
 def delete_run(dataset: fo.Dataset, key: str) -> list[str]:

@@ -54,7 +54,8 @@ def find_label_fields(samples: foc.SampleCollection) -> list[str]:
     """
     names = []
     for name, field in samples.get_field_schema().items():
-        own = name in ("id", "filepath", "tags", "metadata") or (field.info or {}).get("learnability")
+        # copies of labels with corrections are this package's too, but to be learned from
+        own = name in ("id", "filepath", "tags", "metadata") or (field.info or {}).get("learnability", {}).get("run")
         if not own and (_is_classification(field) or isinstance(field, _SCALAR_FIELDS)):
             names.append(name)
     return names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -12,6 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from ..science.catalog import SCORES
 from ..science.scores import FloatArray, IntArray, learnability_rank
 
 if TYPE_CHECKING:
@@ -27,38 +29,39 @@ class RunRecord:
     Attributes:
         model: the name of the network
         seed: the seed of the run
-        learnability: ``(N,)`` mean over epochs of the probability of the true label (Eq. 1 for one run)
-        hits: ``(N,)`` share of epochs with a correct prediction
+        scores: ``(N,)`` each difficulty score by name; see :mod:`fiftyone_learnability.science.catalog`
         train_loss: ``(T,)`` mean cross-entropy while training, on augmented images
         train_accuracy: ``(T,)`` accuracy while training, on augmented images
         measured_accuracy: ``(T,)`` accuracy after each epoch on the clean training images, in eval mode
         epoch_seconds: ``(T,)`` wall time of each epoch, the measurement included
         dynamics (None): ``(T, N)`` float16 probability of the true label after each epoch
+        prediction (None): ``(N, classes)`` mean over epochs of the probabilities
     """
 
     model: str
     seed: int
-    learnability: FloatArray
-    hits: FloatArray
+    scores: Mapping[str, FloatArray]
     train_loss: FloatArray
     train_accuracy: FloatArray
     measured_accuracy: FloatArray
     epoch_seconds: FloatArray
     dynamics: NDArray[np.float16] | None = None
+    prediction: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class ModelResults:
     """The results of one network over N samples, T epochs and R runs.
 
+    Scores that were measured elsewhere have no learning curves: T is 0.
+
     Attributes:
         model: the name of the network
         ids: ``(N,)`` sample ids
         filepaths: ``(N,)`` image files
-        labels: ``(N,)`` true class of each sample, an index into ``classes``
+        labels: ``(N,)`` true class of each sample, an index into ``classes``; -1 where it is not known
         classes: the names of the classes
-        run_learnability: ``(R, N)`` learnability of each run
-        run_hits: ``(R, N)`` hits of each run
+        run_scores: ``(R, N)`` each difficulty score by name, of each run; learnability always
         train_loss: ``(R, T)`` mean training loss of each epoch, on augmented images
         train_accuracy: ``(R, T)`` training accuracy of each epoch, on augmented images
         measured_accuracy: ``(R, T)`` accuracy after each epoch on the clean training images, in eval mode
@@ -66,6 +69,7 @@ class ModelResults:
         config: how the results came about: options, seeds, device, versions; values that JSON holds
         dynamics (None): ``(T, N)`` float16 probability of the true label after each epoch, the mean over runs; None if
             it was not recorded
+        prediction (None): ``(N, classes)`` float16 mean prediction, over epochs and runs; None if it was not kept
     """
 
     model: str
@@ -73,14 +77,14 @@ class ModelResults:
     filepaths: NDArray[np.str_]
     labels: IntArray
     classes: tuple[str, ...]
-    run_learnability: FloatArray
-    run_hits: FloatArray
+    run_scores: dict[str, FloatArray]
     train_loss: FloatArray
     train_accuracy: FloatArray
     measured_accuracy: FloatArray
     epoch_seconds: FloatArray
     config: dict[str, Any]
     dynamics: NDArray[np.float16] | None = None
+    prediction: NDArray[np.float16] | None = None
 
     @classmethod
     def from_runs(
@@ -112,20 +116,25 @@ class ModelResults:
             filepaths=filepaths,
             labels=labels,
             classes=classes,
-            run_learnability=stack("learnability"),
-            run_hits=stack("hits"),
+            run_scores={name: np.stack([record.scores[name] for record in records]) for name in records[0].scores},
             train_loss=stack("train_loss"),
             train_accuracy=stack("train_accuracy"),
             measured_accuracy=stack("measured_accuracy"),
             epoch_seconds=stack("epoch_seconds"),
             config={**config, "seeds": [record.seed for record in records]},
-            dynamics=_mean_dynamics([record.dynamics for record in records]),
+            dynamics=_mean([record.dynamics for record in records]),
+            prediction=_mean([record.prediction for record in records]),
         )
 
     @property
     def num_samples(self) -> int:
         """N."""
         return len(self.ids)
+
+    @property
+    def run_learnability(self) -> FloatArray:
+        """``(R, N)`` learnability of each run."""
+        return self.run_scores["learnability"]
 
     @property
     def learnability(self) -> FloatArray:
@@ -138,11 +147,6 @@ class ModelResults:
         return learnability_rank(self.learnability)
 
     @property
-    def hits(self) -> FloatArray:
-        """``(N,)`` share of epochs with a correct prediction, the mean over runs."""
-        return self.run_hits.mean(axis=0)
-
-    @property
     def spread(self) -> FloatArray | None:
         """``(N,)`` sample standard deviation of learnability over runs (R - 1 in the denominator); None for one run."""
         if len(self.run_learnability) < 2:
@@ -150,24 +154,58 @@ class ModelResults:
         return self.run_learnability.std(axis=0, ddof=1)
 
     @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of the scores there are, in the order of the catalog; the spread where there are several runs."""
+        return tuple(
+            name
+            for name in SCORES
+            if name in self.run_scores or name == "rank" or (name == "spread" and self.spread is not None)
+        )
+
+    def score(self, name: str) -> NDArray[np.float64] | IntArray:
+        """A score by name, the mean over runs (for forgetting, infinite where any run never predicted the label).
+
+        Args:
+            name: one of :attr:`scores`
+
+        Returns:
+            ``(N,)`` values
+
+        Raises:
+            ValueError: if there is no such score
+        """
+        if name not in self.scores:
+            raise ValueError(f"{self.model} has no score {name!r}; it has: {', '.join(self.scores)}")
+        if name == "rank":
+            return self.rank
+        if name == "spread" and self.spread is not None:
+            return self.spread
+        return self.run_scores[name].mean(axis=0)
+
+    @property
+    def suggested(self) -> IntArray | None:
+        """``(N,)`` class that the mean prediction prefers, an index into ``classes``; None if it was not kept."""
+        return None if self.prediction is None else self.prediction.argmax(axis=1).astype(np.int64)
+
+    @property
     def seconds(self) -> float:
         """Wall time of all runs in seconds."""
         return float(self.epoch_seconds.sum())
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a sample: id, filepath, label, learnability, rank, hits, and spread where there are several runs."""
+        """One row a sample: id, filepath, label, all :attr:`scores`, and what the mean prediction suggests.
+
+        The suggestion is in the columns suggested_label and suggested_probability, if predictions were kept.
+        """
         import pandas as pd
 
-        columns = {
-            "id": self.ids,
-            "filepath": self.filepaths,
-            "label": np.asarray(self.classes)[self.labels],
-            "learnability": self.learnability,
-            "rank": self.rank,
-            "hits": self.hits,
-        }
-        if self.spread is not None:
-            columns["spread"] = self.spread
+        # the label of -1 is the last, None
+        names = np.array([*self.classes, None], dtype=object)
+        columns: dict[str, Any] = {"id": self.ids, "filepath": self.filepaths, "label": names[self.labels]}
+        columns.update({name: self.score(name) for name in self.scores})
+        if self.prediction is not None:
+            columns["suggested_label"] = names[self.suggested]
+            columns["suggested_probability"] = self.prediction.max(axis=1).astype(np.float64)
         return pd.DataFrame(columns)
 
     def learning_curves(self) -> pd.DataFrame:
@@ -194,7 +232,11 @@ class ModelResults:
         Args:
             file: a path, or a binary file object
         """
-        dynamics: dict[str, Any] = {} if self.dynamics is None else {"dynamics": self.dynamics}
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        arrays.update({f"{_RUN}{name}": values for name, values in self.run_scores.items()})
+        for name in ("dynamics", "prediction"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
         header = {
             "format": _FORMAT_VERSION,
             "model": self.model,
@@ -206,8 +248,7 @@ class ModelResults:
             header=np.array(json.dumps(header)),
             learnability=self.learnability,
             rank=self.rank,
-            **{name: getattr(self, name) for name in _ARRAYS},
-            **dynamics,
+            **arrays,
         )
 
     @classmethod
@@ -237,7 +278,9 @@ class ModelResults:
                 classes=tuple(header["classes"]),
                 config=header["config"],
                 **{name: archive[name] for name in _ARRAYS},
+                run_scores={name.removeprefix(_RUN): archive[name] for name in archive.files if name.startswith(_RUN)},
                 dynamics=archive.get("dynamics"),
+                prediction=archive.get("prediction"),
             )
 
     def to_bytes(self) -> bytes:
@@ -248,27 +291,28 @@ class ModelResults:
 
     def __repr__(self) -> str:
         runs, epochs = self.train_loss.shape
+        trained = f", accuracy {self.measured_accuracy[:, -1].mean():.3f}, {self.seconds:.0f} s" if epochs else ""
         return (
             f"<ModelResults {self.model}: {self.num_samples} samples, {epochs} epochs, {runs} run(s), "
-            f"mean learnability {self.learnability.mean():.3f}, "
-            f"accuracy {self.measured_accuracy[:, -1].mean():.3f}, {self.seconds:.0f} s>"
+            f"mean learnability {self.learnability.mean():.3f}{trained}>"
         )
 
 
-def _mean_dynamics(dynamics: list[NDArray[np.float16] | None]) -> NDArray[np.float16] | None:
-    recorded = [one for one in dynamics if one is not None]
-    if len(recorded) < len(dynamics):
+def _mean(arrays: Sequence[NDArray[Any] | None]) -> NDArray[np.float16] | None:
+    recorded = [one for one in arrays if one is not None]
+    if len(recorded) < len(arrays):
         return None
     # summed in float32: half a precision is enough to keep a probability, not to add them
     return np.asarray(np.mean(recorded, axis=0, dtype=np.float32), dtype=np.float16)
 
 
+_RUN = "run_"
+"""What the names of the runs' scores begin with in a file."""
+
 _ARRAYS = (
     "ids",
     "filepaths",
     "labels",
-    "run_learnability",
-    "run_hits",
     "train_loss",
     "train_accuracy",
     "measured_accuracy",

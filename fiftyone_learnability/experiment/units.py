@@ -57,6 +57,8 @@ def run_in_turn(
     placement: Placement,
     progress: Progress,
     record_dynamics: bool = False,
+    record_predictions: bool = True,
+    el2n_epoch: int | None = None,
 ) -> Iterator[RunRecord]:
     """Trains the units one after the other and yields each record as it is done.
 
@@ -70,6 +72,8 @@ def run_in_turn(
         placement: device and precision
         progress: where to tell how far it is
         record_dynamics (False): whether the records keep the probability of the true label after every epoch
+        record_predictions (True): whether the records keep the mean prediction
+        el2n_epoch (None): the early epoch for EL2N, by default a tenth of the training
     """
     for number, unit in enumerate(units):
         with progress.training(unit.model, unit.run, unit.runs, number, len(units), len(images), options.epochs) as (
@@ -88,8 +92,9 @@ def run_in_turn(
                 on_epoch,
                 on_batch,
                 record_dynamics,
+                record_predictions,
+                el2n_epoch,
             )
-        scores = result.tracker.scores()
 
         def curve(name: str, reports: list = result.reports) -> FloatArray:
             return np.array([getattr(report, name) for report in reports], dtype=np.float64)
@@ -97,11 +102,11 @@ def run_in_turn(
         yield RunRecord(
             model=unit.model,
             seed=unit.seed,
-            learnability=scores["learnability"],
-            hits=scores["hits"],
+            scores=result.tracker.scores(),
             train_loss=curve("train_loss"),
             train_accuracy=curve("train_accuracy"),
             measured_accuracy=curve("measured_accuracy"),
             epoch_seconds=curve("seconds"),
             dynamics=result.dynamics,
+            prediction=result.tracker.mean_prediction,
         )

@@ -19,6 +19,7 @@ class Score:
         hard_when_low: whether low values are the hard ones
         limits: the least and largest value, None where there is no limit
         whole: whether its values are whole numbers in a single run
+        derived: whether it is made of the scores of several networks rather than measured in a training
     """
 
     name: str
@@ -27,6 +28,7 @@ class Score:
     hard_when_low: bool
     limits: tuple[float | None, float | None] = (None, None)
     whole: bool = False
+    derived: bool = False
 
 
 SCORES: dict[str, Score] = {
@@ -85,6 +87,14 @@ SCORES: dict[str, Score] = {
             (0.0, None),
         ),
         Score("spread", "Spread", "standard deviation of learnability over runs; 0 = agreed", False, (0.0, None)),
+        Score(
+            "disagreement",
+            "Disagreement",
+            "standard deviation over networks of standardized learnability; 0 = all agree",
+            False,
+            (0.0, None),
+            derived=True,
+        ),
     )
 }
 """All scores, in the order in which they are offered."""
@@ -108,13 +118,14 @@ def choose_scores(names: object, runs: int = 1) -> tuple[str, ...]:
     """
     if names is None:
         return DEFAULT_SCORES
-    every = [name for name in SCORES if name != "spread" or runs > 1]
+    measured = [name for name, score in SCORES.items() if not score.derived]
+    every = [name for name in measured if name != "spread" or runs > 1]
     asked = every if names == "all" else [names] if isinstance(names, str) else names
     if not isinstance(asked, (list, tuple, set, frozenset)):
         raise ValueError(f"scores must be a list of names or 'all', not {names!r}")
     for name in asked:
-        if name not in SCORES:
-            raise ValueError(f"unknown score {name!r}: choose from {', '.join(SCORES)}")
+        if name not in measured:
+            raise ValueError(f"unknown score {name!r}: choose from {', '.join(measured)}")
     if "spread" in asked and runs < 2:
         raise ValueError("the spread is that of several runs: ask for runs=2 or more")
     return tuple(name for name in SCORES if name in DEFAULT_SCORES or name in asked)

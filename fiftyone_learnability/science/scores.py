@@ -289,8 +289,8 @@ def ambiguity(mean_prediction: ArrayLike) -> FloatArray:
     p = np.asarray(mean_prediction, dtype=np.float64)
     if p.ndim != 2:
         raise ValueError(f"mean_prediction must have the shape (samples, classes), not {p.shape}")
-    # 0 ln 0 = 0
-    return np.maximum(0.0, -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1))
+    # 0 ln 0 = 0; taken from zero, since the negative of it would be -0
+    return np.maximum(0.0, 0.0 - (p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1))
 
 
 def _check_epochs_by_samples_by_classes(array: FloatArray, name: str) -> None:

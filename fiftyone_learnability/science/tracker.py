@@ -12,11 +12,15 @@ The memory does not grow with the epochs: an epoch is buffered where the logits 
 and added to sums when it ends. That is O(N), and O(N x classes) for the mean prediction, which can be switched off. A
 sample that is seen twice in an epoch is counted once, as it was seen last; one that is not seen is not counted, and its
 scores are those of the epochs that saw it.
+
+An update only checks and copies its batch; several batches are then worked through at once, since a step on so little
+data costs more to call than to compute.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -27,6 +31,7 @@ from torch import Tensor
 from .scores import FloatArray, IntArray, ambiguity
 
 _STATE_VERSION = 2
+_ROWS_AT_ONCE = 4096  # enough for the calls not to matter, and few enough for the memory
 _UNSEEN = -1.0  # in place of the probability of a sample that this epoch has not seen
 _SUMS = (
     "_epoch_count",
@@ -74,7 +79,7 @@ class LearnabilityTracker:
         if el2n_epoch < 1:
             raise ValueError(f"el2n_epoch must be positive, not {el2n_epoch}")
         self.num_samples = count
-        self.ids = None if ids is None else list(ids)
+        self.ids = None if ids is None else _as_list(ids)
         self.el2n_epoch = el2n_epoch
         self._position = None if self.ids is None else {name: index for index, name in enumerate(self.ids)}
         if self._position is not None and len(self._position) < count:
@@ -82,7 +87,9 @@ class LearnabilityTracker:
         self._keeps_predictions = predictions
         self._device = torch.device(device)
         self._epochs = 0
-        self._accuracies: list[float] = []
+        self._epoch_hits: list[int] = []
+        self._epoch_seen: list[int] = []
+        self._classes = 0  # not known yet
 
         def zeros(dtype: torch.dtype) -> Tensor:
             return torch.zeros(count, dtype=dtype)
@@ -100,6 +107,10 @@ class LearnabilityTracker:
         self._margin = torch.zeros(count, dtype=torch.float32, device=self._device)
         self._hit = torch.zeros(count, dtype=torch.bool, device=self._device)
         self._early_error = torch.zeros(count, dtype=torch.float32, device=self._device)
+        # the batches that wait to be worked through, and which row of the epoch was the last of each sample
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._rows = self._rows_done = 0
+        self._last_row = torch.zeros(count, dtype=torch.int64, device=self._device)
         self._last = np.full(count, np.nan, np.float32)
 
     @property
@@ -120,7 +131,7 @@ class LearnabilityTracker:
     @property
     def accuracies(self) -> FloatArray:
         """``(T,)`` share of the samples seen that were classified correctly, after each epoch."""
-        return np.array(self._accuracies, dtype=np.float64)
+        return np.array(self._epoch_hits, dtype=np.float64) / np.array(self._epoch_seen, dtype=np.float64)
 
     @property
     def mean_prediction(self) -> NDArray[np.float32] | None:
@@ -134,7 +145,6 @@ class LearnabilityTracker:
         with np.errstate(invalid="ignore"):
             return (self._prediction_sum.cpu().numpy() / count).astype(np.float32)
 
-    @torch.no_grad()
     def update(self, indices: Any, logits: Any, labels: Any) -> None:
         """Records the logits of a batch in the current epoch.
 
@@ -144,53 +154,87 @@ class LearnabilityTracker:
             labels: ``(B,)`` true class of each sample
 
         Raises:
-            ValueError: if the shapes do not fit, or the classes are not as many as before
-            IndexError: if an index is out of range (on a GPU, which is not waited for, CUDA reports it later)
+            ValueError: if the shapes do not fit, or the classes are not as many as before, or a label is not one of
+                them
+            IndexError: if an index is out of range (on a GPU, which is not waited for, CUDA reports this and labels
+                that are not classes later)
             KeyError: if a name is not among ``ids``
         """
-        logits = torch.as_tensor(logits).to(self._device).float()
-        indices = self._find(indices)
-        labels = torch.as_tensor(labels, device=self._device).long()
+        # copies, for the caller may use the memory again
+        logits = torch.as_tensor(logits).detach().to(self._device, torch.float32, copy=True)
+        # whole numbers: bytes would index as a mask
+        indices = torch.as_tensor(self._find(indices), dtype=torch.int64, device=self._device)
+        labels = torch.as_tensor(labels, dtype=torch.int64, device=self._device)
         if logits.ndim != 2 or indices.shape != logits.shape[:1] or labels.shape != logits.shape[:1]:
             raise ValueError(
                 "expected indices (B,), logits (B, classes) and labels (B,), not "
                 f"{tuple(indices.shape)}, {tuple(logits.shape)} and {tuple(labels.shape)}"
             )
+        if not len(indices):
+            return
+        numbers = torch.stack((indices, labels))
         # a negative index would wrap around; looking at the indices of a GPU would wait for it
-        if self._device.type == "cpu" and len(indices) and int(indices.min()) < 0:
-            raise IndexError(f"indices must lie in 0..{self.num_samples - 1}, not {int(indices.min())}")
-        at_label = labels[:, None]
-        probabilities = logits.softmax(dim=1)
-        true_probability = probabilities.gather(1, at_label)[:, 0]
-        label_logit = logits.gather(1, at_label)[:, 0]
-        self._probability[indices] = true_probability
-        self._hit[indices] = logits.argmax(dim=1) == labels
-        self._margin[indices] = label_logit - logits.scatter(1, at_label, -torch.inf).amax(dim=1)
+        if self._device.type == "cpu":
+            least, most = (end.tolist() for end in numbers.aminmax(dim=1))
+            if least[0] < 0 or most[0] >= self.num_samples:
+                raise IndexError(f"indices must lie in 0..{self.num_samples - 1}, not {least[0]}..{most[0]}")
+            if least[1] < 0 or most[1] >= logits.shape[1]:
+                raise ValueError(f"labels must lie in 0..{logits.shape[1] - 1}, not {least[1]}..{most[1]}")
+        self._set_classes(logits.shape[1])
+        self._waiting.append((numbers, logits))
+        self._rows += len(indices)
+        if self._rows - self._rows_done >= _ROWS_AT_ONCE:
+            self._work_through()
+
+    @torch.no_grad()
+    def _work_through(self) -> None:
+        """Puts what the batches that wait say of their samples into the buffers of the epoch."""
+        if not self._waiting:
+            return
+        numbers, rows_of_logits = zip(*self._waiting, strict=True)
+        self._waiting.clear()
+        indices, labels = torch.cat(numbers, dim=1)
+        # the rows of a sample all take the values of its last one, so that the order of writing does not matter
+        rows = torch.arange(self._rows_done, self._rows, device=self._device)
+        last = self._last_row.scatter_reduce_(0, indices, rows, "amax").gather(0, indices) - self._rows_done
+        self._rows_done = self._rows
+        labels = labels.gather(0, last)[None]
+        # classes first: a softmax over a few numbers in a row is twenty times slower on the CPU
+        logits = torch.cat(rows_of_logits).index_select(0, last).t().contiguous()
+        probabilities = logits.softmax(dim=0)
+        best_other, other = logits.scatter(0, labels, -torch.inf).max(dim=0)
+        margin = logits.gather(0, labels)[0] - best_other
+        self._probability.scatter_(0, indices, probabilities.gather(0, labels)[0])
+        # argmax: of equal logits the first class
+        self._hit.scatter_(0, indices, (margin > 0) | ((margin == 0) & (labels[0] < other)))
+        # a single class has no margin
+        self._margin.scatter_(0, indices, margin if self._classes > 1 else torch.full_like(margin, torch.nan))
         if self._epochs + 1 == self.el2n_epoch:
-            # the squared length of p - onehot(y) is |p|^2 - 2 p_y + 1
-            squares = probabilities.square().sum(dim=1) - 2 * true_probability + 1
-            self._early_error[indices] = squares.clamp(min=0).sqrt()
+            errors = probabilities.scatter_add(0, labels, torch.full_like(margin, -1.0)[None])
+            self._early_error.scatter_(0, indices, errors.square_().sum(dim=0).sqrt_())
         if self._keeps_predictions:
-            self._buffer(logits.shape[1])[indices] = probabilities
+            self._buffers()[0].index_copy_(0, indices, probabilities.t())
 
-    def _find(self, indices: Any) -> Tensor:
-        if self._position is not None:
-            names = indices.tolist() if hasattr(indices, "tolist") else indices
-            try:
-                indices = [self._position[name] for name in names]
-            except KeyError as error:
-                raise KeyError(f"{error.args[0]!r} is not among the ids that the tracker was given") from None
-        # bytes would index as a mask
-        return torch.as_tensor(indices, device=self._device).long()
+    def _find(self, names: Any) -> Any:
+        if self._position is None:
+            return names
+        try:
+            return [self._position[name] for name in _as_list(names)]
+        except KeyError as error:
+            raise KeyError(f"{error.args[0]!r} is not among the ids that the tracker was given") from None
 
-    def _buffer(self, classes: int) -> Tensor:
+    def _set_classes(self, classes: int) -> None:
+        if self._classes not in (0, classes):
+            raise ValueError(f"there are logits of {classes} classes; before there were {self._classes}")
+        self._classes = classes
+
+    def _buffers(self) -> tuple[Tensor, Tensor]:
+        """The ``(N, classes)`` probabilities of the epoch under way, and their sum over the epochs that have ended."""
         if self._prediction is None or self._prediction_sum is None:
-            size = (self.num_samples, classes)
+            size = (self.num_samples, self._classes)
             self._prediction = torch.zeros(size, dtype=torch.float32, device=self._device)
             self._prediction_sum = torch.zeros(size, dtype=torch.float32, device=self._device)
-        if self._prediction.shape[1] != classes:
-            raise ValueError(f"there are logits of {classes} classes; before there were {self._prediction.shape[1]}")
-        return self._prediction
+        return self._prediction, self._prediction_sum
 
     def end_epoch(self) -> float:
         """Adds the epoch to the sums; waits for the device once.
@@ -202,6 +246,7 @@ class LearnabilityTracker:
             ValueError: if no sample was seen since the last epoch ended
             FloatingPointError: if a sample got a probability that is not a number
         """
+        self._work_through()
         probability, hit, margin = self._probability.cpu(), self._hit.cpu(), self._margin.cpu()
         seen = probability != _UNSEEN
         num_seen = int(seen.sum())
@@ -213,7 +258,7 @@ class LearnabilityTracker:
         value = torch.where(seen, probability.double(), 0.0)
         before = self._probability_sum / self._epoch_count.clamp(min=1)
         self._forgotten += seen & ~hit & (self._streak > 0)
-        self._streak = torch.where(seen, torch.where(hit, self._streak + 1, 0), self._streak)
+        self._streak.add_(seen).mul_(hit | ~seen)
         self._first_hit |= hit & (self._epoch_count == 0)
         self._epoch_count += seen
         self._hit_count += hit
@@ -221,19 +266,22 @@ class LearnabilityTracker:
         self._margin_sum += torch.where(seen, margin.double(), 0.0)
         # Welford's update: exact zero for a probability that never moves
         after = self._probability_sum / self._epoch_count.clamp(min=1)
-        self._squares += torch.where(seen & (self._epoch_count > 1), (value - before) * (value - after), 0.0)
+        self._squares += (value - before).mul_(value - after).mul_(seen)
         self._epochs += 1
         if self._epochs == self.el2n_epoch:
             self._error = torch.where(seen, self._early_error.cpu().double(), torch.nan)
         if self._prediction is not None and self._prediction_sum is not None:
             self._prediction_sum += self._prediction
-            self._prediction.zero_()
-        accuracy = int(hit.sum()) / num_seen
-        self._accuracies.append(accuracy)
+        num_hits = int(hit.sum())
+        self._epoch_hits.append(num_hits)
+        self._epoch_seen.append(num_seen)
         self._start_epoch()
-        return accuracy
+        return num_hits / num_seen
 
     def _start_epoch(self) -> None:
+        self._waiting.clear()
+        self._rows = self._rows_done = 0
+        self._last_row.zero_()
         self._probability.fill_(_UNSEEN)
         self._hit.zero_()
         if self._prediction is not None:
@@ -245,7 +293,8 @@ class LearnabilityTracker:
         Returns:
             ``(N,)`` each: learnability, hits, variability, forgetting, learned_epoch, aum, el2n, and ambiguity if
             predictions are kept; see :mod:`fiftyone_learnability.science.scores` for the formulas. NaN where no epoch
-            saw the sample; el2n is NaN before its epoch has ended. Epochs are counted over those that saw the sample.
+            saw the sample; el2n is NaN before its epoch has ended, and aum if there is one class only. Epochs are
+            counted over those that saw the sample.
         """
         count = self._epoch_count.double().numpy()
         seen = count > 0
@@ -280,15 +329,18 @@ class LearnabilityTracker:
 
         if not dist.is_initialized():
             raise RuntimeError("share_epoch() is for processes of torch.distributed, which is not initialised")
+        self._work_through()
         rank, processes = dist.get_rank(), dist.get_world_size()
         seen = self._probability != _UNSEEN
         owner = torch.where(seen, rank, processes)
         dist.all_reduce(owner, op=dist.ReduceOp.MIN)
-        classes = torch.tensor(0 if self._prediction is None else self._prediction.shape[1], device=self._device)
+        # a process may have seen nothing yet
+        classes = torch.tensor(self._classes, device=self._device)
         dist.all_reduce(classes, op=dist.ReduceOp.MAX)
+        self._set_classes(int(classes))
         buffers = [self._probability, self._margin, self._early_error]
-        if int(classes):
-            buffers.append(self._buffer(int(classes)))
+        if self._keeps_predictions and self._classes:
+            buffers.append(self._buffers()[0])
         hit = self._hit.float()
         for buffer in [*buffers, hit]:
             mine = owner == rank
@@ -300,24 +352,26 @@ class LearnabilityTracker:
     def merge(self, other: LearnabilityTracker) -> None:
         """Adds what another tracker of the same run has accumulated: other samples, or later epochs.
 
-        Where both have seen a sample, the epochs of the other one count as the later ones. Epochs under way are not
-        merged: end them first. The processes of a distributed run are better put together after every epoch, by
-        :meth:`share_epoch`.
+        Where both have seen a sample, the epochs of the other one count as the later ones; where they have no sample in
+        common, their epochs are taken for the same ones. Epochs under way are not merged: end them first. The processes
+        of a distributed run are better put together after every epoch, by :meth:`share_epoch`.
 
         Args:
             other: a tracker over the same N samples; it is not changed
 
         Raises:
-            ValueError: if the other tracker has another N, other ids, or another number of classes
+            ValueError: if the other tracker has another N, other ids, or another number of classes, or lacks the
+                predictions that this one keeps
         """
         if other.num_samples != self.num_samples:
             raise ValueError(f"cannot merge a tracker of {other.num_samples} samples into one of {self.num_samples}")
         if other.ids != self.ids:
             raise ValueError("cannot merge trackers of different ids")
+        if self._keeps_predictions and not other._keeps_predictions:
+            raise ValueError("the other tracker keeps no predictions: make this one with predictions=False too")
+        self._set_classes(other._classes or self._classes)
         if other._prediction_sum is not None and self._keeps_predictions:
-            self._buffer(other._prediction_sum.shape[1])
-            assert self._prediction_sum is not None
-            self._prediction_sum += other._prediction_sum.to(self._device)
+            self._buffers()[1].add_(other._prediction_sum.to(self._device))
         ours, theirs = self._epoch_count, other._epoch_count
         both = (ours > 0) & (theirs > 0)
         # the parallel form of Welford's update (Chan et al. 1979)
@@ -334,10 +388,13 @@ class LearnabilityTracker:
         self._margin_sum += other._margin_sum
         self._hit_count += other._hit_count
         self._epoch_count += other._epoch_count
-        epochs = int(self._epoch_count.max())
-        if epochs > self._epochs:
-            self._accuracies += other._accuracies
-        self._epochs = epochs
+        if both.any():
+            self._epoch_hits += other._epoch_hits
+            self._epoch_seen += other._epoch_seen
+        else:
+            self._epoch_hits = _added(self._epoch_hits, other._epoch_hits)
+            self._epoch_seen = _added(self._epoch_seen, other._epoch_seen)
+        self._epochs = len(self._epoch_seen)
 
     def state_dict(self) -> dict[str, Any]:
         """The accumulated state, as tensors and numbers that ``torch.load(weights_only=True)`` reads back.
@@ -347,7 +404,9 @@ class LearnabilityTracker:
         return {
             "version": _STATE_VERSION,
             "epochs": self._epochs,
-            "accuracies": list(self._accuracies),
+            "epoch_hits": list(self._epoch_hits),
+            "epoch_seen": list(self._epoch_seen),
+            "classes": self._classes,
             "el2n_epoch": self.el2n_epoch,
             "prediction_sum": None if self._prediction_sum is None else self._prediction_sum.cpu().clone(),
             **{name[1:]: getattr(self, name).clone() for name in _SUMS},
@@ -360,7 +419,8 @@ class LearnabilityTracker:
             state: the state of a tracker over the same N samples
 
         Raises:
-            ValueError: if the state is of another version or another N
+            ValueError: if the state is of another version or another N, or lacks the predictions that this tracker
+                keeps
         """
         if state["version"] != _STATE_VERSION:
             raise ValueError(f"the state has version {state['version']}; this is version {_STATE_VERSION}")
@@ -368,12 +428,22 @@ class LearnabilityTracker:
             raise ValueError(
                 f"the state is of {len(state['probability_sum'])} samples; this tracker has {self.num_samples}"
             )
-        self._epochs, self.el2n_epoch = state["epochs"], state["el2n_epoch"]
-        self._accuracies = list(state["accuracies"])
+        if self._keeps_predictions and state["prediction_sum"] is None and state["epochs"]:
+            raise ValueError("the state holds no predictions: make this tracker with predictions=False too")
+        self._epochs, self.el2n_epoch, self._classes = state["epochs"], state["el2n_epoch"], state["classes"]
+        self._epoch_hits, self._epoch_seen = list(state["epoch_hits"]), list(state["epoch_seen"])
         for name in _SUMS:
             setattr(self, name, state[name[1:]].clone())
         self._prediction = self._prediction_sum = None
         if state["prediction_sum"] is not None and self._keeps_predictions:
-            self._buffer(state["prediction_sum"].shape[1])
-            self._prediction_sum = state["prediction_sum"].to(self._device).clone()
+            self._buffers()[1].copy_(state["prediction_sum"])
         self._start_epoch()
+
+
+def _as_list(names: Any) -> list[Any]:
+    return list(names.tolist() if hasattr(names, "tolist") else names)
+
+
+def _added(ours: list[int], theirs: list[int]) -> list[int]:
+    """The sums of two lists position by position, of which one may be shorter."""
+    return [sum(pair) for pair in zip_longest(ours, theirs, fillvalue=0)]

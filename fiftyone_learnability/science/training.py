@@ -43,6 +43,15 @@ def default_learning_rate(batch_size: int) -> float:
     return 0.1 * batch_size / 128
 
 
+def default_el2n_epoch(epochs: int) -> int:
+    """The early epoch for EL2N: a tenth of the training, epoch 20 of 200 as in Paul et al. 2021 (arXiv 2107.07075).
+
+    Args:
+        epochs: T, the epochs of the training
+    """
+    return max(1, round(epochs / 10))
+
+
 class TrainingDivergedError(RuntimeError):
     """The loss of a training run is no longer a finite number."""
 
@@ -236,6 +245,8 @@ def train(
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_batch: Callable[[int], None] | None = None,
     record_dynamics: bool = False,
+    record_predictions: bool = True,
+    el2n_epoch: int | None = None,
     on_measured: Callable[[Tensor, Tensor], None] | None = None,
 ) -> TrainingResult:
     """Trains one network and records the probability of every image's true label after every epoch.
@@ -256,6 +267,8 @@ def train(
         on_epoch (None): called after each epoch; an exception that it raises ends the training
         on_batch (None): called with the number of images after each training step; an exception ends the training
         record_dynamics (False): whether to keep the probabilities of all epochs, two bytes a sample and epoch
+        record_predictions (True): whether the tracker keeps the mean prediction, eight bytes a sample and class
+        el2n_epoch (None): the early epoch after which EL2N is taken, by default :func:`default_el2n_epoch`
         on_measured (None): called with indices ``(B,)`` and logits ``(B, classes)`` of each batch of the measurement,
             for whatever else one wants to record of it
 
@@ -276,9 +289,15 @@ def train(
         raise ValueError(f"labels must lie in 0..{num_classes - 1}, not {labels.min()}..{labels.max()}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, not {seed}")
+    el2n_epoch = default_el2n_epoch(options.epochs) if el2n_epoch is None else el2n_epoch
+    if not 1 <= el2n_epoch <= options.epochs:
+        raise ValueError(f"el2n_epoch must lie in 1..{options.epochs}, the epochs of the training, not {el2n_epoch}")
     start = time.perf_counter()
     with _own_randomness(placement.device):
-        run = _Run(name, factory, images, labels, num_classes, options, seed, placement, on_batch, on_measured)
+        tracker = LearnabilityTracker(
+            len(images), placement.device, predictions=record_predictions, el2n_epoch=el2n_epoch
+        )
+        run = _Run(name, factory, images, labels, num_classes, options, seed, placement, tracker, on_batch, on_measured)
         if record_dynamics:
             run.result.dynamics = np.empty((options.epochs, len(images)), np.float16)
         for epoch in range(1, options.epochs + 1):
@@ -305,6 +324,7 @@ class _Run:
         options: TrainingOptions,
         seed: int,
         placement: Placement,
+        tracker: LearnabilityTracker,
         on_batch: Callable[[int], None] | None,
         on_measured: Callable[[Tensor, Tensor], None] | None,
     ) -> None:
@@ -328,7 +348,6 @@ class _Run:
         self.scaler = torch.GradScaler(device.type, enabled=placement.precision == "fp16")
         # never a batch of one image, whose statistics a batch norm over 1x1 maps cannot take
         self.steps_per_epoch = max(1, min(math.ceil(len(images) / options.batch_size), len(images) // 2))
-        tracker = LearnabilityTracker(len(images), device)
         self.result = TrainingResult(tracker, [], self.network, mean, std, placement)
 
     def epoch(self, epoch: int) -> EpochReport:

@@ -42,7 +42,8 @@ def make_results(samples: foc.SampleCollection, *models: str, runs: int = 1, see
 
     def record(model: str, number: int) -> RunRecord:
         curves = [rng.random(epochs) for _ in range(4)]
-        return RunRecord(model, number, rng.random(count), rng.random(count), *curves)
+        scores = {name: rng.random(count) for name in ("learnability", "hits", "variability", "aum")}
+        return RunRecord(model, number, scores, *curves)
 
     return {
         model: ModelResults.from_runs(

@@ -15,8 +15,10 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 import fiftyone_learnability as fol
-from fiftyone_learnability.dataset import fields
-from fiftyone_learnability.dataset.fields import WriteError, choose_key, write_results
+from fiftyone_learnability.dataset import columns, fields
+from fiftyone_learnability.dataset.columns import WriteError
+from fiftyone_learnability.dataset.fields import choose_key, write_results
+from fiftyone_learnability.dataset.registry import fields_of
 
 from .helpers import fails_at, make_results, raiser, scratch_collections, state, values_of
 
@@ -104,7 +106,7 @@ def test_values_are_moved_in_one_pass(dataset: fo.Dataset, monkeypatch: pytest.M
 
 
 def test_more_samples_than_a_batch(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fields, "_STAGING_BATCH", 5)
+    monkeypatch.setattr(columns, "_STAGING_BATCH", 5)
     results = make_results(dataset, "a")
     write_results(dataset, results, "mine", SETTINGS)
     assert values_of(dataset, "learnability_a") == dict(zip(results["a"].ids, results["a"].learnability, strict=True))
@@ -138,13 +140,13 @@ def test_a_sample_that_vanishes_at_the_last_moment_does_not_come_back(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, gone = make_results(dataset, "a"), dataset.first().id
-    merge = fields._merge
+    merge = columns._merge
 
     def delete_first(source: Collection, target: Collection) -> None:
         target.delete_one({"_id": ObjectId(gone)})
         merge(source, target)
 
-    monkeypatch.setattr(fields, "_merge", delete_first)
+    monkeypatch.setattr(columns, "_merge", delete_first)
     write_results(dataset, results, "mine", SETTINGS)
     assert len(state(dataset)["samples"]) == 11
 
@@ -179,16 +181,16 @@ def test_results_of_different_samples_are_refused(dataset: fo.Dataset) -> None:
 
 
 FAILURES: dict[str, Callable[[pytest.MonkeyPatch, BaseException], None]] = {
-    "staging": lambda patch, error: patch.setattr(fields, "_insert", raiser(error)),
-    "staging the rest": lambda patch, error: patch.setattr(fields, "_insert", fails_at(fields._insert, 2, error)),
+    "staging": lambda patch, error: patch.setattr(columns, "_insert", raiser(error)),
+    "staging the rest": lambda patch, error: patch.setattr(columns, "_insert", fails_at(columns._insert, 2, error)),
     "registering": lambda patch, error: patch.setattr(fields, "register", raiser(error)),
     "saving the results": lambda patch, error: patch.setattr(foc.SampleCollection, "save_run_results", raiser(error)),
-    "declaring the first field": lambda patch, error: patch.setattr(fields, "_declare", raiser(error)),
+    "declaring the first field": lambda patch, error: patch.setattr(columns, "_declare", raiser(error)),
     "declaring the second network": lambda patch, error: patch.setattr(
-        fields, "_declare", fails_at(fields._declare, 2, error)
+        columns, "_declare", fails_at(columns._declare, 2, error)
     ),
-    "merging": lambda patch, error: patch.setattr(fields, "_merge", fails_at(fields._merge, 1, error)),
-    "after merging": lambda patch, error: patch.setattr(fields, "_merge", _merge_then_raise(error)),
+    "merging": lambda patch, error: patch.setattr(columns, "_merge", fails_at(columns._merge, 1, error)),
+    "after merging": lambda patch, error: patch.setattr(columns, "_merge", _merge_then_raise(error)),
     "the first index": lambda patch, error: patch.setattr(fo.Dataset, "create_index", raiser(error)),
     "the last index": lambda patch, error: patch.setattr(
         fo.Dataset, "create_index", fails_at(fo.Dataset.create_index, 4, error)
@@ -205,7 +207,7 @@ NEEDS_OTHERS = "staging the rest"
 
 
 def _merge_then_raise(error: BaseException) -> Callable[[Collection, Collection], None]:
-    merge, calls = fields._merge, []
+    merge, calls = columns._merge, []
 
     def merge_then_raise(source: Collection, target: Collection) -> None:
         merge(source, target)
@@ -385,7 +387,7 @@ def test_overwriting_a_run_by_its_key_drops_what_only_it_had(dataset: fo.Dataset
     assert not any("learnability_a" in document for document in state(dataset)["samples"].values())
     assert dataset.list_runs() == ["mine"]
     assert set(fol.load_results(dataset, "mine")) == {"b", "c"}
-    assert sorted(fol.delete_run(dataset, "mine")) == sorted(fields.fields_of(["b", "c"]))
+    assert sorted(fol.delete_run(dataset, "mine")) == sorted(fields_of(["b", "c"]))
 
 
 def test_overwriting_one_network_without_a_key_keeps_the_others_of_its_run(dataset: fo.Dataset) -> None:
@@ -395,7 +397,7 @@ def test_overwriting_one_network_without_a_key_keeps_the_others_of_its_run(datas
     assert key == "learnability_2"
     assert values_of(dataset, "learnability_b") == others
     assert dataset.get_run_info("learnability").config.models == ["b"]
-    assert fol.delete_run(dataset, key) == fields.fields_of(["a"])
+    assert fol.delete_run(dataset, key) == fields_of(["a"])
     assert values_of(dataset, "learnability_b") == others
 
 
@@ -413,7 +415,7 @@ def test_a_run_by_another_key_takes_a_network_over(dataset: fo.Dataset) -> None:
     write(dataset, "b", key="second", seed=1, overwrite=True)
     assert dataset.list_runs() == ["first", "second"]
     assert dataset.get_run_info("first").config.models == ["a"]
-    assert fol.delete_run(dataset, "first") == fields.fields_of(["a"])
+    assert fol.delete_run(dataset, "first") == fields_of(["a"])
     assert fol.find_models(dataset) == ["b"]
     assert dataset.count("learnability_b") == 12
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import fiftyone_learnability as fol
-from fiftyone_learnability.dataset.fields import fields_of, write_results
-from fiftyone_learnability.dataset.registry import LearnabilityRun, LearnabilityRunConfig, owning_run
+from fiftyone_learnability.dataset.fields import write_results
+from fiftyone_learnability.dataset.registry import LearnabilityRun, LearnabilityRunConfig, fields_of, owning_run
 from fiftyone_learnability.experiment.results import ModelResults
 
 from .helpers import make_results, state
@@ -77,8 +77,8 @@ def test_results_come_back_whole(dataset: fo.Dataset, load: Callable[..., dict[s
     assert loaded["a"].classes == expected.classes
     assert loaded["a"].config == expected.config
     for name in (
-        *("ids", "filepaths", "labels", "run_learnability", "run_hits", "train_loss", "train_accuracy"),
-        *("measured_accuracy", "epoch_seconds", "learnability", "rank", "hits", "spread"),
+        *("ids", "filepaths", "labels", "run_learnability", "train_loss", "train_accuracy"),
+        *("measured_accuracy", "epoch_seconds", "learnability", "rank", "spread"),
     ):
         array, other = getattr(loaded["a"], name), getattr(expected, name)
         np.testing.assert_array_equal(array, other)

@@ -11,7 +11,7 @@ import pytest
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
 
 ARRAYS = [
-    *["ids", "filepaths", "labels", "run_learnability", "run_hits"],
+    *["ids", "filepaths", "labels", "run_learnability"],
     *["train_loss", "train_accuracy", "measured_accuracy", "epoch_seconds"],
 ]
 
@@ -21,8 +21,12 @@ def record(rng: np.random.Generator, seed: int, samples: int = 6, epochs: int = 
     return RunRecord(
         model="resnet20",
         seed=seed,
-        learnability=rng.random(samples),
-        hits=rng.integers(0, epochs + 1, samples) / epochs,
+        scores={
+            "learnability": rng.random(samples),
+            "hits": rng.integers(0, epochs + 1, samples) / epochs,
+            "forgetting": rng.choice([0.0, 1.0, np.inf], samples),
+        },
+        prediction=rng.dirichlet([1.0, 1.0, 1.0], samples).astype(np.float32),
         **{name: rng.random(epochs) for name in curves},
     )
 
@@ -49,12 +53,17 @@ def results(records: list[RunRecord]) -> ModelResults:
 
 
 def test_scores_are_means_over_runs(records: list[RunRecord], results: ModelResults) -> None:
-    expected = sum(run.learnability for run in records) / 3
+    expected = sum(run.scores["learnability"] for run in records) / 3
     np.testing.assert_allclose(results.learnability, expected, rtol=1e-12)
-    np.testing.assert_allclose(results.hits, sum(run.hits for run in records) / 3, rtol=1e-12)
+    for name in ("learnability", "hits", "forgetting"):
+        np.testing.assert_allclose(results.score(name), sum(run.scores[name] for run in records) / 3, rtol=1e-12)
+    assert results.scores == ("learnability", "rank", "hits", "forgetting", "spread")
+    mean = sum(run.prediction.astype(np.float64) for run in records) / 3
+    np.testing.assert_allclose(results.prediction, mean, atol=1e-3)
+    np.testing.assert_array_equal(results.suggested, results.prediction.argmax(axis=1))
     # the rank of the mean, not the mean of ranks
     assert results.rank.tolist() == [sum(mine <= other for other in expected) for mine in expected]
-    squares = sum((run.learnability - expected) ** 2 for run in records)
+    squares = sum((run.scores["learnability"] - expected) ** 2 for run in records)
     np.testing.assert_allclose(results.spread, np.sqrt(squares / 2), rtol=1e-9)
     assert results.seconds == pytest.approx(sum(run.epoch_seconds.sum() for run in records))
     assert results.num_samples == 6
@@ -66,8 +75,10 @@ def test_one_run_has_no_spread(rng: np.random.Generator) -> None:
     run = record(rng, 51)
     results = results_of([run])
     assert results.spread is None
-    np.testing.assert_array_equal(results.learnability, run.learnability)
+    np.testing.assert_array_equal(results.learnability, run.scores["learnability"])
     assert "spread" not in results.to_pandas().columns
+    with pytest.raises(ValueError, match="has no score 'spread'; it has: learnability, rank, hits, forgetting"):
+        results.score("spread")
 
 
 def test_from_runs_leaves_the_config_alone(records: list[RunRecord]) -> None:
@@ -83,8 +94,10 @@ def test_to_pandas_has_a_row_a_sample(results: ModelResults) -> None:
     assert frame["label"].tolist() == ["cat", "Hündin", "dog"] * 2
     assert frame["filepath"].tolist() == results.filepaths.tolist()
     assert frame["id"].tolist() == results.ids.tolist()
-    for name in ("learnability", "rank", "hits", "spread"):
-        np.testing.assert_array_equal(frame[name], getattr(results, name))
+    for name in ("learnability", "rank", "hits", "forgetting", "spread"):
+        np.testing.assert_array_equal(frame[name], results.score(name))
+    assert frame["suggested_label"].tolist() == [results.classes[index] for index in results.suggested]
+    np.testing.assert_array_equal(frame["suggested_probability"], results.prediction.max(axis=1))
 
 
 def test_learning_curves_have_a_row_a_run_and_epoch(records: list[RunRecord], results: ModelResults) -> None:
@@ -108,6 +121,10 @@ def assert_equal(first: ModelResults, second: ModelResults) -> None:
         mine, theirs = getattr(first, name), getattr(second, name)
         assert mine.dtype == theirs.dtype
         np.testing.assert_array_equal(mine, theirs)
+    assert first.run_scores.keys() == second.run_scores.keys()
+    for name, values in first.run_scores.items():
+        np.testing.assert_array_equal(values, second.run_scores[name])
+    np.testing.assert_array_equal(first.prediction, second.prediction)
 
 
 def test_an_npz_file_holds_everything(results: ModelResults, tmp_path: Path) -> None:

@@ -37,13 +37,15 @@ def test_a_record_is_what_the_training_gives_alone(noise: tuple[np.ndarray, np.n
     for unit, record in reversed(list(zip(units, records, strict=True))):
         alone = train(unit.model, FACTORIES[unit.model], *noise, 3, OPTIONS, unit.seed, CPU)
         scores = alone.tracker.scores()
-        np.testing.assert_array_equal(record.learnability, scores["learnability"])
-        np.testing.assert_array_equal(record.hits, scores["hits"])
+        assert record.scores.keys() == scores.keys()
+        for name, values in scores.items():
+            np.testing.assert_array_equal(record.scores[name], values)
+        np.testing.assert_array_equal(record.prediction, alone.tracker.mean_prediction)
         for name in ("train_loss", "train_accuracy", "measured_accuracy"):
             assert getattr(record, name).tolist() == [getattr(report, name) for report in alone.reports]
         assert record.epoch_seconds.shape == (3,)
         assert (record.epoch_seconds > 0).all()
-    assert not np.array_equal(records[0].learnability, records[1].learnability)
+    assert not np.array_equal(records[0].scores["learnability"], records[1].scores["learnability"])
 
 
 def test_a_record_comes_as_soon_as_its_unit_is_done(noise: tuple[np.ndarray, np.ndarray]) -> None:

@@ -44,7 +44,7 @@ def write_scores(
         curve = np.linspace(0.1 + number / 10, 0.9, epochs)
         probabilities = None if dynamics is None else dynamics[model][:, order]
         record = RunRecord(
-            model, 0, values[order], values[order], 1 - curve, curve, curve, np.ones(epochs), probabilities
+            model, 0, {"learnability": values[order]}, 1 - curve, curve, curve, np.ones(epochs), probabilities
         )
         results[model] = ModelResults.from_runs(
             [record],

@@ -1,0 +1,117 @@
+"""What the tracker costs: its share of a ResNet-20 epoch on the CPU, and its time against the `aum` package's.
+
+Everything runs in one thread and is measured in CPU time, so that a busy machine does not matter; the figures are
+medians over rounds in which the contestants take turns on the same batches. The `aum` package accumulates one score
+(`pip install aum`), the tracker eight and the mean prediction; both must find the same AUM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fiftyone_learnability.science.device import Placement
+from fiftyone_learnability.science.networks import NETWORKS
+from fiftyone_learnability.science.tracker import LearnabilityTracker
+from fiftyone_learnability.science.training import TrainingOptions, train
+
+CLASSES = 10
+BATCH = 128
+ROUNDS = 7
+TRAINED_IMAGES = 1024
+
+Batches = list[tuple[Tensor, Tensor, Tensor]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, nargs="+", default=[5_000, 50_000], metavar="N")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    training = seconds_per_trained_image()
+    print(f"ResNet-20, one thread: {1 / training:.0f} images/s, with the measurement after the epoch\n")
+    print("| samples | tracker, s an epoch | share of a ResNet-20 epoch | aum package, s an epoch | ratio (range) |")
+    print("|---|---|---|---|---|")
+    for count in options.samples:
+        ours, theirs = race(count)
+        ratios = sorted(their / our for our, their in zip(ours, theirs, strict=True))
+        own = statistics.median(ours)
+        print(
+            f"| {count:,} | {own:.4f} | {own / (training * count):.3%} | {statistics.median(theirs):.3f} "
+            f"| {statistics.median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f}) |"
+        )
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def seconds_per_trained_image() -> float:
+    """CPU seconds that an epoch of ResNet-20 takes for an image of CIFAR-10's size, after an epoch to warm up."""
+    rng = np.random.default_rng(51)
+    images = rng.integers(0, 256, (TRAINED_IMAGES, 32, 32, 3), dtype=np.uint8)
+    labels = rng.integers(0, CLASSES, TRAINED_IMAGES)
+    ends: list[float] = []
+    train(
+        "resnet20",
+        NETWORKS["resnet20"],
+        images,
+        labels,
+        CLASSES,
+        TrainingOptions(epochs=2, batch_size=BATCH),
+        0,
+        Placement(torch.device("cpu"), "float32", "one thread"),
+        on_epoch=lambda report: ends.append(time.process_time()),
+    )
+    return (ends[1] - ends[0]) / TRAINED_IMAGES
+
+
+def epoch(count: int, labels: Tensor, seed: int) -> Batches:
+    """Batches of random logits, shuffled."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(count, CLASSES, generator=generator)
+    order = torch.randperm(count, generator=generator)
+    return [(index, logits[index], labels[index]) for index in order.split(BATCH)]
+
+
+def race(count: int) -> tuple[list[float], list[float]]:
+    """CPU seconds an epoch of the tracker and of the `aum` package, which take turns."""
+    from aum import AUMCalculator
+
+    labels = torch.randint(0, CLASSES, (count,), generator=torch.Generator().manual_seed(51))
+    tracker = LearnabilityTracker(count)
+    calculator = AUMCalculator(tempfile.gettempdir(), compressed=True)
+
+    def track(batches: Batches) -> None:
+        for index, logits, true in batches:
+            tracker.update(index, logits, true)
+        tracker.end_epoch()
+
+    def calculate(batches: Batches) -> None:
+        for index, logits, true in batches:
+            calculator.update(logits, true, index.tolist())
+
+    ours, theirs = [], []
+    for number in range(1 + ROUNDS):
+        batches = epoch(count, labels, number)
+        ours.append(cpu_seconds(partial(track, batches)))
+        theirs.append(cpu_seconds(partial(calculate, batches)))
+    found = tracker.scores()["aum"]
+    expected = [calculator.sums[sample] / calculator.counts[sample] for sample in range(count)]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    # the first round makes the buffers
+    return ours[1:], theirs[1:]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,318 @@
+"""Labels that the training contradicts: found, suggested beside the given ones, and applied when a curator accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import fiftyone as fo
+import fiftyone.core.collections as foc
+import fiftyone.core.view as fov
+import numpy as np
+from bson import ObjectId
+from fiftyone import ViewField as F
+from numpy.typing import NDArray
+
+from ._version import __version__
+from .compare import check_scored, find_models, label_path_of
+from .dataset.columns import Column, Procedure, write_columns
+from .dataset.fields import choose_key_for, write_run
+from .dataset.registry import INFO_KEY, load_model_results, owning_run, score_field
+from .dataset.samples import check_images, label_path
+from .experiment.results import ModelResults
+from .science.label_errors import (
+    HARD,
+    LEARNED,
+    MISLABELLED,
+    SMOOTHING,
+    THRESHOLD,
+    contradiction,
+    judge,
+    suggest_labels,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUGGESTION = "learnability_suggestion"
+"""The field of the suggested label, a ``fo.Classification`` with the confidence; None where the label is preferred."""
+
+CONTRADICTION = "learnability_contradiction"
+"""The field that ranks samples by how much the training contradicts their labels, 0..1."""
+
+VERDICT = "learnability_verdict"
+"""The field that says "mislabelled" (probably), "hard" (but plausible) or "learned"."""
+
+_KIND = "label_fixes"
+_TYPES = {SUGGESTION: fo.EmbeddedDocumentField, CONTRADICTION: fo.FloatField, VERDICT: fo.StringField}
+
+
+def suggest_label_fixes(
+    samples: foc.SampleCollection,
+    models: str | Sequence[str] | None = None,
+    *,
+    threshold: float = THRESHOLD,
+    key: str | None = None,
+    overwrite: bool = False,
+) -> pd.DataFrame:
+    """Ranks samples by how much the training contradicts their label, and suggests another one.
+
+    Three fields are written: ``learnability_contradiction`` (0..1), ``learnability_suggestion``, a Classification with
+    the suggested label and its mean probability as the confidence, where it differs from the given one, and
+    ``learnability_verdict``. Hard is not wrong: "mislabelled" says that the networks settled on *one other* class,
+    which had at least three times the probability of the label over the whole training (at the default threshold);
+    "hard" says that they preferred another class without settling on it, as they do with atypical and ambiguous images.
+    No label is changed; see :func:`apply_label_fixes`.
+
+    Example::
+
+        problems = fol.suggest_label_fixes(dataset)
+        session.view = fol.label_problems(dataset)  # given and suggested side by side
+
+    Args:
+        samples: a dataset or view with scores; only its samples are considered
+        models (None): the networks whose mean predictions are averaged, by default all that have kept them
+        threshold (0.75): the contradiction from which on a label is called probably wrong, in (0.5, 1]
+        key (None): the key of the run; chosen if not given
+        overwrite (False): whether suggestions that exist may be replaced
+
+    Returns:
+        one row a sample whose label is contradicted, most so first: id, filepath, label, suggested_label, confidence,
+        contradiction, verdict
+
+    Raises:
+        ValueError: if no network has kept its predictions, the labels are gone, or suggestions exist
+        WriteError: if the database fails; the dataset is as it was before
+    """
+    import pandas as pd
+
+    check_images(samples)
+    root = samples._root_dataset
+    results = _with_predictions(samples, models)
+    names, classes = list(results), next(iter(results.values())).classes
+    key = choose_key_for(root, _TYPES, key, overwrite, default=_KIND)
+    label_field = root.get_run_info(owning_run(root, score_field(names[0]))).config.label_field
+    label_at = label_path_of(samples, names[0])
+    if label_at is None:
+        raise ValueError(f"the labels that {names[0]!r} was trained with are no longer in the dataset")
+    ids, predictions = _mean_predictions(results)
+    position = {id: index for index, id in enumerate(ids)}
+    number = {name: index for index, name in enumerate(classes)}
+    # in the order of ids, as all that is written
+    rows = sorted(
+        (id, position[id], number[str(label)], file, label)
+        for id, file, label in zip(*samples.values(["id", "filepath", label_at]), strict=True)
+        if id in position and label is not None and str(label) in number
+    )
+    if not rows:
+        raise ValueError(f"no sample of the collection has both scores by {', '.join(names)} and a label they know")
+    given = np.array([row[2] for row in rows])
+    mean = predictions[[row[1] for row in rows]]
+    contradicted = contradiction(mean, given)
+    verdicts = judge(contradicted, threshold)
+    suggested, confidence = suggest_labels(mean, given)
+    preferred = contradicted > 0.5
+    info = {INFO_KEY: {"run": key, "model": None}}
+    by = ", ".join(names)
+    documents = [
+        _classification(classes[new], sure) if instead else None
+        for new, sure, instead in zip(suggested.tolist(), confidence.tolist(), preferred.tolist(), strict=True)
+    ]
+    columns = [
+        Column(
+            SUGGESTION,
+            fo.EmbeddedDocumentField,
+            f"The label that the training of {by} prefers to {label_field}; its confidence is the mean probability",
+            {INFO_KEY: {**info[INFO_KEY], "score": "suggestion"}},
+            documents,
+            {"embedded_doc_type": fo.Classification},
+            index=f"{SUGGESTION}.label",
+        ),
+        Column(
+            CONTRADICTION,
+            fo.FloatField,
+            f"How much the training of {by} contradicts {label_field}: above 0.5 another class was preferred",
+            {INFO_KEY: {**info[INFO_KEY], "score": "contradiction"}},
+            contradicted.tolist(),
+            index=CONTRADICTION,
+        ),
+        Column(
+            VERDICT,
+            fo.StringField,
+            f"{MISLABELLED}: contradiction of at least {threshold:g}, the training of {by} settled on another class; "
+            f"{HARD}: it preferred another without settling on it; {LEARNED}: it preferred {label_field}",
+            {INFO_KEY: {**info[INFO_KEY], "score": "verdict"}},
+            verdicts.tolist(),
+            index=VERDICT,
+        ),
+    ]
+    settings = {
+        "label_field": label_field,
+        "kind": _KIND,
+        "of": names,
+        "threshold": threshold,
+        "smoothing": SMOOTHING,
+        "epochs": 0,
+        "runs": 0,
+        "num_samples": len(rows),
+        "package_version": __version__,
+    }
+    write_run(samples, [row[0] for row in rows], columns, key, settings, {}, overwrite)
+    order = np.argsort(-contradicted, kind="stable")
+    order = order[preferred[order]].tolist()
+    return pd.DataFrame(
+        {
+            "id": [rows[index][0] for index in order],
+            "filepath": [rows[index][3] for index in order],
+            "label": pd.Series([rows[index][4] for index in order], dtype=object),
+            "suggested_label": [classes[suggested[index]] for index in order],
+            "confidence": confidence[order],
+            "contradiction": contradicted[order],
+            "verdict": verdicts[order],
+        }
+    )
+
+
+def label_problems(samples: foc.SampleCollection, verdict: str = MISLABELLED) -> fov.DatasetView:
+    """The samples of a verdict, most contradicted first, as a view in which given and suggested labels show together.
+
+    Args:
+        samples: a dataset or view with suggestions
+        verdict ("mislabelled"): "mislabelled" (probably), or "hard" (but plausible)
+
+    Returns:
+        the view
+
+    Raises:
+        ValueError: if there are no suggestions, or the verdict is another one
+    """
+    check_suggested(samples)
+    if verdict not in (MISLABELLED, HARD):
+        raise ValueError(f"verdict must be {MISLABELLED!r} or {HARD!r}, not {verdict!r}")
+    return samples.match(F(VERDICT) == verdict).sort_by(CONTRADICTION, reverse=True)
+
+
+def apply_label_fixes(
+    samples: foc.SampleCollection, into: str | None = None, *, in_place: bool = False
+) -> tuple[str, int]:
+    """Puts the suggested labels of accepted samples into a copy of the label field.
+
+    Example::
+
+        fol.apply_label_fixes(dataset.match_tags("accepted"))  # ground_truth stays, ground_truth_fixed has the fixes
+
+    Args:
+        samples: the accepted samples: a view of those that a curator has chosen. Those without a suggestion are left
+            as they are
+        into (None): the copy, by default ``<label field>_fixed``. It is made with all labels of the dataset if it does
+            not exist; if it does, the fixes are added to it
+        in_place (False): whether to change the label field itself. What it held is then kept in
+            ``<label field>_original``, unless that exists already
+
+    Returns:
+        the field that has the fixes, and the number of samples whose label in it was changed
+
+    Raises:
+        ValueError: if there are no suggestions, or ``into`` cannot take labels
+        WriteError: if the database fails; the dataset is as it was before
+    """
+    check_suggested(samples)
+    root = samples._root_dataset
+    label_field = root.get_run_info(owning_run(root, CONTRADICTION)).config.label_field
+    label_path(root, label_field)
+    if in_place and into is not None:
+        raise ValueError("give either into or in_place=True")
+    target = label_field if in_place else into or f"{label_field}_fixed"
+    field = root.get_field(label_field)
+    existing = root.get_field(target)
+    if not target.isidentifier():
+        raise ValueError(f"into must be the name of a field, an identifier, not {target!r}")
+    if not in_place:
+        if target == label_field:
+            raise ValueError(f"into is the label field {target!r} itself: to change it, say in_place=True")
+        if existing is not None and (existing.info or {}).get(INFO_KEY, {}).get("copy_of") != label_field:
+            raise ValueError(f"the field {target!r} exists and is not a copy of {label_field!r}: choose another name")
+    accepted = dict(
+        zip(*samples.exists(SUGGESTION).values(["id", f"{SUGGESTION}.label"]), strict=True),
+    )
+    documents = list(root._sample_collection.find({}, {label_field: 1, target: 1}))
+    ids = [str(document["_id"]) for document in documents]
+    before = [document.get(target if existing is not None else label_field) for document in documents]
+    convert = _converter(field)
+    after = [convert(old, accepted[id]) if id in accepted else old for id, old in zip(ids, before, strict=True)]
+    changed = sum(1 for old, new in zip(before, after, strict=True) if _label_of(old) != _label_of(new))
+    options = {"embedded_doc_type": fo.Classification} if isinstance(field, fo.EmbeddedDocumentField) else {}
+    note = {INFO_KEY: {"copy_of": label_field}}
+    columns = []
+    if in_place:
+        if root.get_field(f"{label_field}_original") is None:
+            text = f"What {label_field} held before suggested labels were applied"
+            columns.append(Column(f"{label_field}_original", type(field), text, note, before, options))
+        columns.append(Column(label_field, type(field), field.description, field.info, after, options))
+    else:
+        text = f"A copy of {label_field} with the suggested labels that were accepted"
+        columns.append(Column(target, type(field), text, note, after, options))
+    write_columns(root, ids, columns, Procedure())
+    return target, changed
+
+
+def check_suggested(samples: foc.SampleCollection) -> None:
+    """Checks that a collection has suggestions.
+
+    Raises:
+        ValueError: if it has none
+    """
+    if not samples.has_field(CONTRADICTION) or owning_run(samples._root_dataset, CONTRADICTION) is None:
+        raise ValueError("there are no suggested labels yet: call suggest_label_fixes first")
+
+
+def _with_predictions(samples: foc.SampleCollection, models: str | Sequence[str] | None) -> dict[str, ModelResults]:
+    """The results of the networks that have kept their predictions, over the same classes."""
+    asked = find_models(samples) if models is None else [models] if isinstance(models, str) else list(models)
+    if not asked:
+        raise ValueError("there are no scores yet: compute learnability first")
+    for model in asked:
+        check_scored(samples, model)
+    found = load_model_results(samples._root_dataset, asked)
+    kept = {model: result for model, result in found.items() if result.prediction is not None}
+    lacking = [model for model in asked if model not in kept]
+    if lacking and (models is not None or not kept):
+        raise ValueError(f"the runs of {', '.join(lacking)} have not kept their predictions: compute them again")
+    # predictions can only be averaged over the same classes, those of the first
+    classes = next(iter(kept.values())).classes
+    other = [model for model, result in kept.items() if result.classes != classes]
+    if other and models is not None:
+        raise ValueError(f"{asked[0]!r} and {other[0]!r} were trained with other classes: take one of them")
+    return {model: result for model, result in kept.items() if model not in other}
+
+
+def _mean_predictions(results: dict[str, ModelResults]) -> tuple[list[str], NDArray[np.float64]]:
+    """The mean predictions, averaged over networks, of the samples that all of them have seen."""
+    ids = sorted(set.intersection(*(set(result.ids.tolist()) for result in results.values())))
+    total = np.zeros((len(ids), len(next(iter(results.values())).classes)))
+    for result in results.values():
+        order = np.argsort(result.ids)
+        rows = order[np.searchsorted(result.ids[order], ids)]
+        assert result.prediction is not None
+        total += result.prediction[rows]
+    return ids, total / len(results)
+
+
+def _classification(label: str, confidence: float) -> dict[str, Any]:
+    return {"_id": ObjectId(), "_cls": "Classification", "tags": [], "label": label, "confidence": confidence}
+
+
+def _converter(field: fo.Field) -> Any:
+    """How a suggested label is put in place of an old value, in the terms of a label field."""
+    if isinstance(field, fo.EmbeddedDocumentField):
+        # what else is known of the old label, such as its tags, is of the old label
+        return lambda old, label: old if _label_of(old) == label else _classification(label, 1.0)
+    if isinstance(field, fo.IntField):
+        return lambda old, label: int(label)
+    if isinstance(field, fo.BooleanField):
+        return lambda old, label: label == "True"
+    return lambda old, label: label
+
+
+def _label_of(value: Any) -> Any:
+    return value.get("label") if isinstance(value, dict) else value
