@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
+_SCORES = ("hits", "variability", "forgetting", "learned_epoch", "aum", "el2n", "ambiguity", "spread")
+
 _EPILOG = """\
 examples:
   fiftyone-learnability compute cifar10-train --models resnet20 vgg16 mobilenet --epochs 200
   fiftyone-learnability compare cifar10-train --figure figure1.png
   fiftyone-learnability hardest cifar10-train --model resnet20 -k 20
   fiftyone-learnability tag cifar10-train --model resnet20 --percent 2
+  fiftyone-learnability labels cifar10-train
+  fiftyone-learnability subset cifar10-train --fraction 0.5 --tag half
   fiftyone-learnability delete cifar10-train learnability
 
 exit status: 0 done; 1 refused or failed, with the reason on standard error; 2 wrong usage; 130 interrupted
@@ -75,6 +79,9 @@ def build_parser() -> argparse.ArgumentParser:
     compute.add_argument("--image-size", type=int, metavar="PIXELS", help="bring images to this size; 32 if not given")
     compute.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<n> or mps")
     compute.add_argument("--precision", default="auto", help="auto, float32, bf16 or fp16")
+    compute.add_argument(
+        "--scores", nargs="+", metavar="NAME", help=f"further scores to write: all, or {', '.join(_SCORES)}"
+    )
     compute.add_argument("--key", help="the key of the run; chosen if not given")
     compute.add_argument("--overwrite", action="store_true", help="replace existing fields and the run of this key")
     compute.add_argument("--skip-failures", action="store_true", help="leave out images that cannot be read")
@@ -86,6 +93,14 @@ def build_parser() -> argparse.ArgumentParser:
 
     compare = command("compare", "Correlate the networks' learnability and ranks, as in the paper's Table 1.", _compare)
     compare.add_argument("--models", nargs="+", metavar="NAME", help="the networks to compare; all if not given")
+    compare.add_argument(
+        "--reliability",
+        action="store_true",
+        help="also print how far the seeds of each network agree, with confidence intervals; needs --runs 2 or more",
+    )
+    compare.add_argument(
+        "--stability", metavar="FILE", type=Path, help="also draw how many epochs and runs are enough (png, pdf or svg)"
+    )
     compare.add_argument(
         "--figure", metavar="FILE", type=Path, help="also draw the paper's Figure 1 of the first two (png, pdf or svg)"
     )
@@ -106,9 +121,51 @@ def build_parser() -> argparse.ArgumentParser:
     tag.add_argument("--per-class", action="store_true", help="take them from each class alike")
     tag.add_argument("--tag", help="the tag; hard or easy if not given")
 
-    export = command("export", "Write ids, files, labels, scores and ranks to a csv or npz file.", _export)
-    export.add_argument("file", type=Path, help="the file, ending in .csv or .npz")
+    scores = command("scores", "Write further scores of networks that were trained.", _scores)
+    scores.add_argument("scores", nargs="+", metavar="NAME", help=f"all, or {', '.join(_SCORES)}")
+    scores.add_argument("--models", nargs="+", metavar="NAME", help="the networks; all if not given")
+
+    consensus = command("consensus", "Write what several networks say together, and how far they disagree.", _consensus)
+    consensus.add_argument("--models", nargs="+", metavar="NAME", help="the networks; all if not given")
+    consensus.add_argument("--key", help="the key of the run; chosen if not given")
+    consensus.add_argument("--overwrite", action="store_true", help="replace the consensus there is")
+
+    labels = command("labels", "Find labels that the training contradicts, and suggest others.", _labels)
+    labels.add_argument("--models", nargs="+", metavar="NAME", help="the networks; all if not given")
+    labels.add_argument("--threshold", type=float, default=0.75, help="from where on a label is called probably wrong")
+    labels.add_argument("-k", type=int, default=20, help="how many to print, most contradicted first")
+    labels.add_argument("--key", help="the key of the run; chosen if not given")
+    labels.add_argument("--overwrite", action="store_true", help="replace the suggestions there are")
+    _add_json(labels)
+
+    apply = command("apply-labels", "Put accepted suggestions into a copy of the label field.", _apply_labels)
+    accepted = apply.add_mutually_exclusive_group(required=True)
+    accepted.add_argument("--tag", help="the samples that carry this tag are accepted")
+    accepted.add_argument("--mislabelled", action="store_true", help="all that are probably mislabelled are accepted")
+    apply.add_argument("--into", metavar="FIELD", help="the copy; <label field>_fixed if not given")
+    apply.add_argument("--in-place", action="store_true", help="change the labels themselves; the old ones are kept")
+
+    subset = command("subset", "Choose a share of the samples to train on, by difficulty.", _subset)
+    subset.add_argument("--fraction", type=float, required=True, help="the share, above 0 and at most 1")
+    subset.add_argument(
+        "--strategy", default="stratified", help="stratified, random, hardest, easiest or mid, each of every class"
+    )
+    subset.add_argument("--model", metavar="NAME", help="the network; the first if not given")
+    subset.add_argument("--tag", help="tag the chosen samples")
+    subset.add_argument("--seed", type=int, default=0, help="for the strategies that draw")
+    _add_json(subset)
+
+    export = command("export", "Write ids, files, labels and all scores to a csv, npz or parquet file.", _export)
+    export.add_argument("file", type=Path, help="the file, ending in .csv, .npz or .parquet")
     export.add_argument("--models", nargs="+", metavar="NAME", help="the networks; all if not given")
+
+    imported = command("import", "Read scores from a csv, npz or parquet file, by id or filepath.", _import)
+    imported.add_argument("file", type=Path, help="the file")
+    imported.add_argument("--name", help="what the model is called; not needed for files of the command export")
+    imported.add_argument(
+        "--learnability", default="learnability", metavar="COLUMN", help="the column that says how easy a sample is"
+    )
+    imported.add_argument("--overwrite", action="store_true", help="replace the scores there are of that name")
 
     delete = command("delete", "Delete a run with its fields and indexes.", _delete)
     delete.add_argument("key", help="the key of the run; see the command runs")
@@ -177,6 +234,7 @@ def _compute(dataset: fo.Dataset, options: argparse.Namespace) -> None:
         image_size=options.image_size,
         device=options.device,
         precision=options.precision,
+        scores="all" if options.scores == ["all"] else options.scores,
         key=options.key,
         overwrite=options.overwrite,
         skip_failures=options.skip_failures,
@@ -203,7 +261,8 @@ def _runs(dataset: fo.Dataset, options: argparse.Namespace) -> None:
         rows.append(
             {
                 "key": key,
-                "models": " ".join(config.models),
+                "models": " ".join(config.models or getattr(config, "of", [])),
+                "kind": getattr(config, "kind", "training"),
                 "samples": config.num_samples,
                 "epochs": config.epochs,
                 "runs": config.runs,
@@ -218,7 +277,23 @@ def _compare(dataset: fo.Dataset, options: argparse.Namespace) -> None:
     from .compare import compare_models, find_models, plot_comparison
 
     comparison = compare_models(dataset, options.models)
-    print(_to_json(comparison.to_pandas()) if options.json else comparison.table())
+    found = None
+    if options.reliability:
+        from .consensus import reliability
+
+        found = reliability(dataset, options.models)
+    if options.json:
+        tables = {"networks": _rows(comparison.to_pandas())}
+        if found is not None:
+            tables["reliability"] = _rows(found.to_pandas())
+        print(json.dumps(tables if found is not None else tables["networks"], indent=2))
+    else:
+        print(comparison.table() if found is None else f"{comparison.table()}\n\n{found}")
+    if options.stability is not None:
+        from .consensus import plot_stability
+
+        path = plot_stability(dataset, options.stability, options.models)
+        print(f"figure of how many epochs and runs are enough: {path}", file=sys.stderr)
     if options.figure is not None:
         first, second = (options.models or find_models(dataset))[:2]
         path = plot_comparison(dataset, options.figure, (first, second))
@@ -247,6 +322,67 @@ def _tag(dataset: fo.Dataset, options: argparse.Namespace) -> None:
     print(f"tagged the {which} samples: {count}")
 
 
+def _scores(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .exchange import add_scores
+
+    added = add_scores(dataset, "all" if options.scores == ["all"] else options.scores, options.models)
+    print(f"wrote {', '.join(added)}" if added else "all of them are there already")
+
+
+def _consensus(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .consensus import write_consensus
+
+    report = write_consensus(dataset, options.models, key=options.key, overwrite=options.overwrite)
+    print(f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {report.key!r}")
+
+
+def _labels(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .labels import suggest_label_fixes
+
+    found = suggest_label_fixes(
+        dataset, options.models, threshold=options.threshold, key=options.key, overwrite=options.overwrite
+    )
+    counts = found["verdict"].value_counts()
+    _print_table(found.head(options.k), options.json, "no label is contradicted")
+    print(
+        f"probably mislabelled: {counts.get('mislabelled', 0)}; hard but plausible: {counts.get('hard', 0)}",
+        file=sys.stderr,
+    )
+
+
+def _apply_labels(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .labels import apply_label_fixes, label_problems
+
+    accepted = label_problems(dataset) if options.mislabelled else dataset.match_tags(options.tag)
+    field, changed = apply_label_fixes(accepted, options.into, in_place=options.in_place)
+    print(f"changed {changed} labels in the field {field!r}")
+
+
+def _subset(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .subsets import select_subset
+
+    view = select_subset(
+        dataset, options.fraction, options.strategy, model=options.model, tag=options.tag, seed=options.seed
+    )
+    ids = view.values("id")
+    if options.json:
+        print(json.dumps(ids, indent=2))
+    else:
+        tagged = f", tagged {options.tag!r}" if options.tag else "; --tag or --json take them away"
+        print(f"chose {len(ids)} samples{tagged}")
+
+
+def _import(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .exchange import import_scores
+
+    for report in import_scores(
+        dataset, options.file, options.name, learnability=options.learnability, overwrite=options.overwrite
+    ):
+        print(f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {report.key!r}")
+        if report.vanished:
+            print(f"not in the dataset: {len(report.vanished)}, such as {report.vanished[0]!r}", file=sys.stderr)
+
+
 def _export(dataset: fo.Dataset, options: argparse.Namespace) -> None:
     from .exchange import export_scores
 
@@ -269,16 +405,16 @@ def _rename(dataset: fo.Dataset, options: argparse.Namespace) -> None:
 
 def _print_table(table: pd.DataFrame, as_json: bool, empty: str) -> None:
     if as_json:
-        print(_to_json(table))
+        print(json.dumps(_rows(table), indent=2))
     elif table.empty:
         print(empty)
     else:
         print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
 
 
-def _to_json(table: pd.DataFrame) -> str:
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     # NaN, which JSON lacks, becomes null
-    return json.dumps(json.loads(table.to_json(orient="records")), indent=2)
+    return json.loads(table.to_json(orient="records"))
 
 
 if __name__ == "__main__":

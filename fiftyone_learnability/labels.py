@@ -207,13 +207,14 @@ def apply_label_fixes(
         into (None): the copy, by default ``<label field>_fixed``. It is made with all labels of the dataset if it does
             not exist; if it does, the fixes are added to it
         in_place (False): whether to change the label field itself. What it held is then kept in
-            ``<label field>_original``, unless that exists already
+            ``<label field>_original``, unless an earlier call has kept it there
 
     Returns:
         the field that has the fixes, and the number of samples whose label in it was changed
 
     Raises:
-        ValueError: if there are no suggestions, or ``into`` cannot take labels
+        ValueError: if there are no suggestions, ``into`` cannot take labels, or ``<label field>_original`` is a field
+            of somebody else
         WriteError: if the database fails; the dataset is as it was before
     """
     check_suggested(samples)
@@ -225,9 +226,16 @@ def apply_label_fixes(
     target = label_field if in_place else into or f"{label_field}_fixed"
     field = root.get_field(label_field)
     existing = root.get_field(target)
+    original = f"{label_field}_original"
+    kept = root.get_field(original)
     if not target.isidentifier():
         raise ValueError(f"into must be the name of a field, an identifier, not {target!r}")
-    if not in_place:
+    if in_place:
+        if kept is not None and (kept.info or {}).get(INFO_KEY, {}).get("original_of") != label_field:
+            raise ValueError(
+                f"the labels would be kept in {original!r}, a field which this package did not write: rename it first"
+            )
+    else:
         if target == label_field:
             raise ValueError(f"into is the label field {target!r} itself: to change it, say in_place=True")
         if existing is not None and (existing.info or {}).get(INFO_KEY, {}).get("copy_of") != label_field:
@@ -242,16 +250,16 @@ def apply_label_fixes(
     after = [convert(old, accepted[id]) if id in accepted else old for id, old in zip(ids, before, strict=True)]
     changed = sum(1 for old, new in zip(before, after, strict=True) if _label_of(old) != _label_of(new))
     options = {"embedded_doc_type": fo.Classification} if isinstance(field, fo.EmbeddedDocumentField) else {}
-    note = {INFO_KEY: {"copy_of": label_field}}
     columns = []
     if in_place:
-        if root.get_field(f"{label_field}_original") is None:
+        if kept is None:
             text = f"What {label_field} held before suggested labels were applied"
-            columns.append(Column(f"{label_field}_original", type(field), text, note, before, options))
+            note = {INFO_KEY: {"original_of": label_field}}
+            columns.append(Column(original, type(field), text, note, before, options))
         columns.append(Column(label_field, type(field), field.description, field.info, after, options))
     else:
         text = f"A copy of {label_field} with the suggested labels that were accepted"
-        columns.append(Column(target, type(field), text, note, after, options))
+        columns.append(Column(target, type(field), text, {INFO_KEY: {"copy_of": label_field}}, after, options))
     write_columns(root, ids, columns, Procedure())
     return target, changed
 

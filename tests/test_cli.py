@@ -19,9 +19,12 @@ from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.science import networks
 
-from .dataset.helpers import make_results, raiser, state, tiny, values_of
+from .dataset.helpers import learn, make_results, raiser, state, tiny, values_of
 
-COMMANDS = ("compute", "runs", "compare", "hardest", "tag", "export", "delete", "rename")
+COMMANDS = (
+    *("compute", "runs", "compare", "hardest", "tag", "scores", "consensus", "labels", "apply-labels", "subset"),
+    *("export", "import", "delete", "rename"),
+)
 
 
 class Output:
@@ -117,10 +120,11 @@ def test_compute_hands_every_option_over(
         "precision": "fp16",
         "key": "mine",
     }
+    chosen = ("--scores", "aum", "hits")
     arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
     flags = ("--no-flip", "--overwrite", "--skip-failures", "--quiet")
-    assert run("compute", digit_dataset.name, "--models", "x", "y", *arguments, *flags).status == 0
-    expected = {**given, "models": ["x", "y"], "samples": digit_dataset, "horizontal_flip": False}
+    assert run("compute", digit_dataset.name, "--models", "x", "y", *arguments, *chosen, *flags).status == 0
+    expected = {**given, "models": ["x", "y"], "scores": ["aum", "hits"], "samples": digit_dataset, "horizontal_flip": False}
     assert got == {**expected, "overwrite": True, "skip_failures": True, "progress": False}
 
     # and the defaults are those of the function
@@ -200,8 +204,8 @@ def test_runs_are_listed(run: Run, scored: fo.Dataset) -> None:
     output = run("runs", scored.name)
     assert output.status == 0
     lines = output.out.splitlines()
-    assert lines[0].split() == ["key", "models", "samples", "epochs", "runs", "label_field", "date"]
-    assert lines[1].split()[:6] == ["first", "a", "60", "3", "1", "ground_truth"]
+    assert lines[0].split() == ["key", "models", "kind", "samples", "epochs", "runs", "label_field", "date"]
+    assert lines[1].split()[:7] == ["first", "a", "training", "60", "3", "1", "ground_truth"]
     assert len(lines) == 3
 
 
@@ -318,7 +322,7 @@ def test_export_writes_what_is_in_the_fields(run: Run, scored: fo.Dataset, tmp_p
     assert first.split(",")[0] == scored.first().id
     refused = run("export", scored.name, tmp_path / "scores.txt")
     assert refused.status == 1
-    assert "must end in .csv or .npz" in refused.err
+    assert "must end in .csv, .npz or .parquet" in refused.err
 
 
 @pytest.mark.parametrize(
@@ -353,6 +357,10 @@ def test_rename(run: Run, scored: fo.Dataset) -> None:
 def test_an_unknown_dataset_is_named_with_those_that_exist(run: Run, digit_dataset: fo.Dataset, command: str) -> None:
     more = {
         "hardest": ("--model", "a"),
+        "scores": ("all",),
+        "apply-labels": ("--tag", "t"),
+        "subset": ("--fraction", 0.5),
+        "import": ("f.csv",),
         "tag": ("--model", "a", "-k", 1),
         "export": ("f.csv",),
         "delete": ("key",),
@@ -456,3 +464,103 @@ def test_help_and_wrong_usage_do_not_wait_for_fiftyone() -> None:
     code = "import sys; from fiftyone_learnability import cli; cli.build_parser(); print('fiftyone' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.fixture
+def trained(digit_dataset: fo.Dataset) -> fo.Dataset:
+    """Sixty digits, six with a wrong label, with all that two networks in two runs have measured."""
+    wrong = digit_dataset.limit(6)
+    labels = wrong.values("ground_truth.label")
+    wrong.set_values("ground_truth.label", ["4" if label != "4" else "1" for label in labels])
+    learn(digit_dataset, "a", "b", epochs=12, runs=2)
+    return digit_dataset
+
+
+def test_scores_adds_what_was_measured(run: Run, trained: fo.Dataset) -> None:
+    assert run("scores", trained.name, "aum", "spread", "--models", "a").out == (
+        "wrote learnability_a_aum, learnability_a_spread\n"
+    )
+    results = fol.load_results(trained, "learnability")["a"]
+    expected = dict(zip(results.ids.tolist(), results.score("aum").tolist(), strict=True))
+    trained.reload()
+    assert values_of(trained, "learnability_a_aum") == expected
+    assert run("scores", trained.name, "aum", "--models", "a").out == "all of them are there already\n"
+    assert "learnability_b_forgetting" in run("scores", trained.name, "all").out
+    assert "unknown score 'x'" in run("scores", trained.name, "x").err
+
+
+def test_consensus_is_written_once(run: Run, trained: fo.Dataset) -> None:
+    output = run("consensus", trained.name)
+    assert output.out == (
+        "wrote learnability_consensus, learnability_rank_consensus, learnability_disagreement to 60 samples; "
+        "run 'consensus'\n"
+    )
+    assert run("consensus", trained.name).status == 1
+    assert run("consensus", trained.name, "--overwrite").status == 0
+    kinds = {row["key"]: row["kind"] for row in run("runs", trained.name, "--json").json()}
+    assert kinds == {"learnability": "training", "consensus": "consensus"}
+
+
+def test_compare_prints_reliability(run: Run, trained: fo.Dataset, tmp_path: Path) -> None:
+    output = run("compare", trained.name, "--reliability", "--stability", tmp_path / "s.png")
+    assert str(fol.reliability(trained)) in output.out
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+    tables = run("compare", trained.name, "--reliability", "--json").json()
+    assert [row["model_a"] for row in tables["networks"]] == ["a"]
+    assert len(tables["reliability"]) == len(fol.reliability(trained).to_pandas())
+
+
+def test_labels_are_suggested_and_applied_to_a_copy(run: Run, trained: fo.Dataset) -> None:
+    output = run("labels", trained.name, "--threshold", 0.51, "-k", 5, "--json")
+    assert output.status == 0
+    rows = output.json()
+    assert len(rows) <= 5
+    assert re.fullmatch(r"probably mislabelled: \d+; hard but plausible: \d+\n", output.err)
+    assert {"id", "label", "suggested_label", "confidence", "contradiction", "verdict"} <= set(rows[0])
+    before = trained.values("ground_truth.label")
+    trained.select([row["id"] for row in rows]).tag_samples("accepted")
+    assert run("apply-labels", trained.name, "--tag", "accepted").out == (
+        f"changed {len(rows)} labels in the field 'ground_truth_fixed'\n"
+    )
+    trained.reload()
+    assert trained.values("ground_truth.label") == before
+    fixed = values_of(trained, "ground_truth_fixed")
+    assert {row["id"]: fixed[row["id"]].label for row in rows} == {row["id"]: row["suggested_label"] for row in rows}
+    assert run("apply-labels", trained.name).status == 2
+
+
+def test_subset_chooses_and_tags(run: Run, trained: fo.Dataset) -> None:
+    ids = run("subset", trained.name, "--fraction", 0.5, "--strategy", "hardest", "--tag", "half", "--json").json()
+    assert ids == fol.select_subset(trained, 0.5, "hardest").values("id")
+    assert sorted(trained.match_tags("half").values("id")) == sorted(ids)
+    assert run("subset", trained.name, "--fraction", 0.5, "--tag", "other").out == "chose 30 samples, tagged 'other'\n"
+    assert "fraction" in run("subset", trained.name, "--fraction", 2).err
+
+
+def test_what_is_exported_is_imported_elsewhere(run: Run, trained: fo.Dataset, tmp_path: Path) -> None:
+    file = tmp_path / "scores.parquet"
+    assert run("export", trained.name, file).status == 0
+    clone = trained.clone()
+    try:
+        assert "already has the field" in run("import", clone.name, file).err
+        output = run("import", clone.name, file, "--overwrite")
+        assert output.status == 0, output.err
+        assert output.out.count("to 60 samples") == 2
+        clone.reload()
+        assert values_of(clone, "learnability_a") == values_of(trained, "learnability_a")
+    finally:
+        clone.delete()
+
+
+def test_import_names_samples_that_are_not_there(run: Run, digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+    file = tmp_path / "theirs.csv"
+    paths = digit_dataset.values("filepath")
+    file.write_text("filepath,quality\n" + "".join(f"{path},{index / 100}\n" for index, path in enumerate(paths)))
+    with file.open("a") as lines:
+        lines.write("/no/such.png,0.5\n")
+    assert "give name=" in run("import", digit_dataset.name, file).err
+    output = run("import", digit_dataset.name, file, "--name", "theirs", "--learnability", "quality")
+    assert "to 60 samples" in output.out
+    assert output.err == "not in the dataset: 1, such as '/no/such.png'\n"
+    digit_dataset.reload()
+    assert digit_dataset.values("learnability_theirs") == [index / 100 for index in range(60)]

@@ -107,7 +107,7 @@ def step(progress: float, start: float = 0.2, steps: int = 5) -> float:
     _check_progress(progress, start)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
-    # progress is often a quotient of epochs, and 0.28 * 25 falls short of 7: a stair must not come an epoch late
+    # progress is often a quotient of epochs, and 15 / 22 * 22 falls short of 15: a stair must not come an epoch late
     stairs = math.floor(progress * steps + 1e-9)
     return start ** (1 - stairs / steps)
 

@@ -85,7 +85,7 @@ def judge(contradiction: ArrayLike, threshold: float = THRESHOLD) -> NDArray[np.
         threshold (0.75): from where on a label is called probably wrong, in (0.5, 1]
 
     Returns:
-        ``(N,)``: "mislabelled" from the threshold on, where the network settled on one other class; "hard" from 0.5 on,
+        ``(N,)``: "mislabelled" from the threshold on, where the network settled on one other class; "hard" above 0.5,
         where it preferred another class without settling on it; "learned" below
 
     Raises:

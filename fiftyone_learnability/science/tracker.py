@@ -33,6 +33,8 @@ from .scores import FloatArray, IntArray, ambiguity
 _STATE_VERSION = 2
 _ROWS_AT_ONCE = 4096  # enough for the calls not to matter, and few enough for the memory
 _UNSEEN = -1.0  # in place of the probability of a sample that this epoch has not seen
+# what is made within torch.inference_mode() cannot be added to outside of it, where the epoch may end
+_OUTSIDE_INFERENCE = torch.inference_mode(mode=False)
 _SUMS = (
     "_epoch_count",
     "_probability_sum",
@@ -186,6 +188,7 @@ class LearnabilityTracker:
         if self._rows - self._rows_done >= _ROWS_AT_ONCE:
             self._work_through()
 
+    @_OUTSIDE_INFERENCE
     @torch.no_grad()
     def _work_through(self) -> None:
         """Puts what the batches that wait say of their samples into the buffers of the epoch."""
@@ -202,11 +205,15 @@ class LearnabilityTracker:
         # classes first: a softmax over a few numbers in a row is twenty times slower on the CPU
         logits = torch.cat(rows_of_logits).index_select(0, last).t().contiguous()
         probabilities = logits.softmax(dim=0)
-        best_other, other = logits.scatter(0, labels, -torch.inf).max(dim=0)
-        margin = logits.gather(0, labels)[0] - best_other
+        others = logits.scatter(0, labels, -torch.inf)
+        margin = logits.gather(0, labels)[0] - others.amax(dim=0)
+        hit, tied = margin > 0, margin == 0
+        # argmax takes the first of equal logits. Finding it costs more than all the rest and ties are rare; but to look
+        # whether a GPU has any would wait for it
+        if self._device.type != "cpu" or tied.any():
+            hit |= tied & (labels[0] < others.argmax(dim=0))
         self._probability.scatter_(0, indices, probabilities.gather(0, labels)[0])
-        # argmax: of equal logits the first class
-        self._hit.scatter_(0, indices, (margin > 0) | ((margin == 0) & (labels[0] < other)))
+        self._hit.scatter_(0, indices, hit)
         # a single class has no margin
         self._margin.scatter_(0, indices, margin if self._classes > 1 else torch.full_like(margin, torch.nan))
         if self._epochs + 1 == self.el2n_epoch:
@@ -236,6 +243,7 @@ class LearnabilityTracker:
             self._prediction_sum = torch.zeros(size, dtype=torch.float32, device=self._device)
         return self._prediction, self._prediction_sum
 
+    @_OUTSIDE_INFERENCE
     def end_epoch(self) -> float:
         """Adds the epoch to the sums; waits for the device once.
 
@@ -316,6 +324,7 @@ class LearnabilityTracker:
             scores["ambiguity"][seen] = ambiguity(prediction[seen])
         return scores
 
+    @_OUTSIDE_INFERENCE
     def share_epoch(self) -> None:
         """Puts the epoch under way together from all processes of a distributed run; each then has all of it.
 
@@ -349,6 +358,7 @@ class LearnabilityTracker:
         self._hit = hit > 0
         self._probability[owner == processes] = _UNSEEN
 
+    @_OUTSIDE_INFERENCE
     def merge(self, other: LearnabilityTracker) -> None:
         """Adds what another tracker of the same run has accumulated: other samples, or later epochs.
 
@@ -412,6 +422,7 @@ class LearnabilityTracker:
             **{name[1:]: getattr(self, name).clone() for name in _SUMS},
         }
 
+    @_OUTSIDE_INFERENCE
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a state saved by :meth:`state_dict`; an epoch under way is dropped.
 

@@ -81,8 +81,8 @@ def test_fixed_exponential_pacing(start: float, progress: float, steps: int) -> 
     assert step(progress, start, steps) == pytest.approx(share)
 
 
-@pytest.mark.parametrize("epochs", [3, 7, 25, 49, 100])
-@pytest.mark.parametrize("steps", [1, 2, 5, 7, 25])
+@pytest.mark.parametrize("epochs", [3, 7, 22, 26, 100])
+@pytest.mark.parametrize("steps", [1, 2, 5, 22, 26])
 def test_no_stair_comes_late_by_rounding(epochs: int, steps: int) -> None:
     for epoch in range(epochs + 1):
         whole = epoch * steps // epochs

@@ -78,8 +78,8 @@ import fiftyone_learnability as fol
 from fiftyone_learnability.experiment import comparison, figure, progress, results
 fol.compare_scores({"a": [0.1, 0.5, 0.9], "b": [0.2, 0.6, 0.7]}).to_pandas()
 one = np.zeros((1, 2))
-found = fol.ModelResults("a", np.array(["x", "y"]), np.array(["f", "g"]), np.zeros(2, int), ("c",), one, one, one, one,
-                         one, one, {"seeds": [0]})
+found = fol.ModelResults("a", np.array(["x", "y"]), np.array(["f", "g"]), np.zeros(2, int), ("c",),
+                         {"learnability": one}, one, one, one, one, {"seeds": [0]})
 fol.ModelResults.from_npz(io.BytesIO(found.to_bytes())).to_pandas()
 """
     run(code, blocked=("torch", "torchvision", "fiftyone"))

@@ -510,6 +510,23 @@ def test_what_the_caller_does_with_the_batch_afterwards_does_not_matter() -> Non
     assert_scores(tracker.scores(), recorded.expected())
 
 
+def test_updates_may_come_from_inference_mode() -> None:
+    recorded = some_dynamics()
+    inside, outside = LearnabilityTracker(7, el2n_epoch=1), LearnabilityTracker(7, el2n_epoch=1)
+    for logits in torch.from_numpy(recorded.logits):
+        with torch.inference_mode():
+            inside.update(torch.arange(7), logits * 1, torch.from_numpy(recorded.labels))
+            inside._work_through()
+        inside.end_epoch()
+    feed(outside, recorded)
+    assert_scores(inside.scores(), outside.scores(), atol=1e-6)
+    inside.merge(outside)
+    with torch.inference_mode():
+        feed(inside, recorded)
+    feed(inside, recorded)
+    assert inside.epoch_counts.tolist() == [20] * 7
+
+
 def test_an_empty_batch_is_no_batch() -> None:
     tracker = LearnabilityTracker(2)
     tracker.update([], np.zeros((0, 3)), [])
