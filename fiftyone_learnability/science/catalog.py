@@ -103,6 +103,15 @@ DEFAULT_SCORES = ("learnability", "rank")
 """The scores that are written unless others are asked for; these two always are."""
 
 
+def is_reserved(model: str) -> bool:
+    """Whether the fields of a network of this name would clash with others of this package.
+
+    Args:
+        model: the name of the network
+    """
+    return model.startswith("rank_") or model in ("consensus", "disagreement", "suggestion", "contradiction", "verdict")
+
+
 def choose_scores(names: object, runs: int = 1) -> tuple[str, ...]:
     """The scores of some names, with learnability and rank, which everything else refers to.
 

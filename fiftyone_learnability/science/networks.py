@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .catalog import is_reserved
+
 NetworkFactory = Callable[..., nn.Module]
 """Builds a network: ``factory(num_classes=10, in_channels=3) -> nn.Module`` that maps ``(B, C, H, W)`` to logits."""
 
@@ -245,8 +247,8 @@ def resolve_networks(models: str | Sequence[str] | Mapping[str, NetworkFactory])
                 )
         if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name, re.IGNORECASE):
             raise ValueError(f"the name {name!r} of a network must consist of letters, digits and underscores")
-        if name.startswith("rank_"):
-            raise ValueError(f"the name {name!r} of a network would clash with the names of rank fields")
+        if is_reserved(name):
+            raise ValueError(f"the name {name!r} of a network would clash with fields of this package: choose another one")
         if name in factories:
             raise ValueError(f"the network {name!r} is given twice")
         factories[name] = factory

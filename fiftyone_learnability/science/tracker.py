@@ -158,8 +158,8 @@ class LearnabilityTracker:
         Raises:
             ValueError: if the shapes do not fit, or the classes are not as many as before, or a label is not one of
                 them
-            IndexError: if an index is out of range (on a GPU, which is not waited for, CUDA reports this and labels
-                that are not classes later)
+            IndexError: if an index is out of range. Only the first batch of an epoch is looked at on the spot, others
+                when some thousand rows have come; a GPU, which is not waited for, reports it itself
             KeyError: if a name is not among ``ids``
         """
         # copies, for the caller may use the memory again
@@ -174,15 +174,11 @@ class LearnabilityTracker:
             )
         if not len(indices):
             return
-        numbers = torch.stack((indices, labels))
-        # a negative index would wrap around; looking at the indices of a GPU would wait for it
-        if self._device.type == "cpu":
-            least, most = (end.tolist() for end in numbers.aminmax(dim=1))
-            if least[0] < 0 or most[0] >= self.num_samples:
-                raise IndexError(f"indices must lie in 0..{self.num_samples - 1}, not {least[0]}..{most[0]}")
-            if least[1] < 0 or most[1] >= logits.shape[1]:
-                raise ValueError(f"labels must lie in 0..{logits.shape[1] - 1}, not {least[1]}..{most[1]}")
         self._set_classes(logits.shape[1])
+        numbers = torch.stack((indices, labels))
+        # a mistake that all batches share is told at the first; looking at each of them would cost as much as the rest
+        if not self._rows:
+            self._check(numbers)
         self._waiting.append((numbers, logits))
         self._rows += len(indices)
         if self._rows - self._rows_done >= _ROWS_AT_ONCE:
@@ -194,13 +190,15 @@ class LearnabilityTracker:
         """Puts what the batches that wait say of their samples into the buffers of the epoch."""
         if not self._waiting:
             return
-        numbers, rows_of_logits = zip(*self._waiting, strict=True)
+        several, rows_of_logits = zip(*self._waiting, strict=True)
         self._waiting.clear()
-        indices, labels = torch.cat(numbers, dim=1)
+        numbers = torch.cat(several, dim=1)
+        start, self._rows_done = self._rows_done, self._rows
+        self._check(numbers)
+        indices, labels = numbers
         # the rows of a sample all take the values of its last one, so that the order of writing does not matter
-        rows = torch.arange(self._rows_done, self._rows, device=self._device)
-        last = self._last_row.scatter_reduce_(0, indices, rows, "amax").gather(0, indices) - self._rows_done
-        self._rows_done = self._rows
+        rows = torch.arange(start, self._rows, device=self._device)
+        last = self._last_row.scatter_reduce_(0, indices, rows, "amax").gather(0, indices) - start
         labels = labels.gather(0, last)[None]
         # classes first: a softmax over a few numbers in a row is twenty times slower on the CPU
         logits = torch.cat(rows_of_logits).index_select(0, last).t().contiguous()
@@ -221,6 +219,17 @@ class LearnabilityTracker:
             self._early_error.scatter_(0, indices, errors.square_().sum(dim=0).sqrt_())
         if self._keeps_predictions:
             self._buffers()[0].index_copy_(0, indices, probabilities.t())
+
+    def _check(self, numbers: Tensor) -> None:
+        """Checks ``(2, B)`` indices and labels: a negative one would wrap around, and too large a one crash."""
+        if self._device.type != "cpu":
+            # to look at them would wait for the device, which looks itself
+            return
+        least, most = (end.tolist() for end in numbers.aminmax(dim=1))
+        if least[0] < 0 or most[0] >= self.num_samples:
+            raise IndexError(f"indices must lie in 0..{self.num_samples - 1}, not {least[0]}..{most[0]}")
+        if least[1] < 0 or most[1] >= self._classes:
+            raise ValueError(f"labels must lie in 0..{self._classes - 1}, not {least[1]}..{most[1]}")
 
     def _find(self, names: Any) -> Any:
         if self._position is None:

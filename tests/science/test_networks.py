@@ -262,9 +262,10 @@ def test_a_name_must_fit_into_a_field_name(name: str) -> None:
         resolve_networks({name: SmallNet})
 
 
-def test_a_name_must_not_look_like_a_rank_field() -> None:
-    with pytest.raises(ValueError, match="would clash with the names of rank fields"):
-        resolve_networks({"rank_net": SmallNet})
+def test_a_name_must_not_look_like_a_field_of_ours() -> None:
+    for name in ("rank_net", "consensus", "verdict"):
+        with pytest.raises(ValueError, match="would clash with fields of this package"):
+            resolve_networks({name: SmallNet})
     assert list(resolve_networks({"ranknet": SmallNet})) == ["ranknet"]
 
 

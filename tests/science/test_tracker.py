@@ -736,3 +736,16 @@ def test_processes_that_share_their_epochs_have_all_of_the_run(tmp_path: Path) -
 def test_sharing_needs_processes() -> None:
     with pytest.raises(RuntimeError, match=r"torch\.distributed, which is not initialised"):
         LearnabilityTracker(2).share_epoch()
+
+
+def test_a_mistake_in_a_later_batch_is_told_and_the_tracker_goes_on() -> None:
+    recorded = some_dynamics()
+    tracker = LearnabilityTracker(7)
+    feed(tracker, recorded, epochs=slice(1))
+    for index, message in ((np.array([3, -1]), r"0\.\.6, not -1\.\.6"), (np.array([3, 7]), r"0\.\.6, not 0\.\.7")):
+        tracker.update(np.arange(7), recorded.logits[1], recorded.labels)
+        tracker.update(index, recorded.logits[1][:2], recorded.labels[:2])
+        with pytest.raises(IndexError, match=message):
+            tracker.end_epoch()
+    feed(tracker, recorded, epochs=slice(1, None))
+    assert_scores(tracker.scores(), recorded.expected())
