@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import fiftyone as fo
 import fiftyone.core.collections as foc
 import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
 from .compare import check_scored, find_models, find_scores, label_path_of
+from .dataset.columns import Column, Procedure
 from .dataset.fields import WriteReport, add_columns, choose_key, score_columns, write_results
 from .dataset.registry import INFO_KEY, LearnabilityRun, load_model_results, score_field
-from .dataset.samples import check_images, label_path
+from .dataset.samples import check_images, find_label_fields, label_path
 from .experiment.results import ModelResults
-from .science.catalog import SCORES, choose_scores
+from .science.catalog import DEFAULT_SCORES, SCORES, choose_scores
 from .science.scores import IntArray
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 IMPORTED = "imported"
 """What the keys of runs begin with whose scores were not measured by :func:`compute_learnability`."""
+
+_TAKEN = ("consensus", "disagreement", "suggestion", "contradiction", "verdict")
+"""What models cannot be called: their fields would be those of this package's own."""
 
 _ENDINGS = (".csv", ".npz", ".parquet")
 
@@ -68,7 +74,8 @@ def write_scores(
     Args:
         samples: a dataset or view
         source: a tracker; or a table with a column ``id`` or ``filepath`` and scores in columns that are called as in
-            :data:`fiftyone_learnability.science.catalog.SCORES`. The ids of a tracker may be sample ids or file paths;
+            :data:`fiftyone_learnability.science.catalog.SCORES`; where it has both, files are looked at if the
+            collection has none of the ids. The ids of a tracker may be sample ids or file paths;
             one without ids has its samples in the order of the collection
         name: the name of the model, an identifier; the fields are ``learnability_<name>`` and so on
         label_field (None): the field of the labels that it was trained with, ``ground_truth`` if there is one: what
@@ -88,21 +95,54 @@ def write_scores(
         ValueError: if the name is not possible, samples cannot be found, or scores are not numbers
         WriteError: if the scores cannot be written; the dataset is as it was before
     """
+    prepared = _prepare(
+        samples,
+        source,
+        name,
+        label_field=label_field,
+        classes=classes,
+        learnability=learnability,
+        key=key,
+        overwrite=overwrite,
+    )
+    return _write(samples, prepared, key, overwrite)
+
+
+class _Prepared(NamedTuple):
+    """What is to be written of a model."""
+
+    result: ModelResults
+    settings: dict[str, Any]
+    scores: list[str]
+    unknown: list[str]
+
+
+def _prepare(
+    samples: foc.SampleCollection,
+    source: Any,
+    name: str,
+    *,
+    label_field: str | None = None,
+    classes: Sequence[str] | None = None,
+    learnability: str = "learnability",
+    key: str | None = None,
+    overwrite: bool = False,
+) -> _Prepared:
+    """Checks all that :func:`write_scores` takes, and writes nothing."""
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"name must be an identifier: letters, digits and underscores, not {name!r}")
-    if name.startswith("rank_") or name in ("consensus", "disagreement", "suggestion", "verdict"):
+    if name.startswith("rank_") or name in _TAKEN:
         raise ValueError(f"the name {name!r} is taken by fields of this package: choose another one")
     check_images(samples)
-    root = samples._root_dataset
     if hasattr(source, "state_dict"):
         names, scores, prediction, accuracies = _from_tracker(samples, source)
     else:
-        names, scores = _from_table(source, learnability)
+        names, scores = _from_table(samples, source, learnability)
         prediction, accuracies = None, np.empty(0)
     written = [score for score in SCORES if score in scores or score == "rank"]
-    key = choose_key(root, [name], key, overwrite, written, default=IMPORTED)
+    choose_key(samples._root_dataset, [name], key, overwrite, written, default=IMPORTED)
     ids, rows, unknown = _match(samples, names)
-    if label_field is None and samples.has_field("ground_truth"):
+    if label_field is None and "ground_truth" in find_label_fields(samples):
         label_field = "ground_truth"
     labels, known = _labels(samples, label_field, ids, classes)
     if prediction is not None:
@@ -134,14 +174,22 @@ def write_scores(
         "num_samples": len(ids),
         "package_version": __version__,
     }
-    report = write_results(samples, {name: result}, key, settings, overwrite, written)
+    return _Prepared(result, settings, written, unknown)
+
+
+def _write(samples: foc.SampleCollection, prepared: _Prepared, key: str | None, overwrite: bool) -> WriteReport:
+    result, settings, scores, unknown = prepared
+    key = choose_key(samples._root_dataset, [result.model], key, overwrite, scores, default=IMPORTED)
+    report = write_results(samples, {result.model: result}, key, settings, overwrite, scores)
     return WriteReport(report.key, report.fields, report.num_written, [*unknown, *report.vanished])
 
 
 def import_scores(
     samples: foc.SampleCollection, path: str | Path, name: str | None = None, **options: Any
 ) -> list[WriteReport]:
-    """Reads somebody's scores from a file into the same fields.
+    """Reads somebody's scores from a file into the same fields; each model is a run of its own.
+
+    Everything is checked before anything is written.
 
     Args:
         samples: a dataset or view
@@ -155,7 +203,7 @@ def import_scores(
         what was written, for each model
 
     Raises:
-        ValueError: if the file cannot be read, or see :func:`write_scores`
+        ValueError: if the file cannot be read, a ``key`` is given for several models, or see :func:`write_scores`
     """
     path = Path(path)
     table = read_table(path)
@@ -168,12 +216,15 @@ def import_scores(
         if name not in models:
             raise ValueError(f"{path.name} has no model {name!r}; it has: {', '.join(models)}")
         models = [name]
-    reports = []
+    key, overwrite = options.get("key"), options.get("overwrite", False)
+    if key is not None and len(models) > 1:
+        raise ValueError(f"the key {key!r} is for one run, and {path.name} has {', '.join(models)}: choose by name=")
+    prepared = []
     for model in models:
         columns = {score_field(model, name): name for name, score in SCORES.items() if not score.derived}
         kept = [column for column in table if column in columns or column in ("id", "filepath")]
-        reports.append(write_scores(samples, table[kept].rename(columns=columns), model, **options))
-    return reports
+        prepared.append(_prepare(samples, table[kept].rename(columns=columns), model, **options))
+    return [_write(samples, one, key, overwrite) for one in prepared]
 
 
 def add_scores(
@@ -194,11 +245,12 @@ def add_scores(
         WriteError: if the database fails; the dataset is as it was before
     """
     dataset = samples._root_dataset
-    models = find_models(samples) if models is None else list(models)
+    models = find_models(samples) if models is None else list(dict.fromkeys(models))
     for model in models:
         check_scored(samples, model)
     results = load_model_results(dataset, models)
-    added = []
+    columns: list[tuple[ModelResults, Column]] = []
+    noted: dict[str, list[str]] = {}
     for model in models:
         if model not in results:
             raise ValueError(f"the run of {model!r} is gone: compute its scores again")
@@ -207,14 +259,52 @@ def add_scores(
         lacking = [name for name in wanted if name not in result.scores]
         if lacking:
             raise ValueError(f"the run {key!r} of {model!r} has not measured {', '.join(lacking)}")
-        new = [name for name in wanted if not dataset.has_field(score_field(model, name))]
-        if new:
-            add_columns(dataset, result.ids.tolist(), score_columns(result, model, key, new))
-            config = dataset.get_run_info(key).config
-            config.scores = [*getattr(config, "scores", []), *(name for name in new if name not in config.scores)]
-            LearnabilityRun.update_run_config(dataset, key, config)
-            added += [score_field(model, name) for name in new]
-    return added
+        there = find_scores(dataset, model)
+        new = [name for name in wanted if name not in there]
+        for field in (score_field(model, name) for name in new):
+            if dataset.has_field(field):
+                raise ValueError(f"there is a field {field!r} which is no score of {model!r}: rename or delete it")
+        columns += [(result, column) for column in score_columns(result, model, key, new)]
+        noted[key] = noted.get(key, []) + new
+    if not columns:
+        return []
+    ids = sorted({id for result, _ in columns for id in result.ids.tolist()})
+    spread = []
+    for result, column in columns:
+        value_of = dict(zip(result.ids.tolist(), column.values, strict=True))
+        spread.append(replace(column, values=[value_of.get(id) for id in ids]))
+    add_columns(dataset, ids, spread, _Noting(dataset, noted))
+    return [column.name for column in spread]
+
+
+class _Noting(Procedure):
+    """Notes in the settings of runs which further scores they have as fields."""
+
+    def __init__(self, dataset: fo.Dataset, new: Mapping[str, Sequence[str]]) -> None:
+        self.dataset = dataset
+        self.before: dict[str, list[str] | None] = {}
+        self.after = {}
+        for key, names in new.items():
+            self.before[key] = had = getattr(dataset.get_run_info(key).config, "scores", None)
+            # runs of earlier versions do not say what they have
+            present = {*(had or DEFAULT_SCORES), *names}
+            self.after[key] = [name for name in SCORES if name in present]
+
+    def finish(self) -> None:
+        for key, names in self.after.items():
+            self._note(key, names)
+
+    def undo(self) -> None:
+        for key, names in self.before.items():
+            self._note(key, names)
+
+    def _note(self, key: str, names: list[str] | None) -> None:
+        config = self.dataset.get_run_info(key).config
+        if names is not None:
+            config.scores = names
+        elif hasattr(config, "scores"):
+            del config.scores
+        LearnabilityRun.update_run_config(self.dataset, key, config)
 
 
 def pred_probs(samples: foc.SampleCollection, model: str) -> Predictions:
@@ -336,7 +426,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
     path = check_ending(path)
     try:
         if path.suffix == ".csv":
-            table = pd.read_csv(path, dtype={"id": str, "filepath": str, "label": str})
+            text = {"id": str, "filepath": str, "label": str}
+            # by default the last digit may be another one
+            table = pd.read_csv(path, dtype=text, float_precision="round_trip")
         elif path.suffix == ".parquet":
             table = pd.read_parquet(path)
         else:
@@ -394,7 +486,9 @@ def _from_tracker(
     return chosen, scores, None if prediction is None else prediction[seen], tracker.accuracies
 
 
-def _from_table(source: Any, learnability: str) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
+def _from_table(
+    samples: foc.SampleCollection, source: Any, learnability: str
+) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
     import pandas as pd
 
     if not isinstance(source, (pd.DataFrame, Mapping)):
@@ -403,6 +497,9 @@ def _from_table(source: Any, learnability: str) -> tuple[list[str], dict[str, ND
     column = next((name for name in ("id", "filepath") if name in table), None)
     if column is None:
         raise ValueError(f"the table names no samples: it needs a column id or filepath; it has {_listed(table)}")
+    if column == "id" and "filepath" in table and not table["id"].astype(str).isin(samples.values("id")).any():
+        # the same images in another dataset have other ids
+        column = "filepath"
     if learnability not in table:
         raise ValueError(
             f"the table has no column {learnability!r}; it has {_listed(table)}: name the one to be taken as "
@@ -431,6 +528,8 @@ def _from_table(source: Any, learnability: str) -> tuple[list[str], dict[str, ND
 def _match(samples: foc.SampleCollection, names: list[str]) -> tuple[NDArray[np.str_], IntArray, list[str]]:
     """Finds samples by id or file: the ids, sorted, the row of each, and the names that were not found."""
     ids, files = samples.values(["id", "filepath"])
+    if not ids:
+        raise ValueError("the collection is empty: there is nothing to be scored")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the scores name the sample {twice!r} more than once")

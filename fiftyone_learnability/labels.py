@@ -245,7 +245,10 @@ def apply_label_fixes(
     )
     documents = list(root._sample_collection.find({}, {label_field: 1, target: 1}))
     ids = [str(document["_id"]) for document in documents]
-    before = [document.get(target if existing is not None else label_field) for document in documents]
+    # samples that have come since the copy was made have their labels in the label field alone
+    before = [
+        document.get(label_field) if document.get(target) is None else document[target] for document in documents
+    ]
     convert = _converter(field)
     after = [convert(old, accepted[id]) if id in accepted else old for id, old in zip(ids, before, strict=True)]
     changed = sum(1 for old, new in zip(before, after, strict=True) if _label_of(old) != _label_of(new))
@@ -306,15 +309,16 @@ def _mean_predictions(results: dict[str, ModelResults]) -> tuple[list[str], NDAr
     return ids, total / len(results)
 
 
-def _classification(label: str, confidence: float) -> dict[str, Any]:
-    return {"_id": ObjectId(), "_cls": "Classification", "tags": [], "label": label, "confidence": confidence}
+def _classification(label: str, confidence: float | None = None) -> dict[str, Any]:
+    document = {"_id": ObjectId(), "_cls": "Classification", "tags": [], "label": label}
+    return document if confidence is None else {**document, "confidence": confidence}
 
 
 def _converter(field: fo.Field) -> Any:
     """How a suggested label is put in place of an old value, in the terms of a label field."""
     if isinstance(field, fo.EmbeddedDocumentField):
         # what else is known of the old label, such as its tags, is of the old label
-        return lambda old, label: old if _label_of(old) == label else _classification(label, 1.0)
+        return lambda old, label: old if _label_of(old) == label else _classification(label)
     if isinstance(field, fo.IntField):
         return lambda old, label: int(label)
     if isinstance(field, fo.BooleanField):

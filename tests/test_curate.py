@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import numpy as np
-import pandas as pd
 import pytest
 
 import fiftyone_learnability as fol
@@ -141,7 +139,6 @@ def test_without_labels_there_are_no_classes(make_dataset: MakeDataset) -> None:
     with pytest.raises(ValueError, match="no longer in the dataset"):
         fol.select_by_difficulty(dataset, "one", count=1, per_class=True)
     assert len(fol.select_by_difficulty(dataset, "one", count=1)) == 1
-    assert fol.scores_table(dataset)["label"].tolist() == [None] * 10
 
 
 def test_tagging(dataset: fo.Dataset, of_id: dict[str, float]) -> None:
@@ -172,74 +169,3 @@ def test_disagreement(dataset: fo.Dataset) -> None:
     for models in (("one", "one"), ("one", "three"), ("three", "one")):
         with pytest.raises(ValueError, match=r"twice|'three' has no scores"):
             fol.disagreement(dataset, *models)
-
-
-def test_the_table(dataset: fo.Dataset, scores: dict[str, Any]) -> None:
-    table = fol.scores_table(dataset)
-    assert table.columns.tolist() == [
-        "id",
-        "filepath",
-        "label",
-        "learnability_one",
-        "learnability_rank_one",
-        "learnability_two",
-        "learnability_rank_two",
-    ]
-    assert table["id"].tolist() == dataset.values("id")
-    assert table["label"].tolist() == LABELS
-    np.testing.assert_array_equal(table["learnability_one"], scores["one"])
-    assert table["learnability_two"].isna().tolist() == [False] * 20 + [True] * 10
-    assert table["learnability_rank_two"].isna().tolist() == [False] * 20 + [True] * 10
-    assert table["learnability_rank_two"].dtype == "Int64"
-    ranks = [int((scores["one"] >= value).sum()) for value in scores["one"]]
-    assert table["learnability_rank_one"].tolist() == ranks
-    part = fol.scores_table(dataset.limit(3), ["two"])
-    assert part.columns.tolist() == ["id", "filepath", "label", "learnability_two", "learnability_rank_two"]
-    assert len(part) == 3
-
-
-def test_export_to_csv(dataset: fo.Dataset, tmp_path: Path) -> None:
-    path = tmp_path / "new" / "scores.csv"
-    assert fol.export_scores(dataset, path) == COUNT
-    read = pd.read_csv(path, dtype={"learnability_rank_one": "Int64", "learnability_rank_two": "Int64"})
-    written = fol.scores_table(dataset)
-    for name in written.columns:
-        column = read[name].astype(object).where(read[name].notna(), None)
-        assert column.tolist() == written[name].astype(object).where(written[name].notna(), None).tolist(), name
-
-
-def test_export_to_npz(dataset: fo.Dataset, scores: dict[str, Any], tmp_path: Path) -> None:
-    path = tmp_path / "scores.npz"
-    assert fol.export_scores(dataset, str(path), ["two"]) == COUNT
-    with np.load(path, allow_pickle=False) as read:
-        assert sorted(read.files) == ["filepath", "id", "label", "learnability_rank_two", "learnability_two"]
-        assert read["id"].tolist() == dataset.values("id")
-        assert read["label"].tolist() == [label or "" for label in LABELS]
-        np.testing.assert_array_equal(read["learnability_two"][:20], scores["two"][:20])
-        assert np.isnan(read["learnability_two"][20:]).all()
-        assert np.isnan(read["learnability_rank_two"][20:]).all()
-
-
-@pytest.mark.parametrize("labels", ["numbers", "truths"])
-def test_export_of_labels_that_are_no_texts(make_dataset: MakeDataset, tmp_path: Path, labels: str) -> None:
-    values: list[Any] = [3, 7, None] if labels == "numbers" else [True, False, None]
-    dataset = make_dataset([f"/no/{index}.png" for index in range(3)], [None] * 3)
-    dataset.add_sample_field("ground_truth_", fo.IntField if labels == "numbers" else fo.BooleanField)
-    dataset.set_values("ground_truth_", values)
-    write_scores(dataset, {"one": np.array([0.1, 0.2, 0.3])}, label_field="ground_truth_")
-    fol.export_scores(dataset, tmp_path / "scores.npz")
-    with np.load(tmp_path / "scores.npz") as read:
-        assert read["label"].tolist() == [str(values[0]), str(values[1]), ""]
-    fol.export_scores(dataset, tmp_path / "scores.csv")
-    assert pd.read_csv(tmp_path / "scores.csv", dtype=str)["label"].tolist()[:2] == [str(values[0]), str(values[1])]
-
-
-def test_export_refuses(dataset: fo.Dataset, make_dataset: MakeDataset, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"scores\.txt.*\.csv or \.npz"):
-        fol.export_scores(dataset, tmp_path / "scores.txt")
-    with pytest.raises(ValueError, match="'three' has no scores"):
-        fol.export_scores(dataset, tmp_path / "scores.csv", ["three"])
-    empty = make_dataset(["/no/a.png"], ["a"])
-    with pytest.raises(ValueError, match="no scores to export"):
-        fol.export_scores(empty, tmp_path / "scores.csv")
-    assert not list(tmp_path.iterdir())

@@ -213,13 +213,16 @@ def write_run(
     return WriteReport(key, list(fields), len(ids) - len(vanished), vanished)
 
 
-def add_columns(dataset: fo.Dataset, ids: Sequence[str], columns: Sequence[Column]) -> list[str]:
+def add_columns(
+    dataset: fo.Dataset, ids: Sequence[str], columns: Sequence[Column], procedure: Procedure | None = None
+) -> list[str]:
     """Adds columns to a run that exists, all or none.
 
     Args:
         dataset: the dataset
         ids: ``(N,)`` sample ids
         columns: the fields, whose info names the key of the run
+        procedure (None): what else is to happen with it
 
     Returns:
         the ids that are no longer in the dataset
@@ -227,7 +230,7 @@ def add_columns(dataset: fo.Dataset, ids: Sequence[str], columns: Sequence[Colum
     Raises:
         WriteError: if the database fails; the dataset is as it was before
     """
-    vanished = write_columns(dataset, ids, columns, Procedure())
+    vanished = write_columns(dataset, ids, columns, procedure or Procedure())
     _show(dataset, [column.name for column in columns])
     return vanished
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .scores import FloatArray, IntArray
 
-SMOOTHING = 0.1
+SMOOTHING = 0.05
 """What is added to both probabilities, chosen on planted errors (``benchmarks/label_errors.py``)."""
 
 THRESHOLD = 0.75
@@ -34,7 +34,7 @@ def contradiction(mean_prediction: ArrayLike, labels: ArrayLike, smoothing: floa
     Args:
         mean_prediction: ``(N, classes)`` mean over epochs of the probabilities, of at least two classes
         labels: ``(N,)`` given class
-        smoothing (0.1): epsilon, not negative
+        smoothing (0.05): epsilon, not negative
 
     Returns:
         ``(N,)`` in [0, 1]; above 0.5 where another class was preferred
@@ -45,7 +45,7 @@ def contradiction(mean_prediction: ArrayLike, labels: ArrayLike, smoothing: floa
     Example::
 
         >>> contradiction([[0.1, 0.9], [0.9, 0.1]], [0, 0]).round(3)
-        array([0.833, 0.167])
+        array([0.864, 0.136])
     """
     if not smoothing >= 0:
         raise ValueError(f"smoothing must not be negative, not {smoothing}")

@@ -1,0 +1,212 @@
+"""Writing columns alone: what is called when, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fiftyone as fo
+import pytest
+from bson import ObjectId
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
+
+from fiftyone_learnability.dataset import columns
+from fiftyone_learnability.dataset.columns import Column, Procedure, WriteError, write_columns
+
+from .helpers import fails_at, raiser, scratch_collections, state, values_of
+
+ERROR = OperationFailure("disk full")
+
+
+@pytest.fixture
+def dataset(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
+    """Six samples whose files are not needed."""
+    return make_dataset([f"/nowhere/{number}.png" for number in range(6)], ["a", "b"] * 3)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    yield
+    assert scratch_collections() == []
+
+
+class Watching(Procedure):
+    """Notes what is called, and what the dataset is like then; raises at one of the calls if told."""
+
+    def __init__(self, dataset: fo.Dataset, fails: str | None = None) -> None:
+        self.dataset, self.fails = dataset, fails
+        self.calls: list[str] = []
+        self.states: list[dict[str, Any]] = []
+
+    def begin(self) -> None:
+        self._note("begin")
+
+    def finish(self) -> None:
+        self._note("finish")
+
+    def undo(self) -> None:
+        self._note("undo")
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        self.states.append(state(self.dataset))
+        if call == self.fails:
+            raise ERROR
+
+
+def numbers(name: str = "number", values: list[Any] | None = None, **options: Any) -> Column:
+    return Column(name, fo.FloatField, f"{name}s", {"by": name}, values or [0.5, 1.5, 2.5, 3.5, 4.5, 5.5], **options)
+
+
+def write(dataset: fo.Dataset, *written: Column, procedure: Procedure | None = None) -> list[str]:
+    return write_columns(dataset, dataset.values("id"), written, procedure or Procedure())
+
+
+def test_columns_of_any_type(dataset: fo.Dataset) -> None:
+    label = {"_id": ObjectId(), "_cls": "Classification", "tags": [], "label": "cat", "confidence": 0.25}
+    labels = Column(
+        "animal",
+        fo.EmbeddedDocumentField,
+        "an animal",
+        {"by": "hand"},
+        [label, None, label, None, None, None],
+        {"embedded_doc_type": fo.Classification},
+        index="animal.label",
+    )
+    words = Column("word", fo.StringField, "a word", {}, ["x", None, "", "y", "z", "x"], index="word")
+    assert write(dataset, labels, words, numbers()) == []
+    assert dataset.values("animal.label") == ["cat", None, "cat", None, None, None]
+    assert dataset.first().animal.confidence == 0.25
+    assert dataset.values("word") == words.values
+    assert dataset.values("number") == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5]
+    assert dataset.get_field("animal").document_type is fo.Classification
+    assert (dataset.get_field("animal").description, dataset.get_field("animal").info) == ("an animal", {"by": "hand"})
+    assert isinstance(dataset.get_field("word"), fo.StringField)
+    assert {"animal.label", "word"} <= set(dataset.list_indexes())
+    # only what asks for an index has one
+    assert "number" not in dataset.list_indexes()
+
+
+def test_a_procedure_is_called_before_and_after_the_values(dataset: fo.Dataset) -> None:
+    before, watching = state(dataset), Watching(dataset)
+    write(dataset, numbers("one", index="one"), numbers("two"), procedure=watching)
+    assert watching.calls == ["begin", "finish"]
+    # before the dataset is touched, and when all is in place
+    assert watching.states[0] == before
+    assert watching.states[1] == state(dataset)
+    assert "one_1" in watching.states[1]["indexes"]
+    assert all(document["two"] is not None for document in watching.states[1]["samples"].values())
+
+
+PLACES: dict[str, tuple[Any, str, Callable[..., Any]]] = {
+    "declaring": (columns, "_declare", fails_at),
+    "merging": (columns, "_merge", fails_at),
+    "an index": (fo.Dataset, "create_index", fails_at),
+}
+
+
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize(
+    ("where", "calls"),
+    [
+        ("begin", ["begin", "undo"]),
+        ("declaring", ["begin", "undo"]),
+        ("merging", ["begin", "undo"]),
+        ("an index", ["begin", "undo"]),
+        ("finish", ["begin", "finish", "undo"]),
+    ],
+)
+def test_a_failure_is_undone(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, where: str, calls: list[str], existing: bool
+) -> None:
+    if existing:
+        write(dataset, numbers("one", [7.0] * 6))
+    before = state(dataset)
+    watching = Watching(dataset, fails=where)
+    with monkeypatch.context() as patch:
+        if where in PLACES:
+            target, name, stub = PLACES[where]
+            patch.setattr(target, name, stub(getattr(target, name), 1, ERROR))
+        with pytest.raises(WriteError, match=rf"'{dataset.name}' failed: disk full; its fields are as they were"):
+            write(dataset, numbers("one", index="one"), numbers("two", index="two"), procedure=watching)
+    assert watching.calls == calls
+    assert state(dataset) == before
+    assert dataset.has_field("one") == existing
+    write(dataset, numbers("one", index="one"), numbers("two", index="two"))
+    assert dataset.values("one") == dataset.values("two")
+
+
+def test_nothing_begins_where_staging_fails(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, watching = state(dataset), Watching(dataset)
+    with monkeypatch.context() as patch:
+        patch.setattr(columns, "_insert", raiser(ERROR))
+        with pytest.raises((WriteError, OperationFailure), match="disk full"):
+            write(dataset, numbers(), procedure=watching)
+    assert watching.calls == []
+    assert state(dataset) == before
+
+
+def test_an_interrupt_is_undone_and_goes_on(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(dataset, numbers("one", [7.0] * 6))
+    before, watching = state(dataset), Watching(dataset)
+    with monkeypatch.context() as patch:
+        patch.setattr(columns, "_merge", fails_at(columns._merge, 1, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            write(dataset, numbers("one"), numbers("two"), procedure=watching)
+    assert watching.calls == ["begin", "undo"]
+    assert state(dataset) == before
+
+
+def test_an_existing_field_is_renewed_and_cleared_where_there_is_no_value(dataset: fo.Dataset) -> None:
+    dataset.add_sample_field("number", fo.FloatField, description="old", info={"old": True})
+    dataset.set_values("number", [9.0] * 6)
+    ids = dataset.values("id")
+    write_columns(dataset, ids[1:3], [numbers(values=[0.5, 1.5])], Procedure())
+    assert dataset.values("number") == [None, 0.5, 1.5, None, None, None]
+    assert (dataset.get_field("number").description, dataset.get_field("number").info) == ("numbers", {"by": "number"})
+
+
+def test_a_new_field_beside_an_existing_one_has_no_value_where_there_is_none(dataset: fo.Dataset) -> None:
+    write(dataset, numbers("old"))
+    ids = dataset.values("id")
+    write_columns(dataset, ids[:2], [numbers("old", [0.5, 1.5]), numbers("new", [2.5, 3.5])], Procedure())
+    assert dataset.values(["old", "new"]) == [[0.5, 1.5, *[None] * 4], [2.5, 3.5, *[None] * 4]]
+
+
+def test_vanished_samples_are_told_and_the_others_written(dataset: fo.Dataset) -> None:
+    ids = dataset.values("id")
+    dataset.delete_samples(ids[:2])
+    assert write_columns(dataset, ids, [numbers()], Procedure()) == ids[:2]
+    assert values_of(dataset, "number") == dict(zip(ids[2:], [2.5, 3.5, 4.5, 5.5], strict=True))
+    dataset.delete_samples(ids[2:])
+    before, watching = state(dataset), Watching(dataset)
+    with pytest.raises(WriteError, match="no scored sample is in the dataset"):
+        write_columns(dataset, ids, [numbers("other")], watching)
+    assert watching.calls == []
+    assert state(dataset) == before
+
+
+@pytest.mark.parametrize("count", [5, 7])
+def test_each_sample_has_a_value(dataset: fo.Dataset, count: int) -> None:
+    before = state(dataset)
+    with pytest.raises(ValueError, match="zip"):
+        write(dataset, numbers(), numbers("other", [0.5] * count))
+    with pytest.raises(ValueError, match="zip"):
+        write(dataset, numbers(values=[0.5] * count))
+    assert state(dataset) == before
+
+
+def test_values_move_inside_the_server_at_once(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs: list[tuple[str, str]] = []
+    merge = columns._merge
+
+    def spy(source: Collection, target: Collection) -> None:
+        pairs.append((source.name, target.name))
+        merge(source, target)
+
+    monkeypatch.setattr(columns, "_merge", spy)
+    write(dataset, *(numbers(f"number{index}") for index in range(5)))
+    assert len(pairs) == 1
+    assert pairs[0][0].startswith("learnability.staging.")
+    assert pairs[0][1] == dataset._sample_collection_name
