@@ -55,6 +55,7 @@ def run(options: argparse.Namespace, tree: tuple[list[str], list[str]] | None) -
         # with 1,000 images, batches of 128 would make 8 steps an epoch: too few to learn from in 10 epochs
         batch_size=32,
         horizontal_flip=flip,
+        scores="all",
     )
     show(dataset, options.models, options.out)
     minutes = (time.perf_counter() - start) / 60
@@ -112,8 +113,13 @@ def show(dataset: fo.Dataset, models: list[str], out: Path) -> None:
     if len(models) > 1:
         print("\nHow far the networks agree (Table 1 of arXiv 1901.02347):\n")
         print(fol.compare_models(dataset))
+        fol.write_consensus(dataset)
         figure = fol.plot_comparison(dataset, out / "figure1.png")
         print(f"\nFigure 1 (histograms, easiest and hardest images): {figure.resolve()}")
+    problems = fol.suggest_label_fixes(dataset)
+    print(f"\nMost contradicted labels, of {len(problems)}, for a person to look at (in the App's panel: Labels):\n")
+    shown = problems.head(5)[["contradiction", "verdict", "label", "suggested_label", "filepath"]]
+    print(shown.to_string(index=False, float_format="{:.4f}".format))
     sys.stdout.flush()
 
 
