@@ -21,13 +21,15 @@ def main() -> None:
     import fiftyone as fo
 
     import fiftyone_learnability as fol
+    from fiftyone_learnability.dataset.appearance import WORKSPACE
 
     if not fo.dataset_exists(DATASET):
         sys.exit("the demo did not come to its end: run `make demo` again")
     dataset = fo.load_dataset(DATASET)
     models = fol.find_models(dataset)
     view = dataset.sort_by(f"learnability_{models[0]}") if models else dataset.view()
-    session = fo.launch_app(view, port=options.port)
+    workspace = dataset.load_workspace(WORKSPACE) if dataset.has_workspace(WORKSPACE) else None
+    session = fo.launch_app(view, spaces=workspace, port=options.port)
     print(f"The App is at {session.url}: hardest images for {models[0] if models else 'none'} first. Ctrl-C ends it.")
     session.wait(-1)
 
