@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .dataset.columns import WriteError
     from .dataset.fields import WriteReport
     from .dataset.registry import delete_run, list_runs, load_results, rename_run
-    from .exchange import add_scores, export_scores, import_scores, pred_probs, scores_table, write_scores
+    from .exchange import export_scores, import_scores, pred_probs, scores_table
     from .experiment.comparison import Comparison, compare_scores
     from .experiment.progress import ProgressEvent
     from .experiment.reliability import Reliability
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .science.tracker import LearnabilityTracker
     from .science.training import TrainingDivergedError
     from .subsets import Curriculum, curriculum, select_subset
+    from .writing import add_scores, write_scores
 
 _HOMES = {
     ".compare": ("compare_models", "find_models", "find_scores", "hardest_samples", "load_scores", "plot_comparison"),
@@ -45,7 +46,7 @@ _HOMES = {
     ".dataset.columns": ("WriteError",),
     ".dataset.fields": ("WriteReport",),
     ".dataset.registry": ("delete_run", "list_runs", "load_results", "rename_run"),
-    ".exchange": ("add_scores", "export_scores", "import_scores", "pred_probs", "scores_table", "write_scores"),
+    ".exchange": ("export_scores", "import_scores", "pred_probs", "scores_table"),
     ".experiment.comparison": ("Comparison", "compare_scores"),
     ".experiment.progress": ("ProgressEvent",),
     ".experiment.reliability": ("Reliability",),
@@ -55,6 +56,7 @@ _HOMES = {
     ".science.tracker": ("LearnabilityTracker",),
     ".science.training": ("TrainingDivergedError",),
     ".subsets": ("Curriculum", "curriculum", "select_subset"),
+    ".writing": ("add_scores", "write_scores"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -133,8 +133,8 @@ def compute_learnability(
     )
     if lr is None:
         options = replace(options, lr=default_learning_rate(batch_size))
-    if el2n_epoch is not None and not 1 <= el2n_epoch <= epochs:
-        raise ValueError(f"el2n_epoch must lie in 1..{epochs}, the epochs of each training, not {el2n_epoch!r}")
+    if el2n_epoch is not None and (not isinstance(el2n_epoch, (int, np.integer)) or not 1 <= el2n_epoch <= epochs):
+        raise ValueError(f"el2n_epoch must be one of the epochs 1..{epochs} of each training, not {el2n_epoch!r}")
     factories = resolve_networks(models)
     placement = choose_placement(device, precision)
     check_images(samples)

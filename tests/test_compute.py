@@ -18,6 +18,7 @@ from torch import nn
 import fiftyone_learnability as fol
 from fiftyone_learnability import ProgressEvent, TrainingDivergedError, WriteError
 from fiftyone_learnability.dataset import columns, fields
+from fiftyone_learnability.dataset.registry import score_field
 from fiftyone_learnability.experiment.results import ModelResults
 
 from .dataset.helpers import learn, raiser, scratch_collections, state, tiny, values_of
@@ -364,6 +365,104 @@ def test_overwriting_with_other_networks(digit_dataset: fo.Dataset) -> None:
     fol.delete_run(digit_dataset, "learnability")
     assert fol.find_models(digit_dataset) == ["b", "c"]
     assert digit_dataset.count("learnability_b") == 30
+
+
+MEASURED = ("hits", "variability", "forgetting", "learned_epoch", "aum", "el2n", "ambiguity")
+
+
+@pytest.mark.parametrize(
+    ("scores", "runs", "expected"),
+    [
+        (None, 1, ()),
+        ("all", 1, MEASURED),
+        ("all", 2, (*MEASURED, "spread")),
+        (["el2n", "hits"], 1, ("hits", "el2n")),
+        (("learnability", "aum"), 1, ("aum",)),
+        ("forgetting", 1, ("forgetting",)),
+        (["spread"], 2, ("spread",)),
+        ([], 1, ()),
+    ],
+)
+def test_the_scores_that_were_asked_for_are_written(
+    digit_dataset: fo.Dataset, scores: Any, runs: int, expected: tuple[str, ...]
+) -> None:
+    # labels of chance, so that some are never predicted and some forgotten
+    labels = np.random.default_rng(1).choice(list("014"), 60)
+    digit_dataset.set_values("ground_truth", [fo.Classification(label=str(label)) for label in labels])
+    results = learn(digit_dataset, "a", "b", epochs=4, runs=runs, scores=scores)
+    written = ("learnability", "rank", *expected)
+    names = [name for name in digit_dataset.get_field_schema() if name.startswith("learnability")]
+    assert names == [score_field(model, name) for model in ("a", "b") for name in written]
+    for model, result in results.items():
+        for name in written:
+            assert values_of(digit_dataset, score_field(model, name)) == dict(
+                zip(result.ids, result.score(name).tolist(), strict=True)
+            )
+        # all are measured, whatever is written
+        measured = ("learnability", "rank", *MEASURED)
+        assert result.scores == (measured if runs == 1 else (*measured, "spread"))
+    if "forgetting" in expected:
+        assert np.inf in digit_dataset.values("learnability_a_forgetting")
+    assert digit_dataset.get_run_info("learnability").config.scores == list(written)
+    assert sorted(fol.delete_run(digit_dataset, "learnability")) == sorted(names)
+
+
+def test_what_was_measured_can_be_written_later(digit_dataset: fo.Dataset) -> None:
+    learn(digit_dataset, "a", scores="all", seed=3)
+    names = [name for name in digit_dataset.get_field_schema() if name.startswith("learnability")]
+    expected = {name: values_of(digit_dataset, name) for name in names}
+    learn(digit_dataset, "a", seed=3, overwrite=True)
+    assert fol.find_scores(digit_dataset, "a") == ["learnability", "rank"]
+    fol.add_scores(digit_dataset)
+    assert {name: values_of(digit_dataset, name) for name in names} == expected
+    assert len(names) == 9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scores": "luck"}, "unknown score 'luck': choose from learnability, rank, hits"),
+        ({"scores": ["hits", "luck"]}, "unknown score 'luck'"),
+        ({"scores": ["disagreement"]}, "unknown score 'disagreement'"),
+        ({"scores": 7}, "scores must be a list of names or 'all', not 7"),
+        ({"scores": ["spread"]}, "the spread is that of several runs: ask for runs=2 or more"),
+        ({"el2n_epoch": 0}, "el2n_epoch must be one of the epochs 1..2 of each training, not 0"),
+        ({"el2n_epoch": 3}, "el2n_epoch must be one of the epochs 1..2 of each training, not 3"),
+        ({"el2n_epoch": 1.5}, "el2n_epoch must be one of the epochs 1..2 of each training, not 1.5"),
+    ],
+)
+def test_scores_that_there_will_not_be_are_refused_before_any_training(
+    digit_dataset: fo.Dataset, options: dict[str, Any], message: str
+) -> None:
+    before = state(digit_dataset)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        learn(digit_dataset, models={"tiny": never}, **options)
+    assert state(digit_dataset) == before
+
+
+def test_a_score_in_the_way_is_refused_before_any_training(digit_dataset: fo.Dataset) -> None:
+    digit_dataset.add_sample_field("learnability_tiny_aum", fo.FloatField)
+    with pytest.raises(ValueError, match="already has the field 'learnability_tiny_aum'"):
+        learn(digit_dataset, models={"tiny": never}, scores="all")
+    learn(digit_dataset, scores=["hits"])
+    assert digit_dataset.count("learnability_tiny_aum") == 0
+
+
+def test_el2n_is_taken_at_its_epoch(digit_dataset: fo.Dataset) -> None:
+    def errors(model: str, **options: Any) -> tuple[np.ndarray, int]:
+        found = learn(digit_dataset, models={model: tiny}, epochs=4, **options)[model]
+        key = fol.list_runs(digit_dataset)[-1]
+        return found.score("el2n"), digit_dataset.get_run_info(key).config.el2n_epoch
+
+    first, default = errors("a")
+    assert default == 1
+    again, epoch = errors("b", el2n_epoch=1)
+    assert epoch == 1
+    np.testing.assert_array_equal(again, first)
+    last, epoch = errors("c", el2n_epoch=4)
+    assert epoch == 4
+    # learned more by then
+    assert last.mean() < first.mean()
 
 
 def test_a_later_run_leaves_the_first_alone(digit_dataset: fo.Dataset) -> None:

@@ -19,6 +19,7 @@ from fiftyone_learnability import WriteError
 from fiftyone_learnability.dataset import columns, fields
 from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
+from fiftyone_learnability.science.label_errors import SMOOTHING
 
 from .dataset.helpers import fails_at, learn, raiser, state, values_of
 
@@ -42,9 +43,9 @@ P = [
     [0.375, 0.3125, 0.3125],
     [0.125, 0.125, 0.75],
 ]
-C = [(m + 0.1) / (p + m + 0.2) for p, m in [(1 / 16, 7 / 8), (3 / 8, 1 / 2), (7 / 8, 1 / 8), (1 / 8, 3 / 4)]]
-C += [0.5, 0.1 / 1.2, (0.375 + 0.1) / (0.3125 + 0.375 + 0.2)]
-"""The contradiction of the first seven, by hand."""
+OF_TWO = [(1 / 16, 7 / 8), (3 / 8, 1 / 2), (7 / 8, 1 / 8), (1 / 8, 3 / 4), (1 / 2, 1 / 2), (1, 0), (5 / 16, 3 / 8)]
+C = [(other + SMOOTHING) / (label + other + 2 * SMOOTHING) for label, other in OF_TWO]
+"""The contradiction of the first seven, of the probabilities of the label and of the best other class."""
 
 
 def predicted(
@@ -472,7 +473,8 @@ def test_fixes_go_into_a_copy_of_all_labels(suggested: fo.Dataset) -> None:
     assert suggested.get_field("ground_truth_fixed").document_type is fo.Classification
     # what was known of the old label is not known of the new one
     assert values(suggested, "ground_truth_fixed.tags")[:2] == [[], ["seen"]]
-    assert values(suggested, "ground_truth_fixed.confidence")[:2] == [1.0, None]
+    # nor is a curator's label a prediction
+    assert values(suggested, "ground_truth_fixed.confidence")[:2] == [None, None]
 
 
 def test_fixes_are_added_to_those_before(suggested: fo.Dataset) -> None:

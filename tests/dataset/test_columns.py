@@ -171,7 +171,8 @@ def test_a_new_field_beside_an_existing_one_has_no_value_where_there_is_none(dat
     write(dataset, numbers("old"))
     ids = dataset.values("id")
     write_columns(dataset, ids[:2], [numbers("old", [0.5, 1.5]), numbers("new", [2.5, 3.5])], Procedure())
-    assert dataset.values(["old", "new"]) == [[0.5, 1.5, *[None] * 4], [2.5, 3.5, *[None] * 4]]
+    assert dataset.values("old") == [0.5, 1.5, *[None] * 4]
+    assert dataset.values("new") == [2.5, 3.5, *[None] * 4]
 
 
 def test_vanished_samples_are_told_and_the_others_written(dataset: fo.Dataset) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import fiftyone as fo
@@ -18,7 +19,9 @@ import fiftyone_learnability as fol
 from fiftyone_learnability.dataset import columns, fields
 from fiftyone_learnability.dataset.columns import WriteError
 from fiftyone_learnability.dataset.fields import choose_key, write_results
-from fiftyone_learnability.dataset.registry import fields_of
+from fiftyone_learnability.dataset.registry import fields_of, score_field
+from fiftyone_learnability.experiment.results import ModelResults
+from fiftyone_learnability.science.catalog import SCORES
 
 from .helpers import fails_at, make_results, raiser, scratch_collections, state, values_of
 
@@ -423,3 +426,160 @@ def test_a_run_by_another_key_takes_a_network_over(dataset: fo.Dataset) -> None:
 def test_overwriting_what_does_not_exist_yet(dataset: fo.Dataset) -> None:
     assert write(dataset, "a", overwrite=True) == "learnability"
     assert dataset.count("learnability_a") == 12
+
+
+EVERY = ("learnability", "rank", "hits", "variability", "aum", "spread")
+
+
+def write_scores(
+    dataset: fo.Dataset, *models: str, scores: tuple[str, ...], key: str, runs: int = 2, seed: int = 0
+) -> dict[str, ModelResults]:
+    """Writes these made-up scores, whatever is there, and returns the results."""
+    results = make_results(dataset, *models, runs=runs, seed=seed)
+    write_results(dataset, results, key, {**SETTINGS, "runs": runs}, overwrite=True, scores=scores)
+    return results
+
+
+def test_chosen_scores_have_fields_with_types_texts_and_indexes(dataset: fo.Dataset) -> None:
+    results = make_results(dataset, "a", "b", runs=2)
+    report = write_results(dataset, results, "mine", SETTINGS, scores=EVERY)
+    assert report.fields == fields_of(["a", "b"], EVERY)
+    assert report.fields[:6] == [
+        "learnability_a",
+        "learnability_rank_a",
+        "learnability_a_hits",
+        "learnability_a_variability",
+        "learnability_a_aum",
+        "learnability_a_spread",
+    ]
+    fresh = state(dataset)
+    for model, result in results.items():
+        for name in EVERY:
+            field = score_field(model, name)
+            assert values_of(dataset, field) == dict(zip(result.ids, result.score(name).tolist(), strict=True))
+            assert type(dataset.get_field(field)) is (fo.IntField if name == "rank" else fo.FloatField)
+            assert type(fresh["samples"][result.ids[0]][field]) is (int if name == "rank" else float)
+            description = fresh["fields"][field]["description"]
+            assert f"{SCORES[name].title if name != 'rank' else 'Learnability rank'} by {model}: " in description
+            assert description.endswith("(12 samples, 3 epochs, mean of 2 runs)")
+            if name != "rank":
+                assert SCORES[name].description in description
+            info = {"run": "mine", "model": model, "score": name, "epochs": 3, "runs": 2}
+            assert fresh["fields"][field]["info"] == {"learnability": info}
+            assert f"{field}_1" in fresh["indexes"]
+        assert fol.find_scores(dataset, model) == list(EVERY)
+    assert fol.find_models(dataset) == ["a", "b"]
+    assert dataset.get_run_info("mine").config.scores == list(EVERY)
+    assert sorted(fol.delete_run(dataset, "mine")) == sorted(report.fields)
+
+
+def test_a_score_that_is_no_number_is_no_value_but_infinity_is_one(dataset: fo.Dataset) -> None:
+    result = make_results(dataset, "a")["a"]
+    result.run_scores["forgetting"] = np.array([[np.inf, 0.0, np.nan] * 4])
+    result.run_scores["learned_epoch"] = np.array([[1.0, 2.0, 4.0] * 4])
+    write_results(
+        dataset, {"a": result}, "mine", SETTINGS, scores=("learnability", "rank", "forgetting", "learned_epoch")
+    )
+    expected = dict(zip(result.ids.tolist(), [np.inf, 0.0, None] * 4, strict=True))
+    assert values_of(dataset, "learnability_a_forgetting") == expected
+    # means over runs in general, so that whole numbers are floats too
+    assert isinstance(dataset.get_field("learnability_a_learned_epoch"), fo.FloatField)
+    assert dataset.match(fo.ViewField("learnability_a_forgetting") == np.inf).count() == 4
+
+
+def test_any_chosen_score_in_the_way_is_enough_to_refuse(dataset: fo.Dataset) -> None:
+    dataset.add_sample_field("learnability_a_hits", fo.IntField)
+    before = state(dataset)
+    with pytest.raises(ValueError, match=r"'learnability_a_hits', which this package did not write"):
+        choose_key(dataset, ["a"], None, False, EVERY)
+    with pytest.raises(ValueError, match=r"is a IntField.*cannot be replaced by a FloatField"):
+        write_scores(dataset, "a", scores=EVERY, key="mine")
+    assert state(dataset) == before
+    # what is not written is not in the way
+    assert choose_key(dataset, ["a"], None, False) == "learnability"
+
+
+@pytest.mark.parametrize("key", ["mine", "other"])
+def test_overwriting_with_fewer_scores_leaves_none_of_the_old_ones(dataset: fo.Dataset, key: str) -> None:
+    write_scores(dataset, "a", scores=EVERY, key="mine")
+    assert choose_key(dataset, ["a"], None, True) == "mine"
+    results = write_scores(dataset, "a", scores=("learnability", "rank", "aum"), key=key, runs=1, seed=1)
+    left = ["learnability_a", "learnability_rank_a", "learnability_a_aum"]
+    after = state(dataset)
+    assert [name for name in after["fields"] if name.startswith("learnability")] == left
+    assert [name for name in after["indexes"] if name.startswith("learnability")] == sorted(f"{n}_1" for n in left)
+    assert not any("learnability_a_hits" in document for document in after["samples"].values())
+    assert dataset.list_runs() == [key]
+    assert fol.find_scores(dataset, "a") == ["learnability", "rank", "aum"]
+    aum = dict(zip(results["a"].ids, results["a"].score("aum"), strict=True))
+    assert values_of(dataset, "learnability_a_aum") == aum
+    assert fol.delete_run(dataset, key) == sorted(left)
+
+
+def test_a_run_that_takes_a_network_over_leaves_none_of_its_old_scores(dataset: fo.Dataset) -> None:
+    write_scores(dataset, "a", "b", scores=EVERY, key="first")
+    kept = {name: values_of(dataset, name) for name in fields_of(["a"], EVERY)}
+    write_scores(dataset, "b", scores=("learnability", "rank", "hits"), key="second", seed=1)
+    assert fol.find_scores(dataset, "b") == ["learnability", "rank", "hits"]
+    assert {name: values_of(dataset, name) for name in kept} == kept
+    assert "learnability_b_aum" not in dataset.list_indexes()
+    assert dataset.get_run_info("first").config.models == ["a"]
+    assert fol.delete_run(dataset, "first") == sorted(kept)
+    assert fol.find_models(dataset) == ["b"]
+    assert dataset.count("learnability_b_hits") == 12
+
+
+@pytest.mark.parametrize("where", ["the last index", "merging", "the key of the run"])
+def test_a_failure_keeps_scores_that_only_the_old_run_has(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    write_scores(dataset, "a", scores=EVERY, key="mine")
+    before = state(dataset)
+    with monkeypatch.context() as patch:
+        FAILURES[where](patch, OperationFailure("disk full"))
+        with pytest.raises(WriteError, match="disk full"):
+            write_scores(dataset, "a", scores=("learnability", "rank", "hits", "aum"), key="mine", seed=1)
+    assert state(dataset) == before
+
+
+def test_runs_that_own_no_network_outlive_others(dataset: fo.Dataset) -> None:
+    rng = np.random.default_rng(2)
+    results = make_results(dataset, "a", "b")
+    results = {
+        model: replace(result, prediction=rng.dirichlet([1, 1], 12).astype(np.float16))
+        for model, result in results.items()
+    }
+    write_results(dataset, results, "networks", SETTINGS)
+    fol.write_consensus(dataset)
+    fol.suggest_label_fixes(dataset)
+    dataset.register_run("theirs", fors.RunConfig(method="other"))
+    ours = ["learnability_consensus", "learnability_disagreement", "learnability_rank_consensus"]
+    ours += ["learnability_contradiction", "learnability_suggestion", "learnability_verdict"]
+    before = state(dataset)
+    kept = {name: values_of(dataset, name) for name in ours}
+    write(dataset, "c", overwrite=True)
+    write(dataset, "a", "b", key="anew", seed=3, overwrite=True)
+    after = state(dataset)
+    assert dataset.list_runs() == ["anew", "consensus", "label_fixes", "learnability", "theirs"]
+    for key in ("consensus", "label_fixes", "theirs"):
+        assert after["runs"][key] == before["runs"][key]
+    assert {name: after["fields"][name] for name in ours} == {name: before["fields"][name] for name in ours}
+    assert {name: values_of(dataset, name) for name in ours} == kept
+    # nor do they take each other's place
+    assert fol.write_consensus(dataset, overwrite=True).key == "consensus"
+    assert len(fol.list_runs(dataset)) == 4
+    for key in ("learnability", "anew"):
+        fol.delete_run(dataset, key)
+    assert fol.list_runs(dataset) == ["consensus", "label_fixes"]
+    assert fol.delete_run(dataset, "label_fixes") == sorted(ours[3:])
+    assert fol.delete_run(dataset, "consensus") == sorted(ours[:3])
+
+
+def test_a_run_whose_fields_are_gone_is_not_taken_for_replaced(dataset: fo.Dataset) -> None:
+    result = make_results(dataset, "a")["a"]
+    prediction = np.full((12, 2), 0.5, np.float16)
+    write_results(dataset, {"a": replace(result, prediction=prediction)}, "networks", SETTINGS)
+    fol.suggest_label_fixes(dataset)
+    dataset.delete_sample_fields(["learnability_contradiction", "learnability_suggestion", "learnability_verdict"])
+    write(dataset, "b")
+    assert dataset.list_runs() == ["label_fixes", "learnability", "networks"]

@@ -323,10 +323,82 @@ def test_cancelled_and_failed_runs(
     expect(app.panel).not_to_contain_text("cannot be read")
 
 
+def test_data_map_and_label_review(app: App, images: Images, make_dataset: Callable[..., fo.Dataset]) -> None:
+    files, labels = images
+    classes = sorted(set(labels))
+    # every tenth image gets the label of the next class
+    given = [
+        classes[(classes.index(label) + 1) % 4] if index % 10 == 0 else label for index, label in enumerate(labels)
+    ]
+    dataset = make_dataset(files, given, name="review", persistent=True)
+    fol.compute_learnability(dataset, epochs=10, batch_size=16, progress=False)
+    app.open(dataset.name)
+    app.open_panel()
+
+    app.tab("Data map").click()
+    app.panel.get_by_role("button", name=re.compile("^Write ")).click()
+    expect(app.plots()).to_have_count(1)
+    dataset.reload()
+    variability, learnability = scores(dataset, f"{RESNET}_variability"), scores(dataset, RESNET)
+    assert scores(dataset, f"{RESNET}_hits").shape == (200,)
+    marks = app.traces(0)[0]
+    # the cell nearest to the hardest sample is one of those drawn; a box around the hard half shows exactly those
+    assert min(marks["y"]) == pytest.approx(learnability.min(), abs=0.02)
+    assert max(marks["x"]) == pytest.approx(variability.max(), abs=0.02)
+    app.settle()
+    app.screenshot("data-map")
+    app.drag(0, (0.001, 0.001), (0.499, 0.25))
+    app.until(lambda: 0 < app.count < 200, "a part of the samples", lambda: app.count)
+    app.settle()
+    assert app.count == pytest.approx((learnability <= 0.25).sum(), abs=6), "but for cells that the box cuts"
+    app.button("Reset").click()
+    app.expect_count(200)
+
+    app.tab("Labels").click()
+    app.button("Suggest label fixes").click()
+    app.form_button("Execute").click()
+    expect(app.form).to_be_hidden()
+    expect(app.panel).to_contain_text(re.compile(r"\d+ probably mislabelled, \d+ hard but plausible"))
+    dataset.reload()
+    verdicts = dataset.values("learnability_verdict")
+    wrong, hard = verdicts.count("mislabelled"), verdicts.count("hard")
+    expect(app.panel).to_contain_text(f"{wrong} probably mislabelled, {hard} hard but plausible")
+    app.settle()
+    app.screenshot("labels")
+    shown, verdict = (wrong, "mislabelled") if wrong else (hard, "hard")
+    app.button("Show probably mislabelled" if wrong else "Show hard but plausible").click()
+    app.expect_count(shown)
+    view = fol.label_problems(dataset, verdict)
+    most = view.first()
+    app.until(
+        lambda: app.shown_values("learnability_suggestion")[:1] == [most.learnability_suggestion.label],
+        f"the suggestion {most.learnability_suggestion.label} on the first sample",
+        lambda: app.shown_values("learnability_suggestion"),
+    )
+    assert app.shown_values("ground_truth")[:1] == [most.ground_truth.label]
+    app.settle()
+    app.screenshot("label-review")
+
+    app.select(1)
+    app.button("Accept selected").click()
+    expect(app.form).to_contain_text(re.compile(r"1 of 1 labels in ground_truth will change"))
+    app.settle()
+    app.screenshot("accept")
+    app.form_button("Execute").click()
+    expect(app.form).to_be_hidden()
+    app.until(lambda: dataset.reload() or dataset.has_field("ground_truth_fixed"), "the copy")
+    fixed = dict(zip(*dataset.values(["id", "ground_truth_fixed.label"]), strict=True))
+    kept = dict(zip(*dataset.values(["id", "ground_truth.label"]), strict=True))
+    assert fixed[most.id] == most.learnability_suggestion.label
+    assert {id for id in fixed if fixed[id] != kept[id]} == {most.id}, "the others are copied as they are"
+    assert sorted(kept.values()) == sorted(given), "the labels themselves are as they were"
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_looks(app: App, theme: str, images: Images, make_dataset: Callable[..., fo.Dataset]) -> None:
     dataset = make_dataset(images[0][::2], images[1][::2], name=f"looks-{theme}", persistent=True)
-    fol.compute_learnability(dataset, models=["resnet20", "vgg16", "mobilenet"], epochs=2, progress=False)
+    fol.compute_learnability(dataset, models=["resnet20", "vgg16", "mobilenet"], epochs=2, scores="all", progress=False)
+    fol.suggest_label_fixes(dataset)
     app.open(dataset.name)
     if theme == "light":
         app.page.get_by_title("Light mode").click()
@@ -338,11 +410,11 @@ def test_looks(app: App, theme: str, images: Images, make_dataset: Callable[...,
     app.page.locator("#wide").evaluate("wide => wide.remove()")
     for width in (400, 800, 1200):
         app.give_the_panel(width)
-        for name in ("Compare", "Examples", "Classes", "Curves"):
+        for name in ("Compare", "Data map", "Labels", "Examples", "Classes", "Curves"):
             app.tab(name).click()
             expect(app.panel.locator("img" if name == "Examples" else ".js-plotly-plot").first).to_be_visible()
             app.settle()
-            app.screenshot(f"{theme}-{width}-{name.lower()}")
+            app.screenshot(f"{theme}-{width}-{name.lower().replace(' ', '-')}")
             assert app.overflowing() == [], f"{name} at {width} px"
             assert app.unused_width() < 50, f"{name} at {width} px"
 
