@@ -39,7 +39,9 @@ def main() -> None:
     torch.set_num_threads(1)
     training = seconds_per_trained_image()
     print(f"ResNet-20, one thread: {1 / training:.0f} images/s, with the measurement after the epoch\n")
-    print("| samples | mean prediction | tracker, s an epoch | of a ResNet-20 epoch | aum, s an epoch | ratio (range) |")
+    print(
+        "| samples | mean prediction | tracker, s an epoch | of a ResNet-20 epoch | aum, s an epoch | ratio (range) |"
+    )
     print("|---|---|---|---|---|---|")
     for count in options.samples:
         for predictions in (True, False):

@@ -16,8 +16,10 @@ if importlib.util.find_spec("fiftyone_learnability") is None:
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from .compute import ComputeLearnability
+from .exchange import ComputeConsensus, ExportScores, ImportScores, WriteScores
+from .labels import ApplyLabelFixes, SuggestLabelFixes
 from .panel import LearnabilityPanel
-from .tools import CompareModels, ExportScores, ManageRuns, ShowDisagreement, SortByLearnability, TagByDifficulty
+from .tools import CompareModels, ManageRuns, ShowDisagreement, SortByLearnability, TagByDifficulty
 
 
 def register(plugin: Any) -> None:
@@ -27,8 +29,13 @@ def register(plugin: Any) -> None:
         SortByLearnability,
         TagByDifficulty,
         ShowDisagreement,
-        ManageRuns,
+        SuggestLabelFixes,
+        ApplyLabelFixes,
+        WriteScores,
+        ComputeConsensus,
+        ImportScores,
         ExportScores,
+        ManageRuns,
         CompareModels,
         LearnabilityPanel,
     ):

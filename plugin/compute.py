@@ -22,10 +22,12 @@ from fiftyone_learnability.dataset.fields import choose_key
 from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs
 from fiftyone_learnability.dataset.samples import check_images, find_label_fields, label_path
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
+from fiftyone_learnability.science.catalog import DEFAULT_SCORES, SCORES, choose_scores
 
 from . import jobs
+from .forms import ask_several
 from .names import NETWORKS, duration, network_label, number
-from .params import flag, one_of, positive, warn_of_selection, whole
+from .params import flag, one_of, positive, several, warn_of_selection, whole
 
 PRESETS = {"paper": 200, "standard": 60, "quick": 20}
 CUSTOM, CUSTOM_EPOCHS = "custom", 100
@@ -33,6 +35,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 BACKGROUND, SCHEDULED, NOW = "background", "scheduled", "now"
 LONGEST_IMMEDIATE_SECONDS = 600.0
 DEFAULT_SIZE = 32
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Request:
             "skip_failures": flag(params, "skip_failures"),
             "horizontal_flip": flag(params, "horizontal_flip", True),
         }
+        options["scores"] = _scores(params, options["runs"])
         for name, low, high in (("batch_size", 2, 65_536), ("seed", 0, 2**31), ("image_size", 8, 1024)):
             if params.get(name) is not None:
                 options[name] = whole(params, name, low, low, high)
@@ -161,7 +165,8 @@ class ComputeLearnability(foo.Operator):
         if problem := _unusable(samples):
             raise ValueError(problem)
         label_path(samples, request.label_field)
-        choose_key(ctx.dataset, request.models, request.options.get("key"), request.options["overwrite"])
+        options = request.options
+        choose_key(ctx.dataset, request.models, options.get("key"), options["overwrite"], options["scores"])
         if request.how == NOW:
             yield from _compute_now(ctx, request, samples)
             return
@@ -184,6 +189,20 @@ class ComputeLearnability(foo.Operator):
             the results by network
         """
         return compute_learnability(sample_collection, **options)
+
+
+def _scores(params: dict[str, Any], runs: int) -> list[str]:
+    """The scores that will be written.
+
+    Raises:
+        ValueError: if they are none, or the spread of a single run is asked for
+    """
+    if params.get("scores") == ALL:
+        return list(choose_scores(ALL, runs))
+    measured = [name for name, score in SCORES.items() if not score.derived]
+    # nothing chosen is no mistake: two scores are always written
+    chosen = several(params, "scores", [ALL, *measured], list(DEFAULT_SCORES), least=0)
+    return list(choose_scores(ALL if ALL in chosen else chosen, runs))
 
 
 def _unusable(samples: foc.SampleCollection) -> str | None:
@@ -239,6 +258,9 @@ def _ask_advanced(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
     runs = inputs.int("runs", default=1, min=1, max=100, label="Runs", description="Trainings of each network")
     if _out_of_range(ctx.params.get("runs"), 1, 100):
         runs.invalid, runs.error_message = True, "from 1 to 100"
+    scores = {name: score.title for name, score in SCORES.items() if not score.derived}
+    about = "Learnability and rank are always written; all are measured, and can be written later"
+    ask_several(inputs, "scores", "Scores", {ALL: "All", **scores}, list(DEFAULT_SCORES), about)
     inputs.str("key", label="Run key", description="Names the run; chosen if left empty")
     inputs.int("batch_size", default=128, min=2, label="Batch size")
     rate = "The highest one; if left empty, 0.1 for batches of 128, in proportion for others"
@@ -266,14 +288,14 @@ def _tell_consequences(
     try:
         if key:
             check_identifier(key)
-        present = [name for name in fields_of(request.models) if ctx.dataset.has_field(name)]
+        present = [name for name in fields_of(request.models, request.options["scores"]) if ctx.dataset.has_field(name)]
         if present or (key and key in list_runs(ctx.dataset)):
             what = ", ".join(f"`{name}`" for name in present) or f"the run `{key}`"
             inputs.view(
                 "replaces", types.Warning(label="Scores exist already", description=f"This would replace {what}")
             )
             inputs.bool("overwrite", default=False, label="Replace them")
-        choose_key(ctx.dataset, request.models, key, request.options["overwrite"])
+        choose_key(ctx.dataset, request.models, key, request.options["overwrite"], request.options["scores"])
     except ValueError as error:
         form.invalid = True
         form.error_message = str(error) if key or request.options["overwrite"] else "Tick “Replace them” to go on"
@@ -290,7 +312,7 @@ def _tell_consequences(
         if request.how == NOW and seconds > LONGEST_IMMEDIATE_SECONDS:
             form.invalid, form.error_message = True, "Too long to run now: run it in the background"
             inputs.view("long", types.Warning(label="Too long to run now", description="Run it in the background"))
-    written = ", ".join(f"`{name}`" for name in fields_of(request.models))
+    written = ", ".join(f"`{name}`" for name in fields_of(request.models, request.options["scores"]))
     inputs.md(f"**{number(count)}** images, {time_text}.\n\nWrites {written}.", name="consequences")
 
 

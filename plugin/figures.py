@@ -1,7 +1,6 @@
 """The panel's plots as Plotly traces and layouts: plain dicts, no larger than what is seen.
 
-Clicks and boxes come back as positions in these traces; the functions that turn a position into a range of scores stand
-here too, beside the binning that made it.
+Clicks and boxes come back as positions in these traces; :mod:`binning` turns them into ranges of scores.
 """
 
 from __future__ import annotations
@@ -14,68 +13,18 @@ from numpy.typing import NDArray
 
 from fiftyone_learnability.experiment.comparison import Comparison
 
-from .names import network_label
+from .binning import FloatArray, Histogram2D, rounded, score_edges
+from .names import network_label, score_label
 
 Trace = dict[str, Any]
-FloatArray = NDArray[np.float64]
+Axis = tuple[str, str]
+"""A network and a score of it."""
 
 ACCENT = "#ff6d04"
 COLOURS = ("#3b82f6", "#ff6d04", "#10b981", "#a855f7", "#eab308", "#ef4444", "#14b8a6", "#ec4899")
 SCALE = "Viridis"
 HISTOGRAM_BINS = 40
 CONFIG = {"displayModeBar": False, "responsive": True}
-
-
-@dataclass(frozen=True, eq=False)
-class PairHistogram:
-    """The 2-D histogram of two networks' scores.
-
-    Attributes:
-        edges: ``(B + 1,)`` edges of the bins, the same for both networks
-        counts: ``(B, B)`` samples by bin of the first network (rows) and of the second (columns)
-    """
-
-    edges: FloatArray
-    counts: NDArray[np.int64]
-
-    @property
-    def cells(self) -> NDArray[np.int64]:
-        """``(K, 2)`` bins of the cells that hold samples, in the order of the points drawn."""
-        return np.argwhere(self.counts)
-
-    def ranges(self, points: list[int]) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The ranges of both scores, each from and to, that the cells of some points span."""
-        cells = self.cells[points]
-        (first_low, second_low), (first_high, second_high) = cells.min(axis=0), cells.max(axis=0)
-        return (
-            (float(self.edges[first_low]), float(self.edges[first_high + 1])),
-            (float(self.edges[second_low]), float(self.edges[second_high + 1])),
-        )
-
-
-def bin_pair(first: FloatArray, second: FloatArray, quantity: str, num_ranks: int) -> PairHistogram:
-    """Bins the scores of two networks, over the samples that both have.
-
-    Args:
-        first: ``(N,)`` scores of the first network, NaN for none
-        second: ``(N,)`` scores of the second
-        quantity: "learnability", over [0, 1], or "rank", over 1..num_ranks
-        num_ranks: the largest rank
-    """
-    both = ~(np.isnan(first) | np.isnan(second))
-    bins = int(np.clip(np.sqrt(both.sum() / 3), 8, 40))
-    edges = score_edges(quantity, bins, num_ranks)
-    counts = np.histogram2d(first[both], second[both], bins=(edges, edges))[0]
-    return PairHistogram(edges, counts.astype(np.int64))
-
-
-def score_edges(quantity: str, bins: int, num_ranks: int) -> FloatArray:
-    """The edges of equal bins over all values that a score can take."""
-    if quantity == "learnability":
-        return np.linspace(0, 1, bins + 1)
-    # between whole numbers, so that each rank falls into one bin and all bins are as wide
-    width = max(1, int(np.ceil(num_ranks / bins)))
-    return 0.5 + width * np.arange(int(np.ceil(num_ranks / width)) + 1, dtype=np.float64)
 
 
 def layout(height: int, x: str = "", y: str = "", **more: Any) -> dict[str, Any]:
@@ -142,7 +91,9 @@ def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> tuple[l
         "xgap": 2,
         "ygap": 2,
     }
-    row, column = (comparison.models.index(model) for model in pair)
+    # what is compared may be two scores of one network, or the consensus, which is no network
+    framed = pair[0] != pair[1] and set(pair) <= set(comparison.models)
+    places = [tuple(comparison.models.index(model) for model in order) for order in (pair, pair[::-1]) if framed]
     frames = [
         {
             "type": "rect",
@@ -152,7 +103,7 @@ def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> tuple[l
             "y1": r + 0.5,
             "line": {"color": ACCENT, "width": 3},
         }
-        for r, c in ((row, column), (column, row))
+        for r, c in places
     ]
     return [trace], layout(
         90 + 64 * size,
@@ -162,61 +113,67 @@ def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> tuple[l
     )
 
 
-def pair_histogram(
-    histogram: PairHistogram, models: tuple[str, str], quantity: str
-) -> tuple[list[Trace], dict[str, Any]]:
-    """The paper's Figure 1a or 1b.
+def pair_histogram(histogram: Histogram2D, x: Axis, y: Axis) -> tuple[list[Trace], dict[str, Any]]:
+    """The paper's Figure 1a or 1b, or two other scores.
 
     A heatmap shows the counts; one invisible point a cell lies over it, since Plotly tells of boxes and clicks
     over points only.
+
+    Args:
+        histogram: the counts
+        x: network and score of the first axis
+        y: network and score of the second
     """
-    centres = (histogram.edges[:-1] + histogram.edges[1:]) / 2
+    centres = [(edges[:-1] + edges[1:]) / 2 for edges in (histogram.x, histogram.y)]
     counts = histogram.counts.T
     shown = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan)
     heat = {
         "type": "heatmap",
-        "x": _rounded(centres),
-        "y": _rounded(centres),
+        "x": rounded(centres[0]),
+        "y": rounded(centres[1]),
         "z": [[None if np.isnan(value) else round(float(value), 3) for value in line] for line in shown],
         "colorscale": SCALE,
         "showscale": False,
         "hoverinfo": "skip",
     }
     cells = histogram.cells
-    first, second = (network_label(model) for model in models)
+    # networks tell the axes apart, or where there is one, its scores
+    names = [network_label(model) if x[0] != y[0] else score_label(score) for model, score in (x, y)]
     points = {
         "type": "scatter",
         "mode": "markers",
-        "x": _rounded(centres[cells[:, 0]]),
-        "y": _rounded(centres[cells[:, 1]]),
-        "text": [f"{histogram.counts[a, b]:,} sample{'s' if histogram.counts[a, b] > 1 else ''}" for a, b in cells],
-        "hovertemplate": f"%{{text}}<br>{first} %{{x:.3g}}<br>{second} %{{y:.3g}}<extra></extra>",
+        "x": rounded(centres[0][cells[:, 0]]),
+        "y": rounded(centres[1][cells[:, 1]]),
+        "text": samples_text(histogram.counts[cells[:, 0], cells[:, 1]]),
+        "hovertemplate": f"%{{text}}<br>{names[0]} %{{x:.3g}}<br>{names[1]} %{{y:.3g}}<extra></extra>",
         "marker": {"size": 9, "opacity": 0, "color": ACCENT},
         "selected": {"marker": {"opacity": 0.35}},
         "unselected": {"marker": {"opacity": 0}},
     }
-    limits = [float(histogram.edges[0]), float(histogram.edges[-1])]
     return [heat, points], layout(
         380,
-        f"{quantity} by {first}",
-        f"{quantity} by {second}",
-        xaxis={"range": limits},
-        yaxis={"range": limits},
+        score_label(x[1], x[0]),
+        score_label(y[1], y[0]),
+        xaxis={"range": [float(histogram.x[0]), float(histogram.x[-1])]},
+        yaxis={"range": [float(histogram.y[0]), float(histogram.y[-1])]},
         dragmode="select",
         hovermode="closest",
         clickmode="event",
     )
 
 
-def score_histogram(
-    values: FloatArray, quantity: str, num_ranks: int, model: str
-) -> tuple[list[Trace], dict[str, Any]]:
-    """The histogram of one network's scores, over :func:`score_edges` with :data:`HISTOGRAM_BINS` bars."""
-    edges = score_edges(quantity, HISTOGRAM_BINS, num_ranks)
-    counts = np.histogram(values[~np.isnan(values)], bins=edges)[0]
+def score_histogram(values: FloatArray, edges: FloatArray, axis: Axis) -> tuple[list[Trace], dict[str, Any]]:
+    """The histogram of one score.
+
+    Args:
+        values: ``(N,)`` values; those that are not finite are left out
+        edges: the edges of the bars
+        axis: network and score
+    """
+    counts = np.histogram(values[np.isfinite(values)], bins=edges)[0]
     bars = {
         "type": "bar",
-        "x": _rounded((edges[:-1] + edges[1:]) / 2),
+        "x": rounded((edges[:-1] + edges[1:]) / 2),
         "y": counts.tolist(),
         "width": float(edges[1] - edges[0]),
         "marker": {"color": COLOURS[0], "line": {"width": 0}},
@@ -224,7 +181,7 @@ def score_histogram(
     }
     return [bars], layout(
         220,
-        f"{quantity} by {network_label(model)}",
+        score_label(axis[1], axis[0]),
         "samples",
         dragmode="select",
         selectdirection="h",
@@ -260,8 +217,8 @@ def class_distribution(
         hardest_first: whether the hardest class comes first, or last, or (None) classes stand by name
         model: the network
     """
-    known = ~np.isnan(values) & (labels >= 0)
-    edges = np.linspace(0, 1, 21)
+    known = np.isfinite(values) & (labels >= 0)
+    edges = score_edges("learnability", 20, values)
     column = np.clip(np.searchsorted(edges, values[known], side="right") - 1, 0, len(edges) - 2)
     table = np.zeros((len(classes), len(edges) - 1), np.int64)
     np.add.at(table, (labels[known], column), 1)
@@ -274,7 +231,7 @@ def class_distribution(
     shares = table / np.maximum(sizes, 1)[:, None]
     heat = {
         "type": "heatmap",
-        "x": _rounded((edges[:-1] + edges[1:]) / 2),
+        "x": rounded((edges[:-1] + edges[1:]) / 2),
         "y": [f"{classes[index]} ({means[index]:.2f})" for index in present],
         "z": [[round(float(share), 4) if share else None for share in shares[index]] for index in present],
         "text": [[f"{count:,} of {sizes[index]:,}" for count in table[index]] for index in present],
@@ -285,8 +242,8 @@ def class_distribution(
     }
     shape = layout(
         110 + 24 * len(present),
-        f"learnability by {network_label(model)}",
-        xaxis={"range": [0, 1]},
+        score_label("learnability", model),
+        xaxis={"range": [float(edges[0]), float(edges[-1])]},
         yaxis={"autorange": "reversed", "type": "category"},
     )
     return ClassRows(([heat], shape), present, edges)
@@ -337,21 +294,25 @@ def sample_curves(
 def training_curves(curves: dict[str, dict[str, FloatArray]]) -> tuple[list[Trace], dict[str, Any]]:
     """The accuracy on the training images after each epoch, a line for each network and run."""
     traces: list[Trace] = []
+    # scores from elsewhere may come without any epoch
+    curves = {model: arrays for model, arrays in curves.items() if arrays["measured_accuracy"].size}
     for index, (model, arrays) in enumerate(curves.items()):
         for run, accuracy in enumerate(arrays["measured_accuracy"]):
             loss = arrays["train_loss"][run]
+            # scores from elsewhere come without losses
+            told = "" if np.isnan(loss).any() else ", loss %{customdata:.3f}"
             traces.append(
                 {
                     "type": "scatter",
                     "mode": "lines",
                     "x": list(range(1, len(accuracy) + 1)),
                     "y": [round(float(value), 4) for value in accuracy],
-                    "customdata": [round(float(value), 4) for value in loss],
+                    "customdata": [round(float(value), 4) for value in loss] if told else [],
                     "name": network_label(model),
                     "showlegend": run == 0,
                     "line": {"color": COLOURS[index % len(COLOURS)]},
-                    "hovertemplate": f"{network_label(model)}<br>epoch %{{x}}: accuracy %{{y:.3f}}, "
-                    "loss %{customdata:.3f}<extra></extra>",
+                    "hovertemplate": f"{network_label(model)}<br>epoch %{{x}}: accuracy %{{y:.3f}}{told}"
+                    "<extra></extra>",
                 }
             )
     return traces, layout(
@@ -375,5 +336,6 @@ def _legend(y: float) -> dict[str, Any]:
     return {"orientation": "h", "x": 0, "xanchor": "left", "y": y, "yanchor": "top"}
 
 
-def _rounded(values: FloatArray) -> list[float]:
-    return [round(float(value), 5) for value in values]
+def samples_text(counts: NDArray[np.int64]) -> list[str]:
+    """How many samples each point stands for, in words."""
+    return [f"{count:,} sample{'s' if count > 1 else ''}" for count in counts.tolist()]

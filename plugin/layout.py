@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Any
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
+from fiftyone_learnability.science.catalog import SCORES
+from fiftyone_learnability.science.label_errors import HARD, MISLABELLED
+
 from . import figures
+from .binning import left_out
+from .data_map import MAP_SCORES
 from .jobs import CANCELLED
-from .names import network_label, number
-from .scores import ScoreTable
-from .tabs import MOST_CURVES, ORDERS, QUANTITIES, TABS, Choice, draw_plots
+from .names import listed, network_label, number, score_label
+from .review import MOST_CLASSES, Review
+from .scope import scope_review
+from .scores import ScoreTable, measured_scores
+from .tabs import MOST_CURVES, ORDERS, SAME, TABS, Choice, draw_plots, missing_for_map, others
 
 if TYPE_CHECKING:
     from .panel import LearnabilityPanel
@@ -36,14 +43,18 @@ def lay_out(panel: LearnabilityPanel, ctx: foo.ExecutionContext, table: ScoreTab
     interval = RUNNING_INTERVAL if running else IDLE_INTERVAL
     # named after its interval: a timer keeps the one that it was made with
     root.view(f"timer_{interval}", types.TimerView(interval=interval, on_interval=panel.on_timer))
-    if not table.models:
+    if not table.sources:
         if not running:
             _lay_out_nothing(root, panel, table)
     else:
         _lay_out_actions(root, panel, table, choice)
-        plots = draw_plots(ctx.dataset, table, choice, ctx.selected or [])
+        plots = draw_plots(ctx, table, choice)
         if choice.tab == "compare":
-            _lay_out_compare(root, panel, choice, plots)
+            _lay_out_compare(root, panel, table, choice, plots)
+        elif choice.tab == "map":
+            _lay_out_map(root, panel, ctx, table, choice, plots)
+        elif choice.tab == "labels":
+            _lay_out_labels(root, panel, scope_review(ctx), plots)
         elif choice.tab == "examples":
             _lay_out_examples(root, panel, ctx, choice)
         elif choice.tab == "classes":
@@ -87,14 +98,20 @@ def _lay_out_job(root: types.Object, panel: LearnabilityPanel, job: dict[str, An
 def _lay_out_actions(root: types.Object, panel: LearnabilityPanel, table: ScoreTable, choice: Choice) -> None:
     scored = len(table.ids)
     of = "" if scored == table.num_samples else f" of {number(table.num_samples)}"
-    root.md(f"**{number(scored)}**{of} samples with scores by {_listed(table.models)}", name="scope")
+    root.md(f"**{number(scored)}**{of} samples with scores by {listed(table.sources)}", name="scope")
     controls = _row(root, "controls")
-    _dropdown(controls, "first", "Network", {name: network_label(name) for name in table.models}, panel.on_control)
-    if len(table.models) > 1:
-        _dropdown(
-            controls, "second", "Compared with", {name: network_label(name) for name in table.models}, panel.on_control
-        )
-    _dropdown(controls, "quantity", "Show", QUANTITIES, panel.on_control)
+    sources = {name: network_label(name) for name in table.sources}
+    _dropdown(controls, "first", "Network", sources, panel.on_control)
+    _dropdown(controls, "quantity", "Show", _titles(table.scores[choice.first]), panel.on_control)
+    if len(sources) > 1:
+        _dropdown(controls, "second", "Compared with", sources, panel.on_control)
+        scores = _titles(table.scores[choice.second])
+        if choice.first != choice.second and choice.quantity in scores:
+            scores = {SAME: "The same", **scores}
+        _dropdown(controls, "against", "Against", scores, panel.on_control)
+    elif choice.x != choice.y:
+        scores = _titles(tuple(others(table, choice.first, choice.quantity)))
+        _dropdown(controls, "against", "Against", scores, panel.on_control)
     actions = _row(root, "actions")
     for name, label, icon, handler in (
         ("hardest", "Hardest first", "arrow_upward", panel.on_hardest),
@@ -105,7 +122,7 @@ def _lay_out_actions(root: types.Object, panel: LearnabilityPanel, table: ScoreT
         ("reset", "Reset", "restart_alt", panel.on_reset),
         ("compute", "Compute", "model_training", panel.on_compute),
     ):
-        if name != "disagree" or len(table.models) > 1:
+        if name != "disagree" or len(table.sources) > 1:
             actions.btn(name, label=label, icon=icon, variant="outlined", on_click=handler, componentsProps=_BUTTON)
     tabs = types.TabsView()
     for name, label in TABS.items():
@@ -113,18 +130,98 @@ def _lay_out_actions(root: types.Object, panel: LearnabilityPanel, table: ScoreT
     root.str("tab", default=choice.tab, view=tabs, on_change=panel.on_tab)
 
 
-def _lay_out_compare(root: types.Object, panel: LearnabilityPanel, choice: Choice, plots: dict[str, Any]) -> None:
+def _lay_out_compare(
+    root: types.Object, panel: LearnabilityPanel, table: ScoreTable, choice: Choice, plots: dict[str, Any]
+) -> None:
     if "matrix" in plots:
         root.md("**Agreement**: Pearson correlation of learnability, of rank in parentheses", name="about_matrix")
         _plot(root, "matrix", plots, on_click=panel.on_matrix)
-        root.md("**Both networks**: click a cell or drag a box to see its samples", name="about_pair")
+    if "pair" in plots:
+        both = "**Both networks**" if choice.first != choice.second else "**Two scores**"
+        out = left_out(table.values(*choice.x), table.values(*choice.y))
+        root.md(f"{both}: click a cell or drag a box to see its samples" + (out and f"; {out}"), name="about_pair")
         _plot(root, "pair", plots, on_click=panel.on_pair_click, on_selected=panel.on_pair_box)
     else:
-        root.md("Compute a second network to compare rankings.", name="about_pair")
+        root.md(
+            "Compute a second network to compare rankings, or write more scores of this one to compare those.",
+            name="about_pair",
+        )
+        root.btn(
+            "more", label="Write more scores", icon="add_chart", variant="outlined", on_click=panel.on_write_scores
+        )
+    out = left_out(table.values(*choice.x))
     root.md(
-        f"**{network_label(choice.first)}**: click a bar or drag a range to see its samples", name="about_histogram"
+        f"**{network_label(choice.first)}**: click a bar or drag a range to see its samples" + (out and f"; {out}"),
+        name="about_histogram",
     )
     _plot(root, "histogram", plots, on_click=panel.on_histogram_click, on_selected=panel.on_histogram_box)
+    root.md(f"{SCORES[choice.quantity].title}: {SCORES[choice.quantity].description}", name="about_score")
+
+
+def _lay_out_map(
+    root: types.Object,
+    panel: LearnabilityPanel,
+    ctx: foo.ExecutionContext,
+    table: ScoreTable,
+    choice: Choice,
+    plots: dict[str, Any],
+) -> None:
+    network, lacking = network_label(choice.first), missing_for_map(table, choice.first)
+    if not lacking:
+        out = left_out(*(table.values(choice.first, score) for score in MAP_SCORES[:2]))
+        text = "how far the probability of the label moved over the epochs, and how high it was on average"
+        root.md(
+            f"**{network}**: {text}; click a cell or drag a box to see its samples" + (out and f"; {out}"),
+            name="about_map",
+        )
+        _plot(root, "map", plots, on_click=panel.on_map_click, on_selected=panel.on_map_box)
+        return
+    names = " and ".join(score_label(score) for score in lacking)
+    if set(lacking) <= set(measured_scores(ctx.dataset, choice.first)):
+        root.md(f"The data map needs {names} by {network}, measured in its run but not written yet.", name="about_map")
+        root.btn(
+            "write_map", label=f"Write {names}", icon="add_chart", variant="contained", on_click=panel.on_write_map
+        )
+    else:
+        root.md(
+            f"The data map needs {names}, which {network} has none of: choose a network that was trained here.",
+            name="about_map",
+        )
+
+
+def _lay_out_labels(root: types.Object, panel: LearnabilityPanel, review: Review | None, plots: dict[str, Any]) -> None:
+    if review is None:
+        root.md(
+            "See which labels the training contradicts, and which ones it would put there; no label is changed.",
+            name="about_labels",
+        )
+        root.btn("suggest", label="Suggest label fixes", icon="rule", variant="contained", on_click=panel.on_suggest)
+        return
+    wrong, hard = review.counts[MISLABELLED], review.counts[HARD]
+    done = f" ({number(review.accepted)} of them have the suggested label by now)" if review.accepted else ""
+    root.md(
+        f"**{number(wrong)}** probably mislabelled{done}, **{number(hard)}** hard but plausible  \n{review.basis}",
+        name="about_labels",
+    )
+    actions = _row(root, "label_actions")
+    for name, label, icon, handler in (
+        ("show_mislabelled", "Show probably mislabelled", "report", panel.on_mislabelled),
+        ("show_hard", "Show hard but plausible", "psychology", panel.on_hard),
+        ("accept", "Accept selected", "done_all", panel.on_accept),
+        ("suggest", "Suggest anew", "rule", panel.on_suggest),
+    ):
+        actions.btn(name, label=label, icon=icon, variant="outlined", on_click=handler, componentsProps=_BUTTON)
+    root.md(
+        "The grid then writes the given label, the suggested one and the verdict on each sample. Select those whose "
+        "suggestion is right, and accept them. To accept many: tag them as you go, show the tag, and run *Apply label "
+        "suggestions* on that view.",
+        name="about_accepting",
+    )
+    if "changes" in plots:
+        out = sum(review.changes.values()) - review.shown
+        more = f"; {number(out)} in other classes than the {MOST_CLASSES} most frequent are not drawn" if out else ""
+        root.md(f"**Given and suggested**: click a cell to see its samples{more}", name="about_changes")
+        _plot(root, "changes", plots, on_click=panel.on_change_of_label)
 
 
 def _lay_out_examples(root: types.Object, panel: LearnabilityPanel, ctx: foo.ExecutionContext, choice: Choice) -> None:
@@ -190,6 +287,5 @@ def _plot(root: types.Object, name: str, plots: dict[str, Any], **handlers: Any)
     root.plot(name, layout=shape, config=figures.CONFIG, height=f"{shape['height']}px", width="100%", **handlers)
 
 
-def _listed(models: tuple[str, ...]) -> str:
-    names = [network_label(model) for model in models]
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}"
+def _titles(scores: tuple[str, ...]) -> dict[str, str]:
+    return {score: SCORES[score].title for score in scores}

@@ -1,4 +1,4 @@
-"""The panel "Learnability": jobs, agreement of networks, examples, classes and curves, and the grid that follows.
+"""The panel "Learnability": what is drawn and laid out, and what its controls and plots do to the grid.
 
 Each event redraws only what it changed (``panel.data`` of the open tab); ``render`` lays out what is there. Events of
 FiftyOne come doubled, on mount and when state is set, so that each handler returns early when nothing has changed.
@@ -14,16 +14,29 @@ import fiftyone.operators.types as types
 from fiftyone import ViewExpression as E
 from fiftyone import ViewField as F
 
-from fiftyone_learnability import disagreement, sort_by_learnability
+from fiftyone_learnability import add_scores, disagreement, label_problems, sort_by_learnability
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.registry import score_field
+from fiftyone_learnability.science.label_errors import HARD, MISLABELLED
 
-from . import figures, jobs
+from . import jobs
+from .binning import within
+from .data_map import MAP_SCORES
 from .layout import lay_out
-from .names import COMPUTE, SAVE_VIEW, TAG
-from .scope import mark, reset, scope_mark, scope_table, show
+from .names import APPLY_FIXES, COMPUTE, SAVE_VIEW, SUGGEST_FIXES, TAG, WRITE_SCORES, network_label
+from .review import match_change, show_labels
+from .scope import mark, reset, scope_mark, scope_review, scope_table, show
 from .scores import ScoreTable, load_ahead
-from .tabs import Choice, class_rows, draw_plots, find_examples, pair_histogram
+from .tabs import (
+    Choice,
+    bin_map,
+    class_rows,
+    draw_plots,
+    find_examples,
+    histogram_edges,
+    missing_for_map,
+    pair_histogram,
+)
 
 
 class LearnabilityPanel(foo.Panel):
@@ -124,6 +137,55 @@ class LearnabilityPanel(foo.Panel):
             return
         show(ctx, lambda view: disagreement(view, first, second))
 
+    def on_write_map(self, ctx: foo.ExecutionContext) -> None:
+        """Writes the scores that the data map needs, which the run has measured."""
+        table, model = scope_table(ctx), self._choice(ctx).first
+        lacking = missing_for_map(table, model)
+        if not lacking:
+            # the second click of two
+            return
+        try:
+            added = add_scores(ctx.dataset, lacking, [model])
+        except ValueError as error:
+            ctx.ops.notify(f"They cannot be written: {error}", variant="error")
+            return
+        ctx.ops.reload_dataset()
+        ctx.ops.notify(f"Wrote {', '.join(added)} by {network_label(model)}", variant="success")
+        self._draw(ctx)
+
+    def on_write_scores(self, ctx: foo.ExecutionContext) -> None:
+        """Opens the form that writes more scores of the shown network."""
+        ctx.prompt(WRITE_SCORES, params={"models": [self._choice(ctx).first]}, on_success=self.on_written)
+
+    def on_suggest(self, ctx: foo.ExecutionContext) -> None:
+        """Opens the form that suggests labels."""
+        ctx.prompt(SUGGEST_FIXES, on_success=self.on_written)
+
+    def on_accept(self, ctx: foo.ExecutionContext) -> None:
+        """Opens the form that applies the suggestions for the selected samples."""
+        if not ctx.selected:
+            ctx.ops.notify("Select samples in the grid first: their suggested labels are accepted", variant="info")
+            return
+        ctx.prompt(APPLY_FIXES, params={"view_target": "SELECTED_SAMPLES"}, on_success=self.on_written)
+
+    def on_written(self, ctx: foo.ExecutionContext) -> None:
+        """Draws what a form has written."""
+        self.on_change_view(ctx)
+
+    def on_mislabelled(self, ctx: foo.ExecutionContext) -> None:
+        """Shows the samples that are probably mislabelled, with given and suggested label."""
+        self._show_problems(ctx, MISLABELLED)
+
+    def on_hard(self, ctx: foo.ExecutionContext) -> None:
+        """Shows the samples that are hard but plausible, with given and suggested label."""
+        self._show_problems(ctx, HARD)
+
+    def _show_problems(self, ctx: foo.ExecutionContext, verdict: str) -> None:
+        review = scope_review(ctx)
+        if review is not None:
+            show(ctx, lambda view: label_problems(view, verdict))
+            show_labels(ctx, review)
+
     def on_tag(self, ctx: foo.ExecutionContext) -> None:
         """Opens the form that tags samples by difficulty."""
         ctx.prompt(TAG, params={"model": self._choice(ctx).first})
@@ -149,26 +211,37 @@ class LearnabilityPanel(foo.Panel):
 
     def on_pair_click(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of a cell."""
-        if isinstance(ctx.params.get("idx"), int):
-            self._show_cells(ctx, [ctx.params["idx"]])
+        self._show_cells(ctx, _clicked(ctx))
 
     def on_pair_box(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of all cells in a box."""
-        # a second, empty event follows each box
-        points = [point["idx"] for point in ctx.params.get("data") or [] if isinstance(point.get("idx"), int)]
-        if points:
-            self._show_cells(ctx, points)
+        self._show_cells(ctx, _boxed(ctx))
+
+    def on_map_click(self, ctx: foo.ExecutionContext) -> None:
+        """Shows the samples of a cell of the data map."""
+        self._show_map(ctx, _clicked(ctx))
+
+    def on_map_box(self, ctx: foo.ExecutionContext) -> None:
+        """Shows the samples of all cells of the data map in a box."""
+        self._show_map(ctx, _boxed(ctx))
 
     def on_histogram_click(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of a bar."""
-        if isinstance(ctx.params.get("idx"), int):
-            self._show_bars(ctx, [ctx.params["idx"]])
+        self._show_bars(ctx, _clicked(ctx))
 
     def on_histogram_box(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of a range."""
-        points = [point["idx"] for point in ctx.params.get("data") or [] if isinstance(point.get("idx"), int)]
-        if points:
-            self._show_bars(ctx, points)
+        self._show_bars(ctx, _boxed(ctx))
+
+    def on_change_of_label(self, ctx: foo.ExecutionContext) -> None:
+        """Shows the samples of a given and a suggested label, most contradicted first."""
+        review, place = scope_review(ctx), ctx.params.get("idx")
+        if review is None or not isinstance(place, list):
+            return
+        inside = match_change(review, *place)
+        if inside is not None:
+            show(ctx, lambda view: label_problems(view.match(inside)))
+            show_labels(ctx, review)
 
     def on_class(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of a class that lie in a cell of its distribution."""
@@ -179,7 +252,7 @@ class LearnabilityPanel(foo.Panel):
             return
         # not bare, since MongoDB would take a class "$x" for a field
         label, edges = E({"$literal": table.classes[rows.classes[row]]}), rows.edges
-        inside = _within(score_field(choice.first), edges[column], edges[column + 1], edges[-1])
+        inside = within(score_field(choice.first), edges, column, column)
         show(ctx, lambda view: view.match((F(table.label_path) == label) & inside))
 
     def on_example(self, ctx: foo.ExecutionContext) -> None:
@@ -189,24 +262,21 @@ class LearnabilityPanel(foo.Panel):
     def _show_cells(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
         choice = self._choice(ctx)
         histogram = pair_histogram(scope_table(ctx), choice)
-        points = [point for point in points if point < len(histogram.cells)]
-        if not points:
+        _show_inside(ctx, histogram.match(points, score_field(*choice.x), score_field(*choice.y)))
+
+    def _show_map(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
+        table, choice = scope_table(ctx), self._choice(ctx)
+        if missing_for_map(table, choice.first):
             return
-        last = histogram.edges[-1]
-        first, second = (
-            _within(choice.field(model), low, high, last)
-            for model, (low, high) in zip(choice.pair, histogram.ranges(points), strict=True)
-        )
-        show(ctx, lambda view: view.match(first & second))
+        x, y = (score_field(choice.first, score) for score in MAP_SCORES[:2])
+        _show_inside(ctx, bin_map(table, choice).cells.match(points, x, y))
 
     def _show_bars(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
         choice = self._choice(ctx)
-        edges = figures.score_edges(choice.quantity, figures.HISTOGRAM_BINS, scope_table(ctx).num_ranks)
+        edges = histogram_edges(scope_table(ctx), choice)
         points = [point for point in points if point < len(edges) - 1]
-        if not points:
-            return
-        inside = _within(choice.field(choice.first), edges[min(points)], edges[max(points) + 1], edges[-1])
-        show(ctx, lambda view: view.match(inside))
+        if points:
+            _show_inside(ctx, within(score_field(*choice.x), edges, min(points), max(points)))
 
     # drawing
 
@@ -221,10 +291,11 @@ class LearnabilityPanel(foo.Panel):
         """A mark of all that the drawing depends on, short even where thousands of samples are selected."""
         table, choice = scope_table(ctx), self._choice(ctx)
         selected = sorted(ctx.selected or []) if choice.tab == "curves" else None
-        return mark(str((id(table), scope_mark(ctx), choice, selected)))
+        suggested = choice.tab == "labels" and scope_review(ctx) is not None
+        return mark(str((id(table), scope_mark(ctx), choice, selected, suggested)))
 
     def _set_controls(self, ctx: foo.ExecutionContext, choice: Choice) -> None:
-        for name in ("first", "second", "quantity"):
+        for name in ("first", "quantity", "second", "against"):
             if ctx.panel.get_state(f"controls.{name}") != getattr(choice, name):
                 ctx.panel.set_state(f"controls.{name}", getattr(choice, name))
 
@@ -232,11 +303,11 @@ class LearnabilityPanel(foo.Panel):
         """Sends the data of the open tab."""
         table, choice = scope_table(ctx), self._choice(ctx)
         ctx.panel.set_state("drawn", self._drawn(ctx))
-        if not table.models:
+        if not table.sources:
             return
         # the dropdowns show what is in the state, so that a default must be put there too
         self._set_controls(ctx, choice)
-        for name, (traces, _) in draw_plots(ctx.dataset, table, choice, ctx.selected or []).items():
+        for name, (traces, _) in draw_plots(ctx, table, choice).items():
             ctx.panel.set_data(name, traces)
         if choice.tab == "examples":
             _draw_examples(ctx, table, choice)
@@ -250,13 +321,22 @@ def _draw_examples(ctx: foo.ExecutionContext, table: ScoreTable, choice: Choice)
         shown = []
         for index, id in zip(indices.tolist(), ids, strict=True):
             label = table.classes[table.labels[index]] if table.labels[index] >= 0 else ""
-            ranks = [f"{int(table.rank[model][index]):,}" for model in dict.fromkeys(choice.pair)]
+            ranks = [f"{int(table.values(model, 'rank')[index]):,}" for model in dict.fromkeys(choice.pair)]
             shown.append({"id": id, "label": str(label), "ranks": " / ".join(ranks)})
             ctx.panel.set_state(f"{name}.image_{len(shown) - 1}.picture", f"/media?filepath={quote(files.get(id, ''))}")
         ctx.panel.set_state(f"shown_{name}", shown)
 
 
-def _within(field: str, low: float, high: float, last: float) -> F:
-    """An expression for values in a bin, whose upper edge belongs to it only if it is the last of all."""
-    upper = F(field) <= float(high) if high == last else F(field) < float(high)
-    return (F(field) >= float(low)) & upper
+def _show_inside(ctx: foo.ExecutionContext, inside: F | None) -> None:
+    if inside is not None:
+        show(ctx, lambda view: view.match(inside))
+
+
+def _clicked(ctx: foo.ExecutionContext) -> list[int]:
+    """The point of a click, as a list that may be empty."""
+    return [ctx.params["idx"]] if isinstance(ctx.params.get("idx"), int) else []
+
+
+def _boxed(ctx: foo.ExecutionContext) -> list[int]:
+    """The points in a box; a second, empty event follows each."""
+    return [point["idx"] for point in ctx.params.get("data") or [] if isinstance(point.get("idx"), int)]

@@ -32,11 +32,7 @@ def positive(params: Params, name: str, default: float, high: float) -> float:
     Raises:
         ValueError: if it is none, or out of range
     """
-    value = params.get(name)
-    value = default if value is None else value
-    if not _is_number(value) or not 0 < value <= high:
-        raise ValueError(f"{name} must be a number above 0 and at most {high:g}, not {value!r}")
-    return float(value)
+    return between(params, name, default, 0, high)
 
 
 def flag(params: Params, name: str, default: bool = False) -> bool:
@@ -64,6 +60,49 @@ def one_of(params: Params, name: str, choices: Iterable[str], default: str) -> s
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
     return value
+
+
+def several(params: Params, name: str, choices: Iterable[str], default: list[str], least: int = 1) -> list[str]:
+    """Some of several texts, each once, in the order of the choices; the default where they are not given.
+
+    Raises:
+        ValueError: if they are no list, too few, or not among the choices
+    """
+    value, choices = params.get(name), list(choices)
+    value = default if value is None else value
+    if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"{name} must be a list of names, not {value!r}")
+    for one in value:
+        if one not in choices:
+            raise ValueError(f"{name} must be among {', '.join(choices) or 'none'}, not {one!r}")
+    if len(value) < least or len(set(value)) < len(value):
+        raise ValueError(f"{name} must name at least {least}, each once, not {', '.join(value) or 'none'}")
+    return [one for one in choices if one in value]
+
+
+def between(params: Params, name: str, default: float, low: float, high: float) -> float:
+    """A number above a limit and at most another, the default where it is not given.
+
+    Raises:
+        ValueError: if it is none, or out of range
+    """
+    value = params.get(name)
+    value = default if value is None else value
+    if not _is_number(value) or not low < value <= high:
+        raise ValueError(f"{name} must be a number above {low:g} and at most {high:g}, not {value!r}")
+    return float(value)
+
+
+def text(params: Params, name: str) -> str | None:
+    """A text without blanks around it, None where there is none.
+
+    Raises:
+        ValueError: if it is something else
+    """
+    value = params.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, not {value!r}")
+    return (value or "").strip() or None
 
 
 def warn_of_selection(inputs: types.Object, ctx: foo.ExecutionContext, count: int) -> None:

@@ -18,6 +18,7 @@ import fiftyone.core.collections as foc
 import fiftyone.core.view as fov
 import fiftyone.operators as foo
 
+from .review import Review, load_review
 from .scores import ScoreTable, build_view, load_scores
 
 Stages = list[dict[str, Any]]
@@ -52,6 +53,11 @@ def scope_mark(ctx: foo.ExecutionContext) -> str:
 def scope_table(ctx: foo.ExecutionContext) -> ScoreTable:
     """The scores of the samples that the panel speaks of."""
     return load_scores(ctx.dataset, scope_stages(ctx), ctx.request_params.get("filters"))
+
+
+def scope_review(ctx: foo.ExecutionContext) -> Review | None:
+    """The suggested labels of the samples that the panel speaks of, None if nothing was suggested."""
+    return load_review(ctx.dataset, scope_stages(ctx), ctx.request_params.get("filters"))
 
 
 def show(ctx: foo.ExecutionContext, narrow: Callable[[foc.SampleCollection], fov.DatasetView]) -> None:

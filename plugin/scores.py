@@ -11,7 +11,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import fiftyone as fo
@@ -21,7 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiftyone_learnability.compare import find_models, label_path_of
-from fiftyone_learnability.dataset.registry import INFO_KEY, rank_field, score_field
+from fiftyone_learnability.dataset.registry import INFO_KEY, score_field
+from fiftyone_learnability.science.catalog import SCORES
+
+from .columns import read_columns
 
 _REMEMBERED = 16
 _Value = TypeVar("_Value")
@@ -43,13 +46,13 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """The scores of N samples by M networks.
+    """All scores of N samples that are fields.
 
     Attributes:
         models: the networks
+        scores: the names of the scores of each network, and of the consensus where there is one, which comes last
+        columns: ``(N,)`` values by field, NaN where a sample has none
         ids: ``(N,)`` ids of the samples that any network has scored
-        learnability: ``(N,)`` by network, NaN where a sample has none
-        rank: ``(N,)`` learnability rank by network, as written, NaN likewise
         classes: the labels' classes, sorted
         labels: ``(N,)`` index into the classes, -1 for none
         label_path: the field of the labels, None if it is gone
@@ -57,9 +60,9 @@ class ScoreTable:
     """
 
     models: tuple[str, ...]
+    scores: dict[str, tuple[str, ...]]
+    columns: dict[str, NDArray[np.float64]]
     ids: NDArray[np.str_]
-    learnability: dict[str, NDArray[np.float64]]
-    rank: dict[str, NDArray[np.float64]]
     classes: tuple[Any, ...]
     labels: NDArray[np.int64]
     label_path: str | None
@@ -67,25 +70,34 @@ class ScoreTable:
 
     def select(self, keep: NDArray[np.bool_], num_samples: int) -> ScoreTable:
         """The samples for which ``keep`` is true."""
-        return ScoreTable(
-            self.models,
-            self.ids[keep],
-            {model: values[keep] for model, values in self.learnability.items()},
-            {model: values[keep] for model, values in self.rank.items()},
-            self.classes,
-            self.labels[keep],
-            self.label_path,
-            num_samples,
+        return replace(
+            self,
+            columns={field: values[keep] for field, values in self.columns.items()},
+            ids=self.ids[keep],
+            labels=self.labels[keep],
+            num_samples=num_samples,
         )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The networks, and the consensus where there is one."""
+        return tuple(self.scores)
+
+    @property
+    def learnability(self) -> dict[str, NDArray[np.float64]]:
+        """``(N,)`` learnability by network."""
+        return {model: self.values(model, "learnability") for model in self.models}
 
     @property
     def num_ranks(self) -> int:
         """The largest rank of any network, at least 1."""
-        return int(max((np.nanmax(ranks, initial=1) for ranks in self.rank.values()), default=1))
+        ranks = (self.values(model, "rank") for model in self.sources)
+        return int(max((np.nanmax(values, initial=1) for values in ranks), default=1))
 
-    def values(self, model: str, quantity: str) -> NDArray[np.float64]:
-        """Learnability or rank of a network."""
-        return self.learnability[model] if quantity == "learnability" else self.rank[model]
+    def values(self, model: str, score: str) -> NDArray[np.float64]:
+        """``(N,)`` a score of a network; all NaN if it has none."""
+        values = self.columns.get(score_field(model, score))
+        return np.full(len(self.ids), np.nan) if values is None else values
 
 
 def load_scores(dataset: fo.Dataset, stages: list[dict[str, Any]], filters: dict[str, Any] | None) -> ScoreTable:
@@ -96,15 +108,17 @@ def load_scores(dataset: fo.Dataset, stages: list[dict[str, Any]], filters: dict
         stages: the stages of the view, serialized
         filters: the filters of the App's sidebar
     """
-    state = _state_of(dataset)
+    state = state_of(dataset)
     everything = remember(("all", *state), lambda: _read_all(dataset))
     if not stages and not filters:
         return everything
     scope = json.dumps([stages, filters], sort_keys=True, default=str)
 
     def narrow() -> ScoreTable:
-        ids = np.array(build_view(dataset, stages, filters).values("id"), dtype=np.str_)
-        return everything.select(np.isin(everything.ids, ids), len(ids))
+        # a set, since numpy would sort 50,000 texts
+        inside = set(build_view(dataset, stages, filters).values("id"))
+        ids = everything.ids.tolist()
+        return everything.select(np.fromiter((id in inside for id in ids), np.bool_, len(ids)), len(inside))
 
     return remember(("scope", *state, scope), narrow)
 
@@ -183,7 +197,36 @@ def _archive(dataset: fo.Dataset, model: str) -> np.lib.npyio.NpzFile | None:
     return remember(("archives", str(dataset._doc.id), key, str(timestamp)), read).get(model)
 
 
-def _state_of(dataset: fo.Dataset) -> tuple[Hashable, ...]:
+def measured_scores(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
+    """The scores that the run of a network keeps, written as fields or not.
+
+    Args:
+        dataset: the dataset
+        model: the network
+    """
+    archive = _archive(dataset, model)
+    if archive is None:
+        return ()
+    kept = {name.removeprefix("run_") for name in archive.files if name.startswith("run_")} | {"rank"}
+    if "learnability" in kept and archive["train_loss"].shape[0] > 1:
+        kept.add("spread")
+    return tuple(name for name in SCORES if name in kept)
+
+
+def predicted_classes(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
+    """The classes that the mean predictions of a network are over; none if its run has not kept them.
+
+    Args:
+        dataset: the dataset
+        model: the network
+    """
+    archive = _archive(dataset, model)
+    if archive is None or "prediction" not in archive.files:
+        return ()
+    return tuple(json.loads(str(archive["header"]))["classes"])
+
+
+def state_of(dataset: fo.Dataset) -> tuple[Hashable, ...]:
     """Changes whenever samples, scores or runs of a dataset do."""
     collection = dataset._sample_collection
     # by its index, so that this costs nothing
@@ -192,38 +235,44 @@ def _state_of(dataset: fo.Dataset) -> tuple[Hashable, ...]:
         str(dataset._doc.id),
         str(newest),
         collection.estimated_document_count(),
-        tuple(find_models(dataset)),
+        tuple(_written_scores(dataset).items()),
     )
 
 
+def _written_scores(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:
+    """The scores that are fields, by network, the consensus last; only of networks that have learnability."""
+    found: dict[str, set[str]] = {}
+    derived = set()
+    # once through the schema, since this is asked for at each event
+    for name, written in dataset.get_field_schema().items():
+        note = (written.info or {}).get(INFO_KEY, {})
+        model, score = note.get("model"), note.get("score")
+        # a field that somebody has renamed is no longer where everybody looks for it
+        if model is not None and score in SCORES and name == score_field(model, score):
+            found.setdefault(model, set()).add(score)
+            derived |= {model} if note.get("derived") else set()
+    return {
+        model: tuple(name for name in SCORES if name in found[model])
+        for model in sorted(found, key=lambda model: model in derived)
+        if "learnability" in found[model]
+    }
+
+
 def _read_all(dataset: fo.Dataset) -> ScoreTable:
-    models = find_models(dataset)
-    label_path = label_path_of(dataset, models[0]) if models else None
-    fields = [name for model in models for name in (score_field(model), rank_field(model))]
-    projection = dict.fromkeys(fields + ([label_path] if label_path else []), 1)
-    total = dataset._sample_collection.estimated_document_count()
-    ids, labels = [], []
-    columns: list[list[float]] = [[] for _ in fields]
-    nan = float("nan")
-    path = label_path.split(".") if label_path else []
-    scored = {"$or": [{score_field(model): {"$ne": None}} for model in models]} if models else {"_id": None}
-    for document in dataset._sample_collection.find(scored, projection, batch_size=20_000):
-        ids.append(str(document["_id"]))
-        for column, name in zip(columns, fields, strict=True):
-            value = document.get(name)
-            column.append(nan if value is None else value)
-        value = document
-        for part in path:
-            value = (value or {}).get(part)
-        labels.append(value if path else None)
+    scores, networks = _written_scores(dataset), set(find_models(dataset))
+    label_path = next((path for model in scores if (path := label_path_of(dataset, model))), None)
+    fields = [score_field(model, score) for model, names in scores.items() for score in names]
+    collection = dataset._sample_collection
+    total = collection.estimated_document_count()
+    scored = {"$or": [{score_field(model): {"$ne": None}} for model in scores]} if scores else {"_id": None}
+    ids, values, labels = read_columns(collection, scored, fields, label_path)
     classes = sorted({label for label in labels if label is not None})
     number = {label: index for index, label in enumerate(classes)}
-    arrays = {name: np.array(column, np.float64) for name, column in zip(fields, columns, strict=True)}
     return ScoreTable(
-        tuple(models),
-        np.array(ids, np.str_),
-        {model: arrays[score_field(model)] for model in models},
-        {model: arrays[rank_field(model)] for model in models},
+        tuple(model for model in scores if model in networks),
+        scores,
+        dict(zip(fields, values, strict=True)),
+        ids,
         tuple(classes),
         np.array([number.get(label, -1) for label in labels], np.int64),
         label_path,

@@ -1,8 +1,7 @@
-"""The operators that use the scores: sort, tag, show disagreement, manage runs, export, open the panel."""
+"""The operators that use the scores: sort, tag, show disagreement, manage runs, open the panel."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -13,7 +12,6 @@ import fiftyone.operators.types as types
 from fiftyone_learnability import (
     delete_run,
     disagreement,
-    export_scores,
     find_models,
     list_runs,
     rename_run,
@@ -23,38 +21,12 @@ from fiftyone_learnability import (
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.registry import check_identifier
 
-from .names import network_label, number
+from .forms import EASIEST, HARDEST, Tool, ask_model
+from .names import listed, number
 from .params import flag, one_of, positive, warn_of_selection, whole
 
-EASIEST, HARDEST = "easiest", "hardest"
 
-
-class _Tool(foo.Operator):
-    """An operator that needs scores: its form says so where there are none."""
-
-    title = ""
-
-    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        """The form, or what to do first."""
-        inputs = types.Object()
-        form = types.Property(inputs, view=types.View(label=self.title))
-        problem = self.lacks(ctx)
-        if problem:
-            inputs.view("lacking", types.Warning(label=problem))
-            form.invalid, form.error_message = True, problem
-        else:
-            self.ask(ctx, inputs, form)
-        return form
-
-    def lacks(self, ctx: foo.ExecutionContext) -> str | None:
-        """What is missing, None if nothing is."""
-        return None if find_models(ctx.dataset) else "There are no scores yet: run “Compute learnability” first"
-
-    def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
-        """Adds the fields of the form."""
-
-
-class SortByLearnability(_Tool):
+class SortByLearnability(Tool):
     """Sorts the grid by how easily a network learned each sample."""
 
     title = "Sort by learnability"
@@ -73,7 +45,7 @@ class SortByLearnability(_Tool):
 
     def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
         """Network and direction."""
-        _ask_model(ctx, inputs, "model", "Network")
+        ask_model(ctx, inputs, "model", "Network")
         _ask_which(inputs, "first", "First")
 
     def execute(self, ctx: foo.ExecutionContext) -> None:
@@ -82,7 +54,7 @@ class SortByLearnability(_Tool):
         ctx.ops.set_view(sort_by_learnability(ctx.view, _model(ctx, "model"), easiest_first=easiest))
 
 
-class TagByDifficulty(_Tool):
+class TagByDifficulty(Tool):
     """Tags the hardest or easiest samples."""
 
     title = "Tag hardest or easiest"
@@ -102,7 +74,7 @@ class TagByDifficulty(_Tool):
     def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
         """Which samples, how many, and the tag."""
         samples = ctx.target_view()
-        _ask_model(ctx, inputs, "model", "Network")
+        ask_model(ctx, inputs, "model", "Network")
         _ask_which(inputs, "which", "Samples")
         unit = types.RadioGroup(orientation="horizontal")
         unit.add_choice("count", label="Number")
@@ -153,7 +125,7 @@ class TagByDifficulty(_Tool):
         return tag_by_difficulty(sample_collection, model, **options)
 
 
-class ShowDisagreement(_Tool):
+class ShowDisagreement(Tool):
     """Shows the samples that one network finds easy and another hard."""
 
     title = "Show disagreement"
@@ -179,8 +151,8 @@ class ShowDisagreement(_Tool):
     def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
         """Both networks and how many samples."""
         models = find_models(ctx.dataset)
-        _ask_model(ctx, inputs, "easy_for", "Easy for")
-        _ask_model(ctx, inputs, "hard_for", "Hard for", default=models[1])
+        ask_model(ctx, inputs, "easy_for", "Easy for")
+        ask_model(ctx, inputs, "hard_for", "Hard for", default=models[1])
         inputs.int("limit", default=100, min=1, required=True, label="Samples at most")
         if ctx.params.get("easy_for", models[0]) == ctx.params.get("hard_for", models[1]):
             form.invalid, form.error_message = True, "Choose two different networks"
@@ -196,7 +168,7 @@ class ShowDisagreement(_Tool):
         ctx.ops.set_view(disagreement(ctx.view, easy_for, hard_for, limit))
 
 
-class ManageRuns(_Tool):
+class ManageRuns(Tool):
     """Renames or deletes a run."""
 
     title = "Manage learnability runs"
@@ -229,7 +201,7 @@ class ManageRuns(_Tool):
         actions.add_choice("delete", label="Delete")
         inputs.enum("action", actions.values(), default="rename", required=True, label="Action", view=actions)
         if ctx.params.get("action") == "delete":
-            inputs.view("deletes", types.Warning(label="This deletes the run's scores from all samples"))
+            inputs.view("deletes", types.Warning(label="This deletes the run's fields from all samples"))
             inputs.bool("confirmed", default=False, label="Delete them")
             if not ctx.params.get("confirmed"):
                 form.invalid, form.error_message = True, "Tick “Delete them” to go on"
@@ -255,54 +227,6 @@ class ManageRuns(_Tool):
         return {"key": ctx.params["new_key"]}
 
 
-class ExportScores(_Tool):
-    """Writes the scores into a file."""
-
-    title = "Export learnability scores"
-
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """What FiftyOne needs to know of the operator."""
-        return foo.OperatorConfig(
-            name="export_learnability",
-            label=self.title,
-            description="Write ids, files, labels, scores and ranks of the current view to a csv or npz file",
-            icon="download",
-            dynamic=True,
-            risk_level=types.RiskLevel.MEDIUM,
-        )
-
-    def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
-        """Where to."""
-        samples = ctx.target_view()
-        default = str(Path.home() / f"{ctx.dataset.name}-learnability.csv")
-        path = inputs.str(
-            "path", default=default, required=True, label="File", description="On the server; .csv or .npz"
-        )
-        given = Path(str(ctx.params.get("path") or default))
-        problem = _bad_target(given)
-        if problem:
-            path.invalid, path.error_message = True, problem
-        elif given.exists():
-            inputs.view("exists", types.Warning(label=f"{given} exists and will be replaced"))
-            inputs.bool("overwrite", default=False, label="Replace it")
-            if not ctx.params.get("overwrite"):
-                form.invalid, form.error_message = True, "Tick “Replace it” to go on"
-        inputs.md(f"**{number(len(samples))}** samples", name="count")
-
-    def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
-        """Writes the file."""
-        path = Path(str(ctx.params.get("path", "")))
-        problem = _bad_target(path)
-        if problem:
-            raise ValueError(problem)
-        if path.exists() and not flag(ctx.params, "overwrite"):
-            raise ValueError(f"{path} exists: choose another file, or replace it with overwrite=True")
-        count = export_scores(ctx.target_view(), path)
-        ctx.ops.notify(f"Wrote {number(count)} samples to {path}", variant="success")
-        return {"path": str(path), "samples": count}
-
-
 class CompareModels(foo.Operator):
     """Opens the panel."""
 
@@ -323,15 +247,6 @@ class CompareModels(foo.Operator):
         ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
 
 
-def _ask_model(
-    ctx: foo.ExecutionContext, inputs: types.Object, name: str, label: str, default: str | None = None
-) -> None:
-    models = types.DropdownView()
-    for model in find_models(ctx.dataset):
-        models.add_choice(model, label=network_label(model))
-    inputs.enum(name, models.values(), default=default or models.values()[0], required=True, label=label, view=models)
-
-
 def _ask_which(inputs: types.Object, name: str, label: str) -> None:
     which = types.RadioGroup(orientation="horizontal")
     which.add_choice(HARDEST, label="Hardest")
@@ -340,7 +255,7 @@ def _ask_which(inputs: types.Object, name: str, label: str) -> None:
 
 
 def _model(ctx: foo.ExecutionContext, name: str) -> str:
-    models = find_models(ctx.dataset)
+    models = find_models(ctx.dataset, derived=True)
     if not models:
         raise ValueError("there are no scores yet: run compute_learnability first")
     return str(ctx.params.get(name) or models[0])
@@ -352,16 +267,16 @@ def _check_new_key(dataset: fo.Dataset, key: Any) -> None:
         raise ValueError(f"the dataset already has a run {key!r}")
 
 
-def _bad_target(path: Path) -> str | None:
-    if path.suffix not in (".csv", ".npz"):
-        return "The file must end in .csv or .npz"
-    if not path.is_absolute() or not path.parent.is_dir():
-        return f"There is no folder {path.parent}: give a whole path into a folder that exists"
-    return None
-
-
 def _describe(dataset: fo.Dataset, key: str) -> str:
     info = dataset.get_run_info(key)
     config = info.config
-    networks = ", ".join(network_label(model) for model in config.models)
-    return f"{networks}: {number(config.num_samples)} samples, {config.epochs} epochs, {info.timestamp:%Y-%m-%d %H:%M}"
+    kind, of = getattr(config, "kind", ""), listed(getattr(config, "of", ()))
+    # what else a run has taken over since is no longer its own
+    networks = listed(config.models) or "networks that were computed anew since"
+    epochs = f", {config.epochs} epochs" if config.epochs else ""
+    what = {
+        "consensus": f"Consensus of {of}",
+        "imported": f"Scores from elsewhere, {networks}",
+        "label_fixes": f"Suggested labels by {of}",
+    }.get(kind, networks)
+    return f"{what}: {number(config.num_samples)} samples{epochs}, {info.timestamp:%Y-%m-%d %H:%M}"

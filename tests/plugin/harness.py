@@ -89,6 +89,8 @@ class PanelHarness:
         selected: the ids of the selected samples
         state: the panel's state
         data: the panel's data
+        view_name: the saved view that the App shows
+        active_fields: what the grid writes on each sample
     """
 
     dataset: fo.Dataset
@@ -99,6 +101,7 @@ class PanelHarness:
     state: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     view_name: str | None = None
+    active_fields: list[str] = field(default_factory=list)
 
     def event(self, method: str, **params: Any) -> Answer:
         """Plays one event; a view that it sets is shown, and the panel hears of that twice, as from the App."""
@@ -157,6 +160,7 @@ class PanelHarness:
             "view": self.stages,
             "filters": self.filters,
             "selected": self.selected,
+            "active_fields": self.active_fields,
             "params": {"panel_id": "p1", "panel_state": self.state, "__method__": method, **params},
         }
         if self.view_name:

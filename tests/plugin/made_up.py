@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
+from fiftyone_learnability.science.catalog import DEFAULT_SCORES
 
 MODELS = ("resnet20", "vgg16", "mobilenet")
 
@@ -35,8 +36,26 @@ def write_scores(
     dynamics: Mapping[str, NDArray[np.float16]] | None = None,
     label_field: str = "ground_truth",
     overwrite: bool = False,
+    more: Mapping[str, Mapping[str, NDArray[np.float64]]] | None = None,
+    written: Sequence[str] = DEFAULT_SCORES,
+    predictions: Mapping[str, NDArray[np.float32]] | None = None,
+    classes: Sequence[str] = ("a", "b"),
 ) -> None:
-    """Writes scores, given in the order of the collection's ids, as if networks had been trained."""
+    """Writes scores, given in the order of the collection's ids, as if networks had been trained.
+
+    Args:
+        samples: the samples
+        scores: learnability by network
+        key: the key of the run
+        epochs: its epochs
+        dynamics: by network
+        label_field: the field of the labels
+        overwrite: whether to replace what is there
+        more: further scores by network, which the run has measured
+        written: the scores that become fields
+        predictions: mean predictions by network
+        classes: the classes that those are over
+    """
     ids = np.array(samples.values("id"))
     order = np.argsort(ids)
     results = {}
@@ -44,18 +63,26 @@ def write_scores(
         curve = np.linspace(0.1 + number / 10, 0.9, epochs)
         probabilities = None if dynamics is None else dynamics[model][:, order]
         record = RunRecord(
-            model, 0, {"learnability": values[order]}, 1 - curve, curve, curve, np.ones(epochs), probabilities
+            model,
+            0,
+            {"learnability": values[order], **{name: one[order] for name, one in (more or {}).get(model, {}).items()}},
+            1 - curve,
+            curve,
+            curve,
+            np.ones(epochs),
+            probabilities,
+            None if predictions is None else predictions[model][order],
         )
         results[model] = ModelResults.from_runs(
             [record],
             ids[order],
             np.array([f"{id}.png" for id in ids[order]]),
             np.zeros(len(ids), np.int64),
-            ("a", "b"),
+            tuple(classes),
             {},
         )
     settings: dict[str, Any] = {"label_field": label_field, "epochs": epochs, "num_samples": len(ids)}
-    write_results(samples, results, key, settings, overwrite)
+    write_results(samples, results, key, settings, overwrite, written)
 
 
 def awkward_scores(count: int, bins: int, rng: np.random.Generator) -> NDArray[np.float64]:

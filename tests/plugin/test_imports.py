@@ -31,16 +31,16 @@ class Popen:  # nothing is to be measured or trained here
 subprocess.Popen = Popen
 assert "torch" not in sys.modules
 names = [operator.name for operator in foo.list_operators() if operator.plugin_name == PLUGIN]
-assert len(names) == 8, names
+assert len(names) == 13, names
 dataset = fo.load_dataset(sys.argv[1])
 for name in names:
     if f"{PLUGIN}/{name}" != PANEL:
         foo.get_operator(f"{PLUGIN}/{name}")
         if name != "compare_learnability":
-            form(name, dataset, {"advanced": True, "preset": "custom"})
+            form(name, dataset, {"advanced": True, "preset": "custom"}, selected=dataset.limit(1).values("id"))
 panel = PanelHarness(dataset)
 panel.open()
-for tab in ("examples", "classes", "curves", "compare"):
+for tab in ("map", "labels", "examples", "classes", "curves", "compare"):
     panel.tab(tab)
     panel.select(*dataset.limit(2).values("id"))
 panel.event("on_matrix", idx=[1, 0])
@@ -51,7 +51,14 @@ panel.event("on_timer")
 execute("tag_by_difficulty", dataset, {"count": 2})
 execute("sort_by_learnability", dataset)
 execute("show_disagreement", dataset)
+panel.event("on_write_map")
+execute("write_learnability_scores", dataset)
+execute("compute_consensus", dataset)
+execute("suggest_label_fixes", dataset)
+chosen = {"selected": dataset.limit(5).values("id"), "view_target": "SELECTED_SAMPLES"}
+execute("apply_label_fixes", dataset, **chosen)
 execute("export_learnability", dataset, {"path": sys.argv[2]})
+execute("import_learnability", dataset, {"path": sys.argv[2], "name": "vgg16", "overwrite": True})
 assert panel.data["samples"] and panel.state["shown_easiest"]
 loaded = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "torchvision", "timm"})
 print("loaded", *loaded)
@@ -62,7 +69,14 @@ def test_forms_and_panel_never_load_torch(make_dataset: Callable[..., fo.Dataset
     dataset = make_dataset([f"/no/{index}.png" for index in range(40)], list("ab") * 20)
     rng = np.random.default_rng(3)
     dynamics = {model: rng.random((4, 40)).astype(np.float16) for model in MODELS}
-    write_scores(dataset, {model: rng.random(40) for model in MODELS}, dynamics=dynamics)
+    measured = {name: rng.random(40) for name in ("hits", "variability", "aum")}
+    write_scores(
+        dataset,
+        {model: rng.random(40) for model in MODELS},
+        dynamics=dynamics,
+        more=dict.fromkeys(MODELS, measured),
+        predictions={model: rng.dirichlet([1, 1], 40).astype(np.float32) for model in MODELS},
+    )
     process = subprocess.run(
         [sys.executable, "-c", SERVER, dataset.name, str(tmp_path / "scores.csv")],
         capture_output=True,

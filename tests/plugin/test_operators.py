@@ -28,8 +28,13 @@ OPERATORS = (
     "manage_learnability_runs",
     "export_learnability",
     "compare_learnability",
+    "suggest_label_fixes",
+    "apply_label_fixes",
+    "write_learnability_scores",
+    "compute_consensus",
+    "import_learnability",
 )
-TOOLS = OPERATORS[1:-1]
+TOOLS = OPERATORS[1:6]
 
 
 @pytest.fixture(autouse=True)
@@ -442,7 +447,7 @@ BAD_TOOLS = [
     ("export_learnability", {}, "end in"),
     ("export_learnability", {"path": "scores.csv"}, "folder"),
     ("export_learnability", {"path": "/no/such/folder/scores.csv"}, "/no/such/folder"),
-    ("export_learnability", {"path": "/tmp/scores.xlsx"}, "csv or .npz"),
+    ("export_learnability", {"path": "/tmp/scores.xlsx"}, "or .parquet"),
 ]
 
 
@@ -458,7 +463,7 @@ def test_tools_refuse(kept: fo.Dataset, name: str, params: dict[str, Any], culpr
 def test_rename_a_run(scored: fo.Dataset) -> None:
     shown = form("manage_learnability_runs", scored, {"key": "learnability", "new_key": "first"})
     assert not shown.invalid
-    assert "ResNet-20, VGG-16: 40 samples, 4 epochs" in shown.defaults["about"]
+    assert "ResNet-20 and VGG-16: 40 samples, 4 epochs" in shown.defaults["about"]
     answer = execute("manage_learnability_runs", scored, {"key": "learnability", "new_key": "first"})
     assert answer.result == {"key": "first"}
     assert fol.list_runs(scored) == ["first"]
@@ -487,7 +492,7 @@ def test_delete_a_run(scored: fo.Dataset) -> None:
     assert not [name for name in scored.get_field_schema() if name.startswith("learnability")]
 
 
-@pytest.mark.parametrize("ending", ["csv", "npz"])
+@pytest.mark.parametrize("ending", ["csv", "npz", "parquet"])
 def test_export(scored: fo.Dataset, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"scores.{ending}"
     view = scored.skip(35)
@@ -496,7 +501,8 @@ def test_export(scored: fo.Dataset, tmp_path: Path, ending: str) -> None:
     assert not form("export_learnability", scored, params, **request).invalid
     answer = execute("export_learnability", scored, params, **request)
     assert answer.result == {"path": str(path), "samples": 5}
-    table = pd.read_csv(path) if ending == "csv" else np.load(path)
+    read: dict[str, Callable[[Path], Any]] = {"csv": pd.read_csv, "npz": np.load, "parquet": pd.read_parquet}
+    table = read[ending](path)
     assert list(table["id"]) == view.values("id")
     assert list(table["learnability_rank_vgg16"]) == view.values("learnability_rank_vgg16")
     # what is there is not replaced unasked

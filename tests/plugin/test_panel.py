@@ -269,7 +269,12 @@ def test_a_network_is_never_compared_with_itself(panel: PanelHarness) -> None:
     panel.choose("controls.second", "resnet20")
     assert panel.state["controls"]["second"] == "vgg16"
     panel.choose("controls.first", "vgg16")
-    assert panel.state["controls"] == {"first": "vgg16", "second": "resnet20", "quantity": "learnability"}
+    assert panel.state["controls"] == {
+        "first": "vgg16",
+        "second": "resnet20",
+        "quantity": "learnability",
+        "against": "same",
+    }
 
 
 @pytest.mark.parametrize(("method", "sign"), [("on_hardest", 1), ("on_easiest", -1)])
@@ -541,7 +546,12 @@ def test_another_dataset_starts_over(case: Case, panel: PanelHarness, make_datas
     panel.dataset, panel.stages = other, []
     answer = panel.event("on_change_dataset")
     assert answer.drawn == ["histogram"]
-    assert panel.state["controls"] == {"first": "vgg16", "second": "vgg16", "quantity": "learnability"}
+    assert panel.state["controls"] == {
+        "first": "vgg16",
+        "second": "vgg16",
+        "quantity": "learnability",
+        "against": "same",
+    }
     assert panel.state["own"] == {}
 
 
