@@ -117,7 +117,8 @@ def warn_of_selection(inputs: types.Object, ctx: foo.ExecutionContext, count: in
         inputs.view(
             "selection",
             types.Warning(
-                label=f"Only the {count:,} selected samples", description="Choose another target above to take more"
+                label="Only the selected sample" if count == 1 else f"Only the {count:,} selected samples",
+                description="Choose another target above to take more",
             ),
         )
 
