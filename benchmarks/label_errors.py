@@ -26,7 +26,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from fiftyone_learnability.science.device import choose_placement
-from fiftyone_learnability.science.label_errors import MISLABELLED, contradiction, judge
+from fiftyone_learnability.science.label_errors import MISLABELLED, contradiction, judge, suggest_labels
 from fiftyone_learnability.science.networks import resolve_networks
 from fiftyone_learnability.science.training import (
     EpochReport,
@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--errors", nargs="+", default=list(ROWS), metavar="KIND:SHARE")
+    parser.add_argument("--smoothing", type=float, nargs="+", default=[], help="other smoothings to try")
     parser.add_argument("--seed", type=int, default=0, help="of the trainings; the errors are always the same")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--keep", type=Path, help="a folder for the results of single trainings")
@@ -78,11 +79,12 @@ def main() -> None:
         theirs = _kept(options, "folds", row, lambda: train_folds(options, pixels, labels, len(classes)))  # noqa: B023
         print(f"\n{kind}, {float(share):.0%}: {wrong.sum()} wrong labels")
         print(f"  {'score':<36} {'AUROC':>6} {'AP':>6} {'P@n':>6} {'CPU s':>6}")
-        for name, hardness in ours_by_name(ours, labels).items():
+        for name, hardness in ours_by_name(ours, labels, options.smoothing).items():
             _tell(name, wrong, hardness, float(ours["seconds"]))
         for name, hardness in theirs_by_name(theirs, labels).items():
             _tell(f"cleanlab {name}", wrong, hardness, float(theirs["seconds"]))
-        flagged = judge(contradiction(ours["prediction"], labels)) == MISLABELLED
+        _, confidence = suggest_labels(ours["prediction"], labels)
+        flagged = judge(contradiction(ours["prediction"], labels), confidence) == MISLABELLED
         _tell_flags("verdict: mislabelled", wrong, flagged)
         _tell_flags("cleanlab find_label_issues", wrong, find_label_issues(labels, theirs["prediction"]))
 
@@ -140,10 +142,11 @@ class _TrainingClock:
         self._since = time.process_time()
 
 
-def ours_by_name(ours: Found, labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+def ours_by_name(ours: Found, labels: NDArray[np.int64], smoothings: list[float]) -> dict[str, NDArray[np.float64]]:
     """How suspicious each sample is, by score."""
     return {
         "contradiction (suggest_label_fixes)": contradiction(ours["prediction"], labels),
+        **{f"  with smoothing {value:g}": contradiction(ours["prediction"], labels, value) for value in smoothings},
         "1 - learnability": -ours["learnability"],
         "1 - hits": -ours["hits"],
         "-AUM": -ours["aum"],

@@ -22,7 +22,7 @@ from fiftyone_learnability.experiment.reliability import (
     epoch_stability,
     epochs_enough,
     measure_reliability,
-    runs_needed,
+    reliability_of_mean,
 )
 from fiftyone_learnability.science.device import choose_placement
 from fiftyone_learnability.science.networks import resolve_networks
@@ -56,7 +56,7 @@ def main() -> None:
         print(f"{model}: rank correlation with all {options.epochs} epochs is at least {enough}")
     ceilings = {model: agreement.learnability.value for model, agreement in found.seeds.items()}
     for model, ceiling in ceilings.items():
-        several = ", ".join(f"{count}: {runs_needed(ceiling, [count])[0]:.3f}" for count in (1, 2, 3, 5))
+        several = ", ".join(f"{count}: {reliability_of_mean(ceiling, [count])[0]:.3f}" for count in (1, 2, 3, 5))
         print(f"{model}: reliability of the mean of several runs: {several}")
     if options.figure is not None:
         print(draw_stability(options.figure, curves, ceilings))

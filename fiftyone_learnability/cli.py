@@ -94,17 +94,16 @@ def build_parser() -> argparse.ArgumentParser:
     compare = command("compare", "Correlate the networks' learnability and ranks, as in the paper's Table 1.", _compare)
     compare.add_argument("--models", nargs="+", metavar="NAME", help="the networks to compare; all if not given")
     compare.add_argument(
-        "--reliability",
-        action="store_true",
-        help="also print how far the seeds of each network agree, with confidence intervals; needs --runs 2 or more",
-    )
-    compare.add_argument(
-        "--stability", metavar="FILE", type=Path, help="also draw how many epochs and runs are enough (png, pdf or svg)"
-    )
-    compare.add_argument(
         "--figure", metavar="FILE", type=Path, help="also draw the paper's Figure 1 of the first two (png, pdf or svg)"
     )
     _add_json(compare)
+
+    reliable = command("reliability", "Correlate seeds of one network, and networks, run by run.", _reliability)
+    reliable.add_argument("--models", nargs="+", metavar="NAME", help="the networks; all if not given")
+    reliable.add_argument(
+        "--figure", metavar="FILE", type=Path, help="also draw how many epochs and runs are enough (png, pdf or svg)"
+    )
+    _add_json(reliable)
 
     hardest = command("hardest", "List the samples that a network finds hardest.", _hardest)
     hardest.add_argument("--model", required=True, metavar="NAME", help="the network")
@@ -277,27 +276,20 @@ def _compare(dataset: fo.Dataset, options: argparse.Namespace) -> None:
     from .compare import compare_models, find_models, plot_comparison
 
     comparison = compare_models(dataset, options.models)
-    found = None
-    if options.reliability:
-        from .consensus import reliability
-
-        found = reliability(dataset, options.models)
-    if options.json:
-        tables = {"networks": _rows(comparison.to_pandas())}
-        if found is not None:
-            tables["reliability"] = _rows(found.to_pandas())
-        print(json.dumps(tables if found is not None else tables["networks"], indent=2))
-    else:
-        print(comparison.table() if found is None else f"{comparison.table()}\n\n{found}")
-    if options.stability is not None:
-        from .consensus import plot_stability
-
-        path = plot_stability(dataset, options.stability, options.models)
-        print(f"figure of how many epochs and runs are enough: {path}", file=sys.stderr)
+    print(json.dumps(_rows(comparison.to_pandas()), indent=2) if options.json else comparison.table())
     if options.figure is not None:
         first, second = (options.models or find_models(dataset))[:2]
         path = plot_comparison(dataset, options.figure, (first, second))
         print(f"figure of {first} and {second}: {path}", file=sys.stderr)
+
+
+def _reliability(dataset: fo.Dataset, options: argparse.Namespace) -> None:
+    from .consensus import plot_stability, reliability
+
+    found = reliability(dataset, options.models)
+    print(json.dumps(_rows(found.to_pandas()), indent=2) if options.json else found.table())
+    if options.figure is not None:
+        print(f"figure: {plot_stability(dataset, options.figure, options.models)}", file=sys.stderr)
 
 
 def _hardest(dataset: fo.Dataset, options: argparse.Namespace) -> None:

@@ -33,6 +33,15 @@ def find_models(samples: foc.SampleCollection, derived: bool = False) -> list[st
     ]
 
 
+def names_of(models: str | Sequence[str] | None) -> list[str] | None:
+    """Networks as a list, whether one is named or several; None stays None.
+
+    Args:
+        models: one name, several, or None
+    """
+    return None if models is None else [models] if isinstance(models, str) else list(models)
+
+
 def find_scores(samples: foc.SampleCollection, model: str) -> list[str]:
     """The scores of a network that a collection has as fields, in the order of the catalog.
 
@@ -46,7 +55,7 @@ def find_scores(samples: foc.SampleCollection, model: str) -> list[str]:
 
 
 def load_scores(
-    samples: foc.SampleCollection, models: Sequence[str] | None = None
+    samples: foc.SampleCollection, models: str | Sequence[str] | None = None
 ) -> tuple[NDArray[np.str_], dict[str, FloatArray]]:
     """Reads learnability from the fields of a collection.
 
@@ -60,7 +69,7 @@ def load_scores(
     Raises:
         ValueError: if a network has no scores in the collection
     """
-    models = find_models(samples) if models is None else list(models)
+    models = names_of(models) or find_models(samples)
     for model in models:
         check_scored(samples, model)
     if not models:
@@ -71,7 +80,7 @@ def load_scores(
 
 
 def compare_models(
-    source: foc.SampleCollection | Mapping[str, ModelResults], models: Sequence[str] | None = None
+    source: foc.SampleCollection | Mapping[str, ModelResults], models: str | Sequence[str] | None = None
 ) -> Comparison:
     """Correlates the learnability of networks pair by pair, as in the paper's Table 1.
 
@@ -90,7 +99,7 @@ def compare_models(
         ValueError: if there are fewer than two networks, or one has no scores
     """
     if isinstance(source, Mapping):
-        scores = _align(source if models is None else {model: source[model] for model in models})
+        scores = _align(source if models is None else {model: source[model] for model in names_of(models) or ()})
     else:
         scores = load_scores(source, models)[1]
     if len(scores) < 2:

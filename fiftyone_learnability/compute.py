@@ -23,8 +23,9 @@ from .science.catalog import choose_scores
 if TYPE_CHECKING:
     from .science.networks import NetworkFactory
 
-MOST_PREDICTIONS = 250_000_000
-"""The largest number of samples x classes for which mean predictions are kept: 2 GB while training."""
+MOST_PREDICTIONS = 100_000_000
+"""The largest number of samples x classes for which mean predictions are kept: they take 0.4 GB a network, and several
+times that for a moment."""
 
 
 def compute_learnability(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
-from .compare import find_models, load_scores
+from .compare import find_models, load_scores, names_of
 from .dataset.columns import Column
 from .dataset.fields import WriteReport, choose_key_for, score_columns, write_run
 from .dataset.registry import INFO_KEY, load_model_results, owning_run, score_field
@@ -28,7 +28,7 @@ CONSENSUS = "consensus"
 
 def write_consensus(
     samples: foc.SampleCollection,
-    models: Sequence[str] | None = None,
+    models: str | Sequence[str] | None = None,
     *,
     key: str | None = None,
     overwrite: bool = False,
@@ -112,7 +112,7 @@ def write_consensus(
 
 
 def reliability(
-    source: foc.SampleCollection | Mapping[str, ModelResults], models: Sequence[str] | None = None, **options: Any
+    source: foc.SampleCollection | Mapping[str, ModelResults], models: str | Sequence[str] | None = None, **options: Any
 ) -> Reliability:
     """How far the seeds of one network agree, which is the ceiling, beside how far networks agree with each other.
 
@@ -145,9 +145,11 @@ def reliability(
 
 
 def stability(
-    source: foc.SampleCollection | Mapping[str, ModelResults], models: Sequence[str] | None = None
+    source: foc.SampleCollection | Mapping[str, ModelResults], models: str | Sequence[str] | None = None
 ) -> dict[str, EpochStability]:
     """How many epochs are enough: the rank correlation of the learnability over the first epochs with that over all.
+
+    Of several runs of a network the mean is looked at, which settles sooner than a single run does.
 
     Args:
         source: a dataset or view, or the results of :func:`compute_learnability`
@@ -161,16 +163,21 @@ def stability(
         ValueError: if no network has kept its dynamics
     """
     results = _results(source, models)
-    curves = {
-        model: epoch_stability(result.dynamics) for model, result in results.items() if result.dynamics is not None
-    }
+    here = set(source.values("id")) if isinstance(source, foc.SampleCollection) else None
+    curves = {}
+    for model, result in results.items():
+        if result.dynamics is not None:
+            kept = np.ones(len(result.ids), np.bool_) if here is None else np.isin(result.ids, list(here))
+            curves[model] = epoch_stability(result.dynamics[:, kept])
     if not curves:
         raise ValueError(f"{', '.join(results)} have not kept their dynamics: compute with record_dynamics=True")
     return curves
 
 
 def plot_stability(
-    source: foc.SampleCollection | Mapping[str, ModelResults], path: str | Path, models: Sequence[str] | None = None
+    source: foc.SampleCollection | Mapping[str, ModelResults],
+    path: str | Path,
+    models: str | Sequence[str] | None = None,
 ) -> Path:
     """Draws how many epochs and how many runs are enough into a file.
 
@@ -191,17 +198,20 @@ def plot_stability(
         model: measure_reliability({model: result.run_learnability}).seeds[model].learnability.value
         for model, result in several.items()
     }
-    return draw_stability(Path(path), stability(results), ceilings)
+    return draw_stability(Path(path), stability(source, models), ceilings)
 
 
 def _results(
     source: foc.SampleCollection | Mapping[str, ModelResults], models: Sequence[str] | None
 ) -> dict[str, ModelResults]:
     if isinstance(source, Mapping):
-        return dict(source) if models is None else {model: source[model] for model in models}
+        if not source:
+            raise ValueError("there are no results to look at")
+        return dict(source) if models is None else {model: source[model] for model in names_of(models) or ()}
     dataset = source._root_dataset
-    found = load_model_results(dataset, find_models(source) if models is None else models)
-    gone = [model for model in models or () if model not in found]
+    asked = names_of(models) or find_models(source)
+    found = load_model_results(dataset, asked)
+    gone = [model for model in asked if model not in found] if models is not None else []
     if gone or not found:
         raise ValueError(
             f"the dataset {dataset.name!r} has no run of {', '.join(gone) or 'any network'}: compute learnability first"

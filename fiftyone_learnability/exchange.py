@@ -10,9 +10,10 @@ import fiftyone.core.collections as foc
 import numpy as np
 from numpy.typing import NDArray
 
-from .compare import check_scored, find_models, find_scores, label_path_of
+from .compare import check_scored, find_models, find_scores, label_path_of, names_of
 from .dataset.fields import WriteReport
 from .dataset.registry import load_model_results, score_field
+from .experiment.results import ModelResults
 from .science.catalog import SCORES
 from .science.scores import IntArray
 from .writing import columns_of, prepare_scores, write_prepared, write_scores
@@ -61,6 +62,8 @@ def import_scores(
         ValueError: if the file cannot be read, a ``key`` is given for several models, or see :func:`write_scores`
     """
     path = Path(path)
+    if (results := _results_in(path)) is not None:
+        return [write_scores(samples, results, name or results.model, **options)]
     table = read_table(path)
     models = _models_of(table)
     if not models:
@@ -116,7 +119,7 @@ def pred_probs(samples: foc.SampleCollection, model: str) -> Predictions:
     return Predictions(np.array(ids, np.str_), result.labels[rows], probabilities, result.classes)
 
 
-def scores_table(samples: foc.SampleCollection, models: Sequence[str] | None = None) -> pd.DataFrame:
+def scores_table(samples: foc.SampleCollection, models: str | Sequence[str] | None = None) -> pd.DataFrame:
     """All scores of a collection as a table.
 
     Args:
@@ -132,12 +135,13 @@ def scores_table(samples: foc.SampleCollection, models: Sequence[str] | None = N
     """
     import pandas as pd
 
-    models = find_models(samples, derived=True) if models is None else models
+    models = names_of(models) or find_models(samples, derived=True)
     if not models:
         raise ValueError("there are no scores to export: compute learnability first")
     for model in models:
         check_scored(samples, model)
-    label_at = label_path_of(samples, models[0])
+    # scores from elsewhere may have come without labels
+    label_at = next(filter(None, (label_path_of(samples, model) for model in models)), None)
     fields = {score_field(model, score): score for model in models for score in find_scores(samples, model)}
     ids, files, *columns = samples.values(["id", "filepath", *fields])
     table: dict[str, Any] = {
@@ -152,7 +156,7 @@ def scores_table(samples: foc.SampleCollection, models: Sequence[str] | None = N
     return pd.DataFrame(table)
 
 
-def export_scores(samples: foc.SampleCollection, path: str | Path, models: Sequence[str] | None = None) -> int:
+def export_scores(samples: foc.SampleCollection, path: str | Path, models: str | Sequence[str] | None = None) -> int:
     """Writes all scores of a collection into a file.
 
     Args:
@@ -237,6 +241,17 @@ def check_ending(path: str | Path) -> Path:
     if path.suffix not in _ENDINGS:
         raise ValueError(f"{path.name!r} must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}")
     return path
+
+
+def _results_in(path: Path) -> ModelResults | None:
+    """The results of a run, if the file is one that holds them."""
+    if path.suffix != ".npz" or not path.is_file():
+        return None
+    try:
+        return ModelResults.from_npz(path)
+    # another npz file, or none: to be read as a table, and refused as one
+    except ValueError:
+        return None
 
 
 def _models_of(table: pd.DataFrame) -> list[str]:

@@ -60,7 +60,8 @@ def suggest_label_fixes(
     Three fields are written: ``learnability_contradiction`` (0..1), ``learnability_suggestion``, a Classification with
     the suggested label and its mean probability as the confidence, where it differs from the given one, and
     ``learnability_verdict``. Hard is not wrong: "mislabelled" says that the networks settled on *one other* class,
-    which had at least three times the probability of the label over the whole training (at the default threshold);
+    which had at least three times the probability of the label over the whole training (at the default threshold),
+    and a quarter of it all;
     "hard" says that they preferred another class without settling on it, as they do with atypical and ambiguous images.
     No label is changed; see :func:`apply_label_fixes`.
 
@@ -71,7 +72,8 @@ def suggest_label_fixes(
 
     Args:
         samples: a dataset or view with scores; only its samples are considered
-        models (None): the networks whose mean predictions are averaged, by default all that have kept them
+        models (None): the networks whose mean predictions are averaged, of each sample over those that have seen it; by
+            default all that have kept them and were trained with the same labels as the first
         threshold (0.75): the contradiction from which on a label is called probably wrong, in (0.5, 1]
         key (None): the key of the run; chosen if not given
         overwrite (False): whether suggestions that exist may be replaced
@@ -109,8 +111,8 @@ def suggest_label_fixes(
     given = np.array([row[2] for row in rows])
     mean = predictions[[row[1] for row in rows]]
     contradicted = contradiction(mean, given)
-    verdicts = judge(contradicted, threshold)
     suggested, confidence = suggest_labels(mean, given)
+    verdicts = judge(contradicted, confidence, threshold)
     preferred = contradicted > 0.5
     info = {INFO_KEY: {"run": key, "model": None}}
     by = ", ".join(names)
@@ -206,8 +208,8 @@ def apply_label_fixes(
             as they are
         into (None): the copy, by default ``<label field>_fixed``. It is made with all labels of the dataset if it does
             not exist; if it does, the fixes are added to it
-        in_place (False): whether to change the label field itself. What it held is then kept in
-            ``<label field>_original``, unless an earlier call has kept it there
+        in_place (False): whether to change the label field itself. What the label of a changed sample was at first is
+            then kept in ``<label field>_original``
 
     Returns:
         the field that has the fixes, and the number of samples whose label in it was changed
@@ -240,29 +242,37 @@ def apply_label_fixes(
             raise ValueError(f"into is the label field {target!r} itself: to change it, say in_place=True")
         if existing is not None and (existing.info or {}).get(INFO_KEY, {}).get("copy_of") != label_field:
             raise ValueError(f"the field {target!r} exists and is not a copy of {label_field!r}: choose another name")
-    accepted = dict(
-        zip(*samples.exists(SUGGESTION).values(["id", f"{SUGGESTION}.label"]), strict=True),
-    )
-    documents = list(root._sample_collection.find({}, {label_field: 1, target: 1}))
-    ids = [str(document["_id"]) for document in documents]
-    # samples that have come since the copy was made have their labels in the label field alone
-    before = [document.get(label_field) if document.get(target) is None else document[target] for document in documents]
-    convert = _converter(field)
-    after = [convert(old, accepted[id]) if id in accepted else old for id, old in zip(ids, before, strict=True)]
-    changed = sum(1 for old, new in zip(before, after, strict=True) if _label_of(old) != _label_of(new))
-    options = {"embedded_doc_type": fo.Classification} if isinstance(field, fo.EmbeddedDocumentField) else {}
-    columns = []
+    accepted = dict(zip(*samples.exists(SUGGESTION).values(["id", f"{SUGGESTION}.label"]), strict=True))
+    convert, options = _converter(field), {}
+    if isinstance(field, fo.EmbeddedDocumentField):
+        options = {"embedded_doc_type": fo.Classification}
+    rows = []
+    for document in root._sample_collection.find({}, dict.fromkeys((label_field, target, original), 1)):
+        id = str(document["_id"])
+        # samples that have come since the copy was made have their labels in the label field alone
+        old = document.get(label_field) if document.get(target) is None else document[target]
+        new = convert(old, accepted[id]) if id in accepted else old
+        rows.append((id, old, new, document.get(original)))
+    changes = [row for row in rows if _label_of(row[1]) != _label_of(row[2])]
+    # whatever others do meanwhile with labels that are not accepted stays as it is
+    written = rows if existing is None else changes
+    if not written:
+        return target, 0
     if in_place:
-        if kept is None:
-            text = f"What {label_field} held before suggested labels were applied"
-            note = {INFO_KEY: {"original_of": label_field}}
-            columns.append(Column(original, type(field), text, note, before, options))
-        columns.append(Column(label_field, type(field), field.description, field.info, after, options))
+        first = [old if before is None else before for _, old, _, before in written]
+        text, note = (
+            f"What {label_field} held before a suggestion was applied",
+            {INFO_KEY: {"original_of": label_field}},
+        )
+        columns = [
+            Column(original, type(field), text, note, first, options),
+            Column(label_field, type(field), field.description, field.info, [new for _, _, new, _ in written], options),
+        ]
     else:
-        text = f"A copy of {label_field} with the suggested labels that were accepted"
-        columns.append(Column(target, type(field), text, {INFO_KEY: {"copy_of": label_field}}, after, options))
-    write_columns(root, ids, columns, Procedure())
-    return target, changed
+        text, note = f"A copy of {label_field} with accepted suggestions", {INFO_KEY: {"copy_of": label_field}}
+        columns = [Column(target, type(field), text, note, [new for _, _, new, _ in written], options)]
+    write_columns(root, [row[0] for row in written], columns, Procedure(), keep_others=True)
+    return target, len(changes)
 
 
 def check_suggested(samples: foc.SampleCollection) -> None:
@@ -287,24 +297,30 @@ def _with_predictions(samples: foc.SampleCollection, models: str | Sequence[str]
     lacking = [model for model in asked if model not in kept]
     if lacking and (models is not None or not kept):
         raise ValueError(f"the runs of {', '.join(lacking)} have not kept their predictions: compute them again")
-    # predictions can only be averaged over the same classes, those of the first
-    classes = next(iter(kept.values())).classes
-    other = [model for model, result in kept.items() if result.classes != classes]
+    # predictions can only be averaged over the same classes, and judge only the labels that were learned
+    root = samples._root_dataset
+    learned = {
+        model: (result.classes, root.get_run_info(owning_run(root, score_field(model))).config.label_field)
+        for model, result in kept.items()
+    }
+    first = next(iter(kept))
+    other = [model for model in kept if learned[model] != learned[first]]
     if other and models is not None:
-        raise ValueError(f"{asked[0]!r} and {other[0]!r} were trained with other classes: take one of them")
+        raise ValueError(f"{first!r} and {other[0]!r} were trained with other labels: take one of them")
     return {model: result for model, result in kept.items() if model not in other}
 
 
 def _mean_predictions(results: dict[str, ModelResults]) -> tuple[list[str], NDArray[np.float64]]:
-    """The mean predictions, averaged over networks, of the samples that all of them have seen."""
-    ids = sorted(set.intersection(*(set(result.ids.tolist()) for result in results.values())))
+    """The mean predictions, of each sample averaged over the networks that have seen it."""
+    ids = sorted(set.union(*(set(result.ids.tolist()) for result in results.values())))
     total = np.zeros((len(ids), len(next(iter(results.values())).classes)))
+    count = np.zeros((len(ids), 1))
     for result in results.values():
-        order = np.argsort(result.ids)
-        rows = order[np.searchsorted(result.ids[order], ids)]
+        rows = np.searchsorted(ids, result.ids)
         assert result.prediction is not None
-        total += result.prediction[rows]
-    return ids, total / len(results)
+        total[rows] += result.prediction
+        count[rows] += 1
+    return ids, total / count
 
 
 def _classification(label: str, confidence: float | None = None) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compare import check_scored, find_models, label_path_of
-from .dataset.registry import score_field
+from .dataset.registry import INFO_KEY, score_field
 from .dataset.samples import label_path
+from .science.catalog import SCORES
 from .science.scores import FloatArray, IntArray
 from .science.subsets import choose_subset, order_by_difficulty
 
@@ -280,11 +281,15 @@ def _read(
     ids, values, *labels = samples.values(["id", path, *([label_at] if label_at else [])])
     if any(isinstance(value, list) for value in values):
         raise ValueError(f"the field {path!r} must hold one number a sample, not a list of them")
+    noted = (samples.get_field(path).info or {}).get(INFO_KEY, {})
+    score = SCORES.get(noted.get("score", ""))
+    # this package's own fields say themselves which end is hard
+    sign = -1.0 if score is not None and not score.hard_when_low else 1.0
     names = labels[0] if labels else [None] * len(ids)
     # sorted, so that the numbers do not depend on the order of the view; without a label last
     number = {name: k for k, name in enumerate(sorted(set(names), key=lambda name: (name is None, str(name))))}
     classes = np.array([number[name] for name in names], dtype=np.int64)
-    return np.array(ids, dtype=np.str_), np.array(values, dtype=np.float64), classes
+    return np.array(ids, dtype=np.str_), sign * np.array(values, dtype=np.float64), classes
 
 
 def _difficulty(scores: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
-from .compare import check_scored, find_models, find_scores
+from .compare import check_scored, find_models, find_scores, names_of
 from .dataset.columns import Column, Procedure
 from .dataset.fields import WriteReport, add_columns, choose_key, score_columns, write_results
 from .dataset.registry import INFO_KEY, LearnabilityRun, load_model_results, score_field
@@ -33,12 +33,13 @@ IMPORTED = "imported"
 
 def write_scores(
     samples: foc.SampleCollection,
-    source: LearnabilityTracker | pd.DataFrame | Mapping[str, Any],
+    source: LearnabilityTracker | ModelResults | pd.DataFrame | Mapping[str, Any],
     name: str,
     *,
     label_field: str | None = None,
     classes: Sequence[str] | None = None,
     learnability: str = "learnability",
+    scores: str | Sequence[str] = "all",
     key: str | None = None,
     overwrite: bool = False,
 ) -> WriteReport:
@@ -52,10 +53,10 @@ def write_scores(
 
     Args:
         samples: a dataset or view
-        source: a tracker; or a table with a column ``id`` or ``filepath`` and scores in columns that are called as in
-            :data:`fiftyone_learnability.science.catalog.SCORES`; where it has both, files are looked at if the
-            collection has none of the ids. The ids of a tracker may be sample ids or file paths;
-            one without ids has its samples in the order of the collection
+        source: a tracker; the results of a run; or a table with a column ``id`` or ``filepath`` and scores in columns
+            that are called as in :data:`fiftyone_learnability.science.catalog.SCORES`. Where there are ids and files,
+            files are looked at if the collection has none of the ids. The ids of a tracker may be sample ids or file
+            paths; one without ids has its samples in the order of the collection
         name: the name of the model, an identifier; the fields are ``learnability_<name>`` and so on
         label_field (None): the field of the labels that it was trained with, ``ground_truth`` if there is one: what
             tables and the panel show beside the scores
@@ -63,6 +64,7 @@ def write_scores(
             of a tracker are kept, which suggest labels
         learnability ("learnability"): the column that is taken as learnability where a table has another one; high
             must be easy
+        scores ("all"): the scores to be written besides learnability and rank, or "all" that the source has
         key (None): the key of the run; chosen if not given
         overwrite (False): whether existing fields of that name may be replaced
 
@@ -81,6 +83,7 @@ def write_scores(
         label_field=label_field,
         classes=classes,
         learnability=learnability,
+        scores=scores,
         key=key,
         overwrite=overwrite,
     )
@@ -111,6 +114,7 @@ def prepare_scores(
     label_field: str | None = None,
     classes: Sequence[str] | None = None,
     learnability: str = "learnability",
+    scores: str | Sequence[str] = "all",
     key: str | None = None,
     overwrite: bool = False,
 ) -> PreparedScores:
@@ -120,16 +124,60 @@ def prepare_scores(
     if is_reserved(name):
         raise ValueError(f"the name {name!r} is taken by fields of this package: choose another one")
     check_images(samples)
+    if label_field is None and "ground_truth" in find_label_fields(samples):
+        label_field = "ground_truth"
+    if isinstance(source, ModelResults):
+        result, unknown = _of_results(samples, source, name)
+    else:
+        result, unknown = _of_scores(samples, source, name, label_field, classes, learnability)
+    chosen = set(choose_scores(scores, len(result.run_learnability)))
+    written = [score for score in result.scores if score in chosen]
+    choose_key(samples._root_dataset, [name], key, overwrite, written, default=IMPORTED)
+    runs, epochs = result.train_loss.shape
+    settings = {
+        "label_field": label_field,
+        "kind": IMPORTED,
+        "epochs": epochs,
+        "runs": runs,
+        "num_samples": len(result.ids),
+        "package_version": __version__,
+    }
+    return PreparedScores(result, settings, written, unknown)
+
+
+def _of_results(samples: foc.SampleCollection, source: ModelResults, name: str) -> tuple[ModelResults, list[str]]:
+    """The results of a run, perhaps of another dataset of the same images, for the samples that are here."""
+    here = set(samples.values("id"))
+    names = source.ids if any(id in here for id in source.ids.tolist()) else source.filepaths
+    ids, rows, unknown = _match(samples, names.tolist())
+    result = replace(
+        source,
+        model=name,
+        ids=ids,
+        filepaths=np.array(samples.select(ids.tolist(), ordered=True).values("filepath"), dtype=np.str_),
+        labels=source.labels[rows],
+        run_scores={score: values[:, rows] for score, values in source.run_scores.items()},
+        dynamics=None if source.dynamics is None else source.dynamics[:, rows],
+        prediction=None if source.prediction is None else source.prediction[rows],
+    )
+    return result, unknown
+
+
+def _of_scores(
+    samples: foc.SampleCollection,
+    source: Any,
+    name: str,
+    label_field: str | None,
+    classes: Sequence[str] | None,
+    learnability: str,
+) -> tuple[ModelResults, list[str]]:
+    """The scores of a tracker or table as the results of one run."""
     if hasattr(source, "state_dict"):
         names, scores, prediction, accuracies = _from_tracker(samples, source)
     else:
         names, scores = _from_table(samples, source, learnability)
         prediction, accuracies = None, np.empty(0)
-    written = [score for score in SCORES if score in scores or score == "rank"]
-    choose_key(samples._root_dataset, [name], key, overwrite, written, default=IMPORTED)
     ids, rows, unknown = _match(samples, names)
-    if label_field is None and "ground_truth" in find_label_fields(samples):
-        label_field = "ground_truth"
     labels, known = _labels(samples, label_field, ids, classes)
     if prediction is not None:
         if classes is None:
@@ -152,15 +200,7 @@ def prepare_scores(
         config={"seeds": [0]},
         prediction=None if prediction is None else prediction[rows].astype(np.float16),
     )
-    settings = {
-        "label_field": label_field,
-        "kind": IMPORTED,
-        "epochs": curve.shape[1],
-        "runs": 1,
-        "num_samples": len(ids),
-        "package_version": __version__,
-    }
-    return PreparedScores(result, settings, written, unknown)
+    return result, unknown
 
 
 def write_prepared(
@@ -174,7 +214,7 @@ def write_prepared(
 
 
 def add_scores(
-    samples: foc.SampleCollection, scores: str | Sequence[str] = "all", models: Sequence[str] | None = None
+    samples: foc.SampleCollection, scores: str | Sequence[str] = "all", models: str | Sequence[str] | None = None
 ) -> list[str]:
     """Writes further scores of networks that have been trained: every run keeps all that it has measured.
 
@@ -191,7 +231,7 @@ def add_scores(
         WriteError: if the database fails; the dataset is as it was before
     """
     dataset = samples._root_dataset
-    models = find_models(samples) if models is None else list(dict.fromkeys(models))
+    models = list(dict.fromkeys(names_of(models) or find_models(samples)))
     for model in models:
         check_scored(samples, model)
     results = load_model_results(dataset, models)

@@ -130,7 +130,7 @@ class ApplyLabelFixes(Tool):
             "in_place",
             default=False,
             label="Change the original labels",
-            description=f"Writes into {label_field} itself; what it holds now is kept in {label_field}_original",
+            description=f"Writes into {label_field} itself; the labels that change are kept in {label_field}_original",
         )
         if ctx.params.get("in_place") is not True:
             about = f"A copy of {label_field} with all its labels, made if there is none; {label_field} stays as it is"
@@ -197,8 +197,11 @@ def _label_field(dataset: fo.Dataset) -> str:
 
 
 def _chosen(samples: foc.SampleCollection) -> bool:
-    """Whether somebody has chosen these samples: a selection, a view or a filter, not simply the dataset."""
-    return not isinstance(samples, fo.Dataset) and bool(samples._all_stages)
+    """Whether somebody has chosen these samples: selected them, or narrowed the dataset by a view or a filter."""
+    if isinstance(samples, fo.Dataset):
+        return False
+    # what only sorts, as "Hardest first" does, chooses none
+    return any(isinstance(stage, fo.Select) for stage in samples._all_stages) or len(samples) < len(samples._dataset)
 
 
 def _target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ import fiftyone.operators as foo
 from fiftyone import ViewExpression as E
 from fiftyone import ViewField as F
 
-from fiftyone_learnability.dataset.registry import list_runs, owning_run
+from fiftyone_learnability.dataset.registry import INFO_KEY, list_runs, owning_run
 from fiftyone_learnability.dataset.samples import label_path
 from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT
 from fiftyone_learnability.science.label_errors import HARD, MISLABELLED, THRESHOLD
@@ -33,18 +33,22 @@ class Review:
     Attributes:
         label_field: the field of the labels that are contradicted, None if it is gone
         path: where its labels stand
+        copies: where the labels stand in the copies of the field that accepted suggestions go into
         counts: the samples by verdict
-        changes: the samples that are probably mislabelled, by given and suggested label
-        accepted: how many of those have the suggested label by now
+        changes: the samples that are probably mislabelled and not accepted, by given and suggested label
+        accepted: how many that are probably mislabelled have the suggested label by now, in the field or in a copy
+        written: what a copy holds for each suggested label that was accepted there, a text or a number
         of: the networks that the suggestions rest on
         threshold: the contradiction from which on a label is called probably wrong
     """
 
     label_field: str | None
     path: str | None
+    copies: tuple[str, ...]
     counts: Counter[str]
     changes: Counter[tuple[Any, str]]
     accepted: int
+    written: dict[str, Any]
     of: tuple[str, ...]
     threshold: float
 
@@ -70,8 +74,9 @@ class Review:
         times = f"{self.threshold / (1 - self.threshold):.3g}" if self.threshold < 1 else "infinitely many"
         return (
             f"By the training of {listed(self.of)}. *Probably mislabelled*: it settled on one other class, which had "
-            f"at least {times} times the probability of the given one over the whole training. *Hard but plausible*: "
-            "it preferred another class without settling on it, as with atypical and ambiguous images."
+            f"at least {times} times the probability of the given one over the whole training, and a quarter of it "
+            "all. *Hard but plausible*: it preferred another class without settling on it, as with atypical and "
+            "ambiguous images."
         )
 
 
@@ -99,31 +104,52 @@ def _read(dataset: fo.Dataset, key: str, samples: foc.SampleCollection) -> Revie
         path = None if label_field is None else label_path(dataset, label_field)
     except ValueError:
         label_field = path = None
+    copies = () if label_field is None or path is None else _copies(dataset, label_field, path)
     contradicted = samples.match(F(VERDICT).is_in([MISLABELLED, HARD]))
-    verdicts, suggested, *given = contradicted.values([VERDICT, f"{SUGGESTION}.label", *([path] if path else [])])
+    verdicts, suggested, *labels = contradicted.values(
+        [VERDICT, f"{SUGGESTION}.label", *([path, *copies] if path else [])]
+    )
     changes: Counter[tuple[Any, str]] = Counter()
     accepted = 0
-    for verdict, new, old in zip(verdicts, suggested, given[0] if given else [None] * len(verdicts), strict=True):
+    written: dict[str, Any] = {}
+    # without the field of the labels there is nothing to change
+    for verdict, new, old, *copied in zip(verdicts, suggested, *labels, strict=True) if labels else ():
         if verdict != MISLABELLED or old is None or new is None:
             continue
-        # once a suggestion is accepted in the labels themselves, there is nothing left to change
-        if str(old) == new:
+        fixed = next((label for label in copied if label is not None and str(label) == new), None)
+        if fixed is not None:
+            written[new] = fixed
+        if fixed is not None or str(old) == new:
             accepted += 1
         else:
             changes[old, new] += 1
     return Review(
         label_field,
         path,
+        copies,
         Counter(verdicts),
         changes,
         accepted,
+        written,
         tuple(getattr(config, "of", ())),
         getattr(config, "threshold", THRESHOLD),
     )
 
 
+def _copies(dataset: fo.Dataset, label_field: str, path: str) -> tuple[str, ...]:
+    """Where the labels stand in the copies of a label field, whose own stand at ``path``."""
+    within = path.removeprefix(label_field)
+    return tuple(
+        f"{name}{within}"
+        for name, field in dataset.get_field_schema().items()
+        if (field.info or {}).get(INFO_KEY, {}).get("copy_of") == label_field
+    )
+
+
 def match_change(review: Review, row: int, column: int) -> F | None:
-    """An expression for the given and the suggested label of a cell of the picture, None if it has no such cell.
+    """An expression for the samples that a cell of the picture counts, None if it counts none.
+
+    Only the verdict is left to be matched.
 
     Args:
         review: what is drawn
@@ -133,9 +159,17 @@ def match_change(review: Review, row: int, column: int) -> F | None:
     given, suggested = review.given, review.suggested
     if review.path is None or row >= len(given) or column >= len(suggested):
         return None
+    if not review.changes.get((given[row], suggested[column])):
+        return None
     # not bare, since MongoDB would take a class "$x" for a field
     old, new = E({"$literal": given[row]}), E({"$literal": suggested[column]})
-    return (F(review.path) == old) & (F(f"{SUGGESTION}.label") == new)
+    inside = (F(review.path) == old) & (F(f"{SUGGESTION}.label") == new)
+    if suggested[column] in review.written:
+        # a suggestion that was accepted in any copy is not counted
+        fixed = E({"$literal": review.written[suggested[column]]})
+        for copy in review.copies:
+            inside &= F(copy) != fixed
+    return inside
 
 
 def draw_changes(review: Review) -> tuple[list[Trace], dict[str, Any]]:

@@ -22,7 +22,19 @@ from fiftyone_learnability.science import networks
 from .dataset.helpers import learn, make_results, raiser, state, tiny, values_of
 
 COMMANDS = (
-    *("compute", "runs", "compare", "hardest", "tag", "scores", "consensus", "labels", "apply-labels", "subset"),
+    *(
+        "compute",
+        "runs",
+        "compare",
+        "reliability",
+        "hardest",
+        "tag",
+        "scores",
+        "consensus",
+        "labels",
+        "apply-labels",
+        "subset",
+    ),
     *("export", "import", "delete", "rename"),
 )
 
@@ -507,13 +519,13 @@ def test_consensus_is_written_once(run: Run, trained: fo.Dataset) -> None:
     assert kinds == {"learnability": "training", "consensus": "consensus"}
 
 
-def test_compare_prints_reliability(run: Run, trained: fo.Dataset, tmp_path: Path) -> None:
-    output = run("compare", trained.name, "--reliability", "--stability", tmp_path / "s.png")
-    assert str(fol.reliability(trained)) in output.out
+def test_reliability_is_printed_and_drawn(run: Run, trained: fo.Dataset, tmp_path: Path) -> None:
+    output = run("reliability", trained.name, "--figure", tmp_path / "s.png")
+    assert output.out == f"{fol.reliability(trained)}\n"
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
-    tables = run("compare", trained.name, "--reliability", "--json").json()
-    assert [row["model_a"] for row in tables["networks"]] == ["a"]
-    assert len(tables["reliability"]) == len(fol.reliability(trained).to_pandas())
+    assert len(run("reliability", trained.name, "--json").json()) == len(fol.reliability(trained).to_pandas()) == 3
+    # the seeds of one network need no other
+    assert "seeds of a" in run("reliability", trained.name, "--models", "a").out
 
 
 def test_labels_are_suggested_and_applied_to_a_copy(run: Run, trained: fo.Dataset) -> None:

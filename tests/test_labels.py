@@ -16,6 +16,7 @@ from pymongo.errors import OperationFailure
 
 import fiftyone_learnability as fol
 from fiftyone_learnability import WriteError
+from fiftyone_learnability import labels as labels_module
 from fiftyone_learnability.dataset import columns, fields
 from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
@@ -189,23 +190,33 @@ def test_the_predictions_of_several_networks_are_averaged(dataset: fo.Dataset) -
     assert fol.suggest_label_fixes(dataset, ["one"], overwrite=True).equals(alone)
 
 
-def test_only_samples_that_all_networks_have_seen_are_judged(dataset: fo.Dataset) -> None:
+def test_a_sample_is_judged_by_the_networks_that_have_seen_it(dataset: fo.Dataset) -> None:
+    alone = fol.suggest_label_fixes(dataset).set_index("filepath")
     view = dataset.match(F("filepath").is_in(["/no/0.png", "/no/3.png", "/no/5.png"]))
     write(view, "two", [[0, 1, 0], [1, 0, 0], [0, 0, 1]])
-    table = fol.suggest_label_fixes(dataset)
-    assert sorted(table["filepath"]) == ["/no/0.png", "/no/3.png"]
-    assert [index for index, value in enumerate(values(dataset, VERDICT)) if value] == [0, 3, 5]
-    assert table.set_index("filepath")["confidence"].to_dict() == {"/no/0.png": 0.9375, "/no/3.png": 0.875}
+    table = fol.suggest_label_fixes(dataset, overwrite=True).set_index("filepath")
+    assert table["confidence"]["/no/0.png"] == 0.9375
+    assert table["confidence"]["/no/3.png"] == 0.875
+    others = [file for file in alone.index if file not in ("/no/0.png", "/no/3.png", "/no/5.png")]
+    assert others
+    assert table["contradiction"][others].tolist() == alone["contradiction"][others].tolist()
 
 
 def test_networks_without_a_common_sample(dataset: fo.Dataset) -> None:
+    together = fol.suggest_label_fixes(dataset)
     fol.delete_run(dataset, "run_one")
     write(dataset.limit(3), "one", P[:3])
     write(dataset.skip(3), "two", P[3:])
-    before = state(dataset)
-    with pytest.raises(ValueError, match="no sample of the collection has both scores by one, two and a label"):
-        fol.suggest_label_fixes(dataset)
-    assert state(dataset) == before
+    assert fol.suggest_label_fixes(dataset, overwrite=True).equals(together)
+
+
+def test_networks_of_other_labels_are_left_out_unless_asked_for(dataset: fo.Dataset) -> None:
+    alone = fol.suggest_label_fixes(dataset)
+    dataset.clone_sample_field("ground_truth", "second")
+    write(dataset, "other", np.eye(3)[[0] * 8], label_field="second")
+    assert fol.suggest_label_fixes(dataset, overwrite=True).equals(alone)
+    with pytest.raises(ValueError, match="'one' and 'other' were trained with other labels"):
+        fol.suggest_label_fixes(dataset, ["one", "other"], overwrite=True)
 
 
 def test_networks_that_kept_no_predictions_are_left_out_unless_asked_for(dataset: fo.Dataset) -> None:
@@ -227,7 +238,7 @@ def test_networks_with_other_classes_are_left_out_unless_asked_for(dataset: fo.D
     fol.suggest_label_fixes(dataset)
     assert dataset.get_run_info("label_fixes").config.of == ["one"]
     assert values(dataset, CONTRADICTION)[:7] == pytest.approx(C)
-    with pytest.raises(ValueError, match="'one' and 'other' were trained with other classes: take one of them"):
+    with pytest.raises(ValueError, match="'one' and 'other' were trained with other labels: take one of them"):
         fol.suggest_label_fixes(dataset, ["one", "other"], overwrite=True)
     # by the other one alone, owls have labels that it does not know
     table = fol.suggest_label_fixes(dataset, "other", overwrite=True)
@@ -311,7 +322,7 @@ def test_labels_that_are_plain_values(scalars: tuple[fo.Dataset, list[Any]]) -> 
     assert type(dataset.get_field("target_fixed")) is type(dataset.get_field("target"))
     assert fol.apply_label_fixes(dataset, in_place=True) == ("target", 1)
     assert values(dataset, "target") == [labels[2], *labels[1:]]
-    assert values(dataset, "target_original") == labels
+    assert values(dataset, "target_original") == [labels[0], *[None] * 5], "of the label that was changed"
     assert state(dataset)["fields"]["target"] == before["target"]
     assert dataset.get_field("target").description == "mine"
 
@@ -513,14 +524,31 @@ def test_in_place_keeps_what_was_there_first(suggested: fo.Dataset) -> None:
     assert fol.apply_label_fixes(only(suggested, 0, 2), in_place=True) == ("ground_truth", 1)
     after = state(suggested)
     assert values(suggested, "ground_truth.label") == with_fixes(0)
-    assert values(suggested, "ground_truth_original.label") == LABELS
+    assert values(suggested, "ground_truth_original.label") == [LABELS[0], *[None] * (len(LABELS) - 1)]
     assert after["fields"]["ground_truth"] == before["fields"]["ground_truth"]
-    for id, document in after["samples"].items():
-        assert document["ground_truth_original"] == before["samples"][id].get("ground_truth")
+    changed = suggested.first().id
+    assert after["samples"][changed]["ground_truth_original"] == before["samples"][changed]["ground_truth"]
     # a second call does not take the first fixes for the original
     assert fol.apply_label_fixes(only(suggested, 3), in_place=True) == ("ground_truth", 1)
     assert values(suggested, "ground_truth.label") == with_fixes(0, 3)
-    assert values(suggested, "ground_truth_original.label") == LABELS
+    kept = [label if index in (0, 3) else None for index, label in enumerate(LABELS)]
+    assert values(suggested, "ground_truth_original.label") == kept
+
+
+def test_labels_that_others_change_meanwhile_stay(suggested: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = labels_module.write_columns
+
+    def late(*args: Any, **kwargs: Any) -> Any:
+        collection = suggested._sample_collection
+        collection.update_one({"filepath": "/no/5.png"}, {"$set": {"ground_truth.label": "bat"}})
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(labels_module, "write_columns", late)
+    before = suggested.values("last_modified_at")
+    fol.apply_label_fixes(only(suggested, 0), in_place=True)
+    assert values(suggested, "ground_truth.label")[5] == "bat"
+    touched = [one != other for one, other in zip(before, suggested.values("last_modified_at"), strict=True)]
+    assert touched == [True] + [False] * 7
 
 
 def test_the_original_is_no_place_for_fixes(suggested: fo.Dataset) -> None:

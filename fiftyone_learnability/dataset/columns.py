@@ -62,7 +62,11 @@ class Procedure:
 
 
 def write_columns(
-    dataset: fo.Dataset, ids: Sequence[str], columns: Sequence[Column], procedure: Procedure
+    dataset: fo.Dataset,
+    ids: Sequence[str],
+    columns: Sequence[Column],
+    procedure: Procedure,
+    keep_others: bool = False,
 ) -> list[str]:
     """Writes columns onto the samples of a dataset, all or none.
 
@@ -74,6 +78,7 @@ def write_columns(
         ids: ``(N,)`` sample ids
         columns: the columns, each with a value for each id
         procedure: what is to happen with it
+        keep_others (False): whether samples that are not named keep what they have in fields that exist
 
     Returns:
         the ids that are no longer in the dataset, whose values are not written
@@ -84,7 +89,7 @@ def write_columns(
     before = {column.name: found for column in columns if (found := dataset.get_field(column.name)) is not None}
     collection: Collection = dataset._sample_collection
     with _scratch(collection, "staging") as staging, _scratch(collection, "backup") as backup:
-        vanished = _stage(staging, collection, ids, columns, clear_others=bool(before))
+        vanished = _stage(staging, collection, ids, columns, clear_others=bool(before) and not keep_others)
         if len(vanished) == len(ids):
             raise WriteError(f"no scored sample is in the dataset {dataset.name!r} any more: nothing was written")
         if before:

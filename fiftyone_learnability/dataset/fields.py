@@ -262,7 +262,8 @@ def score_columns(result: ModelResults, model: str, key: str, scores: Sequence[s
                 info={INFO_KEY: {"run": key, "model": model, "score": name, "epochs": epochs, "runs": runs}},
                 # what is not a number is no value
                 values=[None if value != value else value for value in result.score(name).tolist()],
-                index=field,
+                # MongoDB has room for 64 indexes; these two are what everybody sorts by
+                index=field if name in DEFAULT_SCORES or score.derived else None,
             )
         )
     return columns

@@ -246,7 +246,7 @@ def measure_reliability(
     )
 
 
-def runs_needed(seed_correlation: ArrayLike, runs: ArrayLike) -> FloatArray:
+def reliability_of_mean(seed_correlation: ArrayLike, runs: ArrayLike) -> FloatArray:
     r"""How reliable the mean over r runs is, given the correlation between single runs.
 
     .. math:: \rho_r = \frac{r \rho}{1 + (r - 1) \rho}
@@ -266,7 +266,7 @@ def runs_needed(seed_correlation: ArrayLike, runs: ArrayLike) -> FloatArray:
 
     Example::
 
-        >>> runs_needed(0.8, [1, 2, 5]).round(3)
+        >>> reliability_of_mean(0.8, [1, 2, 5]).round(3)
         array([0.8  , 0.889, 0.952])
     """
     rho, number = np.asarray(seed_correlation, dtype=np.float64), np.asarray(runs, dtype=np.float64)
@@ -405,7 +405,7 @@ def draw_stability(
     left.set_ylabel("Spearman with the learnability over all epochs")
     runs = np.arange(1, max_runs + 1)
     for model, rho in seed_correlations.items():
-        right.plot(runs, runs_needed(rho, runs), color=colours[model], marker="o", markersize=4, label=model)
+        right.plot(runs, reliability_of_mean(rho, runs), color=colours[model], marker="o", markersize=4, label=model)
     right.set_title("(b) how many runs are enough")
     right.set_xlabel("runs r")
     right.set_ylabel("reliability of their mean (Spearman-Brown)")

@@ -109,6 +109,9 @@ def is_reserved(model: str) -> bool:
     Args:
         model: the name of the network
     """
+    # the score "hits" of a network "a" stands in the field that the learnability of a network "a_hits" would have
+    if any(model.endswith(f"_{score}") for score in SCORES):
+        return True
     return model.startswith("rank_") or model in ("consensus", "disagreement", "suggestion", "contradiction", "verdict")
 
 
@@ -129,9 +132,11 @@ def choose_scores(names: object, runs: int = 1) -> tuple[str, ...]:
         return DEFAULT_SCORES
     measured = [name for name, score in SCORES.items() if not score.derived]
     every = [name for name in measured if name != "spread" or runs > 1]
-    asked = every if names == "all" else [names] if isinstance(names, str) else names
+    asked = [names] if isinstance(names, str) else names
     if not isinstance(asked, (list, tuple, set, frozenset)):
         raise ValueError(f"scores must be a list of names or 'all', not {names!r}")
+    if "all" in asked:
+        asked = [*every, *(name for name in asked if name != "all")]
     for name in asked:
         if name not in measured:
             raise ValueError(f"unknown score {name!r}: choose from {', '.join(measured)}")

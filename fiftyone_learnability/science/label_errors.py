@@ -18,6 +18,9 @@ SMOOTHING = 0.05
 THRESHOLD = 0.75
 """From this contradiction on a label is called probably wrong: the other class had three times its probability."""
 
+SETTLED = 0.25
+"""The mean probability that the other class must have: one of many small ones is nothing that was settled on."""
+
 MISLABELLED, HARD, LEARNED = "mislabelled", "hard", "learned"
 
 
@@ -77,11 +80,12 @@ def suggest_labels(mean_prediction: ArrayLike, labels: ArrayLike) -> tuple[IntAr
     return other, best
 
 
-def judge(contradiction: ArrayLike, threshold: float = THRESHOLD) -> NDArray[np.str_]:
+def judge(contradiction: ArrayLike, confidence: ArrayLike, threshold: float = THRESHOLD) -> NDArray[np.str_]:
     """Tells labels that are probably wrong from samples that are hard but plausible.
 
     Args:
         contradiction: ``(N,)`` of :func:`contradiction`
+        confidence: ``(N,)`` mean probability of the other class, of :func:`suggest_labels`
         threshold (0.75): from where on a label is called probably wrong, in (0.5, 1]
 
     Returns:
@@ -93,13 +97,14 @@ def judge(contradiction: ArrayLike, threshold: float = THRESHOLD) -> NDArray[np.
 
     Example::
 
-        >>> judge([0.9, 0.6, 0.2]).tolist()
-        ['mislabelled', 'hard', 'learned']
+        >>> judge([0.9, 0.9, 0.6, 0.2], [0.8, 0.1, 0.5, 0.1]).tolist()
+        ['mislabelled', 'hard', 'hard', 'learned']
     """
     if not 0.5 < threshold <= 1:
         raise ValueError(f"threshold must lie above 0.5 and at most at 1, not {threshold}")
     values = np.asarray(contradiction, dtype=np.float64)
-    return np.where(values >= threshold, MISLABELLED, np.where(values > 0.5, HARD, LEARNED))
+    settled = np.asarray(confidence, dtype=np.float64) >= SETTLED
+    return np.where((values >= threshold) & settled, MISLABELLED, np.where(values > 0.5, HARD, LEARNED))
 
 
 def _two_classes(mean_prediction: ArrayLike, labels: ArrayLike) -> tuple[FloatArray, FloatArray, IntArray]:

@@ -32,6 +32,7 @@ from .scores import FloatArray, IntArray, ambiguity
 
 _STATE_VERSION = 2
 _ROWS_AT_ONCE = 4096  # enough for the calls not to matter, and few enough for the memory
+_NUMBERS_AT_ONCE = 4_000_000  # of logits: 16 MB, where there are thousands of classes
 _UNSEEN = -1.0  # in place of the probability of a sample that this epoch has not seen
 # what is made within torch.inference_mode() cannot be added to outside of it, where the epoch may end
 _OUTSIDE_INFERENCE = torch.inference_mode(mode=False)
@@ -181,7 +182,7 @@ class LearnabilityTracker:
             self._check(numbers)
         self._waiting.append((numbers, logits))
         self._rows += len(indices)
-        if self._rows - self._rows_done >= _ROWS_AT_ONCE:
+        if self._rows - self._rows_done >= min(_ROWS_AT_ONCE, max(1, _NUMBERS_AT_ONCE // self._classes)):
             self._work_through()
 
     @_OUTSIDE_INFERENCE
@@ -330,7 +331,9 @@ class LearnabilityTracker:
         prediction = self.mean_prediction
         if prediction is not None:
             scores["ambiguity"] = np.full(self.num_samples, np.nan)
-            scores["ambiguity"][seen] = ambiguity(prediction[seen])
+            # in parts, since entropy is taken in double precision
+            for part in np.array_split(np.flatnonzero(seen), max(1, prediction.size // _NUMBERS_AT_ONCE)):
+                scores["ambiguity"][part] = ambiguity(prediction[part])
         return scores
 
     @_OUTSIDE_INFERENCE
@@ -349,12 +352,20 @@ class LearnabilityTracker:
             raise RuntimeError("share_epoch() is for processes of torch.distributed, which is not initialised")
         self._work_through()
         rank, processes = dist.get_rank(), dist.get_world_size()
+        # nccl takes nothing from the memory of the CPU
+        device = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
+
+        def reduce(values: Tensor, how: Any) -> None:
+            there = values.to(device)
+            dist.all_reduce(there, op=how)
+            values.copy_(there)
+
         seen = self._probability != _UNSEEN
         owner = torch.where(seen, rank, processes)
-        dist.all_reduce(owner, op=dist.ReduceOp.MIN)
+        reduce(owner, dist.ReduceOp.MIN)
         # a process may have seen nothing yet
         classes = torch.tensor(self._classes, device=self._device)
-        dist.all_reduce(classes, op=dist.ReduceOp.MAX)
+        reduce(classes, dist.ReduceOp.MAX)
         self._set_classes(int(classes))
         buffers = [self._probability, self._margin, self._early_error]
         if self._keeps_predictions and self._classes:
@@ -363,7 +374,7 @@ class LearnabilityTracker:
         for buffer in [*buffers, hit]:
             mine = owner == rank
             buffer[~mine] = 0.0
-            dist.all_reduce(buffer)
+            reduce(buffer, dist.ReduceOp.SUM)
         self._hit = hit > 0
         self._probability[owner == processes] = _UNSEEN
 
@@ -453,7 +464,7 @@ class LearnabilityTracker:
         self._epochs, self.el2n_epoch, self._classes = state["epochs"], state["el2n_epoch"], state["classes"]
         self._epoch_hits, self._epoch_seen = list(state["epoch_hits"]), list(state["epoch_seen"])
         for name in _SUMS:
-            setattr(self, name, state[name[1:]].clone())
+            setattr(self, name, state[name[1:]].cpu().clone())
         self._prediction = self._prediction_sum = None
         if state["prediction_sum"] is not None and self._keeps_predictions:
             self._buffers()[1].copy_(state["prediction_sum"])

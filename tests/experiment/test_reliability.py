@@ -24,7 +24,7 @@ from fiftyone_learnability.experiment.reliability import (
     epoch_stability,
     epochs_enough,
     measure_reliability,
-    runs_needed,
+    reliability_of_mean,
 )
 
 NAN = float("nan")
@@ -246,7 +246,7 @@ def test_what_attenuation_and_averaging_do_is_undone_and_foretold(rng: np.random
     # Spearman and Brown foretell how the means of three runs correlate with those of three others
     for runs, rho in ((a, 0.6), (b, 0.9)):
         means = pearsonr(runs[:3].mean(axis=0), runs[3:].mean(axis=0)).statistic
-        assert runs_needed(rho, 3) == pytest.approx(means, abs=0.015)
+        assert reliability_of_mean(rho, 3) == pytest.approx(means, abs=0.015)
 
 
 @given(SEEDS)
@@ -388,13 +388,13 @@ def test_an_interval_is_printed_with_three_places() -> None:
 @given(st.floats(0.001, 1), st.integers(1, 50))
 def test_spearman_brown_is_signal_over_signal_and_noise(rho: float, runs: int) -> None:
     # the mean of r runs keeps the variance rho of the true score and 1 / r of that of the errors
-    assert runs_needed(rho, runs) == pytest.approx(rho / (rho + (1 - rho) / runs))
-    assert runs_needed(rho, 1) == pytest.approx(rho)
-    assert runs_needed(rho, runs) <= runs_needed(rho, runs + 1) + 1e-12 <= 1 + 1e-9
+    assert reliability_of_mean(rho, runs) == pytest.approx(rho / (rho + (1 - rho) / runs))
+    assert reliability_of_mean(rho, 1) == pytest.approx(rho)
+    assert reliability_of_mean(rho, runs) <= reliability_of_mean(rho, runs + 1) + 1e-12 <= 1 + 1e-9
 
 
 def test_spearman_brown_is_broadcast() -> None:
-    found = runs_needed(np.array([[0.0], [0.5], [1.0], [NAN], [-0.5]]), [1, 2, 3])
+    found = reliability_of_mean(np.array([[0.0], [0.5], [1.0], [NAN], [-0.5]]), [1, 2, 3])
     half = [1 / 2, 2 / 3, 3 / 4]
     np.testing.assert_allclose(found, [[0] * 3, half, [1] * 3, [NAN] * 3, [NAN] * 3])
 
@@ -402,7 +402,7 @@ def test_spearman_brown_is_broadcast() -> None:
 @pytest.mark.parametrize(("rho", "runs", "message"), [(1.1, 2, "-1, 1"), (-1.1, 2, "-1, 1"), (0.5, 0, "at least 1")])
 def test_what_spearman_brown_refuses(rho: float, runs: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        runs_needed(rho, runs)
+        reliability_of_mean(rho, runs)
 
 
 # epochs
@@ -523,7 +523,7 @@ def test_the_picture_shows_epochs_and_runs(drawn: list[Axes], tmp_path: Path) ->
     for model, curve in curves.items():
         np.testing.assert_array_equal(left[model].get_data(), curve)
     for model, rho in ceilings.items():
-        np.testing.assert_array_equal(right[model].get_data(), [[1, 2, 3, 4], runs_needed(rho, [1, 2, 3, 4])])
+        np.testing.assert_array_equal(right[model].get_data(), [[1, 2, 3, 4], reliability_of_mean(rho, [1, 2, 3, 4])])
     for lines in (left, right):
         assert set(lines["0.9"].get_ydata()) == {0.9}
     colours = {name: to_hex(line.get_color()) for name, line in (left | right).items()}

@@ -217,6 +217,61 @@ def test_accepted_labels_are_no_longer_to_be_changed(reviewed: Case) -> None:
     assert left == len(wrong) - 4
 
 
+def test_labels_accepted_in_a_copy_are_no_longer_to_be_changed(reviewed: Case) -> None:
+    panel, _ = open_labels(reviewed)
+    wrong = reviewed.of("mislabelled")
+    accept(reviewed, wrong[:4])
+    answer = panel.event("on_written")
+    assert answer.drawn == ["changes"]
+    text = answer.layout["about_labels"]["default"]
+    assert f"**{len(wrong)}** probably mislabelled (4 of them have the suggested label by now)" in text
+    # each is counted once, in whichever copies it was accepted, and in the labels themselves too
+    accept(reviewed, wrong[3:6], into="mine")
+    accept(reviewed, wrong[5:7], in_place=True)
+    answer = panel.event("on_written")
+    assert "(7 of them have" in answer.layout["about_labels"]["default"]
+    (heat,) = panel.data["changes"]
+    changes = Counter((reviewed.labels[index], reviewed.suggested[index]) for index in wrong[7:])
+    for row, old in enumerate(heat["y"]):
+        for column, new in enumerate(heat["x"]):
+            assert heat["z"][row][column] == (changes[old, new] or None)
+            expected = [i for i in wrong[7:] if (reviewed.labels[i], reviewed.suggested[i]) == (old, new)]
+            answer = panel.event("on_change_of_label", idx=[row, column])
+            assert bool(answer.called("set_view")) == bool(expected)
+            if expected:
+                assert panel.ids == [reviewed.ids[index] for index in expected]
+    assert sum(changes.values()) == len(wrong) - 7
+    # the button shows them all the same
+    panel.event("on_mislabelled")
+    assert panel.ids == [reviewed.ids[index] for index in wrong]
+    # what is accepted only in a copy comes back when that is deleted
+    reviewed.dataset.delete_sample_fields(["ground_truth_fixed", "mine"])
+    answer = panel.event("on_change_view")
+    assert "(2 of them have" in answer.layout["about_labels"]["default"]
+
+
+def test_only_copies_of_the_labels_count_as_accepted(reviewed: Case) -> None:
+    wrong = reviewed.of("mislabelled")
+    # somebody else's field, with all the suggested labels
+    reviewed.dataset.add_sample_field("theirs", fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification)
+    reviewed.dataset.set_values("theirs", [fo.Classification(label=label) for label in reviewed.suggested])
+    # a copy that holds the given labels of all others
+    accept(reviewed, reviewed.of("hard")[:1])
+    panel, answer = open_labels(reviewed)
+    assert "by now" not in answer.layout["about_labels"]["default"]
+    assert sum(count or 0 for line in panel.data["changes"][0]["z"] for count in line) == len(wrong)
+
+
+def test_when_all_are_accepted_there_is_no_picture(reviewed: Case) -> None:
+    panel, _ = open_labels(reviewed)
+    wrong = reviewed.of("mislabelled")
+    accept(reviewed, wrong)
+    answer = panel.event("on_written")
+    assert "changes" not in answer.layout
+    assert f"({len(wrong)} of them have" in answer.layout["about_labels"]["default"]
+    assert not panel.event("on_change_of_label", idx=[0, 0]).called("set_view")
+
+
 def test_a_deleted_run_leaves_the_button(reviewed: Case) -> None:
     panel, _ = open_labels(reviewed)
     fol.delete_run(reviewed.dataset, "label_fixes")
@@ -324,6 +379,11 @@ def selected(case: Case, indices: list[int]) -> dict[str, Any]:
     return {"selected": [case.ids[index] for index in indices], "view_target": "SELECTED_SAMPLES"}
 
 
+def accept(case: Case, indices: list[int], **params: Any) -> None:
+    answer = execute("apply_label_fixes", case.dataset, params, **selected(case, indices))
+    assert answer.called("reload_dataset")
+
+
 def test_apply_into_a_copy(reviewed: Case) -> None:
     wrong, hard = reviewed.of("mislabelled"), reviewed.of("hard")
     learned = reviewed.of("learned")[:2]
@@ -375,14 +435,19 @@ def test_apply_in_place_only_when_ticked(reviewed: Case) -> None:
     answer = execute("apply_label_fixes", reviewed.dataset, params, **chosen)
     assert answer.result == {"field": "ground_truth", "changed": 2}
     reviewed.dataset.reload()
-    assert reviewed.dataset.values("ground_truth_original.label") == reviewed.labels
+    kept = [label if index in wrong else None for index, label in enumerate(reviewed.labels)]
+    assert reviewed.dataset.values("ground_truth_original.label") == kept
     assert reviewed.dataset[reviewed.ids[wrong[0]]].ground_truth.label == reviewed.suggested[wrong[0]]
     assert not reviewed.dataset.has_field("ground_truth_fixed")
 
 
 def test_apply_never_takes_the_whole_dataset(reviewed: Case) -> None:
     view = through_browser(reviewed.dataset.limit(9)._serialize())
+    # what sorts, or leaves fields out, filters nothing
+    hardest = through_browser(fol.sort_by_learnability(reviewed.dataset, "resnet20")._serialize())
+    bare = through_browser(reviewed.dataset.select_fields("ground_truth")._serialize())
     requests: list[dict[str, Any]] = [{}, {"view_target": "DATASET"}, {"view": view, "view_target": "DATASET"}]
+    requests += [{"view": stages, "view_target": "CURRENT_VIEW"} for stages in (hardest, bare)]
     for request in requests:
         shown = form("apply_label_fixes", reviewed.dataset, **request)
         assert shown.invalid
@@ -390,7 +455,10 @@ def test_apply_never_takes_the_whole_dataset(reviewed: Case) -> None:
         with pytest.raises(ValueError, match="choose the samples"):
             execute("apply_label_fixes", reviewed.dataset, **request)
     assert not reviewed.dataset.has_field("ground_truth_fixed")
-    # a filter is a choice
+    # a selection is a choice, even of all
+    everything = {"view": hardest, **selected(reviewed, list(range(COUNT)))}
+    assert not form("apply_label_fixes", reviewed.dataset, **everything).invalid
+    # so is a filter
     filters = {"learnability_verdict": {"values": ["mislabelled"], "exclude": False, "isMatching": True}}
     answer = execute("apply_label_fixes", reviewed.dataset, filters=filters, view_target="CURRENT_VIEW")
     assert answer.result["changed"] == len(reviewed.of("mislabelled"))
@@ -460,6 +528,18 @@ def test_the_review_of_labels_that_are_no_texts(make_dataset: MakeDataset) -> No
     chosen = {"selected": panel.ids, "view_target": "SELECTED_SAMPLES"}
     assert "**2** of 2" in form("apply_label_fixes", dataset, **chosen).defaults["consequences"]
     assert execute("apply_label_fixes", dataset, **chosen).result == {"field": "digit_fixed", "changed": 2}
+    answer = panel.event("on_written")
+    assert "(2 of them have" in answer.layout["about_labels"]["default"]
+    (heat,) = panel.data["changes"]
+    assert (heat["x"], heat["y"], heat["z"]) == (["1"], ["0"], [[2]])
+    # one of the cell is accepted: the number that the copy holds is told from the other
+    panel.event("on_change_of_label", idx=[0, 0])
+    first, other = panel.ids
+    execute("apply_label_fixes", dataset, selected=[first], view_target="SELECTED_SAMPLES")
+    panel.event("on_written")
+    assert panel.data["changes"][0]["z"] == [[1]]
+    panel.event("on_change_of_label", idx=[0, 0])
+    assert panel.ids == [other]
 
 
 def test_the_review_is_remembered(reviewed: Case, monkeypatch: pytest.MonkeyPatch) -> None:

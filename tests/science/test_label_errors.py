@@ -149,24 +149,39 @@ def test_the_arguments_are_left_alone(measure: Callable[..., object]) -> None:
     assert labels.tolist() == [0, 1]
 
 
-@given(st.lists(st.floats(0, 1)), st.floats(0.5, 1, exclude_min=True))
-def test_verdicts(values: list[float], threshold: float) -> None:
-    expected = ["mislabelled" if c >= threshold else "hard" if c > 0.5 else "learned" for c in values]
-    assert judge(values, threshold).tolist() == expected
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1))), st.floats(0.5, 1, exclude_min=True))
+def test_verdicts(values: list[tuple[float, float]], threshold: float) -> None:
+    expected = [
+        "mislabelled" if c >= threshold and sure >= 0.25 else "hard" if c > 0.5 else "learned" for c, sure in values
+    ]
+    found = judge([c for c, _ in values], [sure for _, sure in values], threshold)
+    assert found.tolist() == expected
+
+
+def test_one_of_many_small_probabilities_is_nothing_to_settle_on() -> None:
+    # a hundred classes, of which none was taken for long: three times next to nothing is next to nothing
+    p = np.full((1, 100), 0.88 / 98)
+    p[0, :2] = 0.0, 0.12
+    assert contradiction(p, [0])[0] > 0.75
+    assert judge(contradiction(p, [0]), suggest_labels(p, [0])[1]).tolist() == ["hard"]
 
 
 def test_verdicts_at_the_edges() -> None:
     below, above = np.nextafter([0.75, 0.5], [0, 1])
-    assert judge([0.75, below]).tolist() == ["mislabelled", "hard"]
+    assert judge([0.75, below], [0.9, 0.9]).tolist() == ["mislabelled", "hard"]
     # neither class is preferred at exactly a half
-    assert judge([0.5, above]).tolist() == ["learned", "hard"]
-    assert judge([1.0], threshold=1).tolist() == ["mislabelled"]
-    assert judge([]).tolist() == []
+    assert judge([0.5, above], [0.4, 0.4]).tolist() == ["learned", "hard"]
+    assert judge([1.0], [1.0], threshold=1).tolist() == ["mislabelled"]
+    assert judge([0.9, 0.9], [0.25, np.nextafter(0.25, 0)]).tolist() == ["mislabelled", "hard"]
+    assert judge([], []).tolist() == []
 
 
 def test_without_smoothing_three_times_the_probability_is_mislabelled() -> None:
     p = [[0.1875, 0.5625, 0.25], [0.1875, 0.55, 0.2625]]
-    assert judge(contradiction(p, [0, 0], smoothing=0)).tolist() == ["mislabelled", "hard"]
+    assert judge(contradiction(p, [0, 0], smoothing=0), suggest_labels(p, [0, 0])[1]).tolist() == [
+        "mislabelled",
+        "hard",
+    ]
 
 
 @pytest.mark.parametrize("measure", [contradiction, suggest_labels])
@@ -196,7 +211,7 @@ def test_smoothing_is_not_negative(smoothing: float) -> None:
 @pytest.mark.parametrize("threshold", [0.5, 0, 1.01, float("nan")])
 def test_the_threshold_is_a_preference(threshold: float) -> None:
     with pytest.raises(ValueError, match=f"threshold must lie above 0.5 and at most at 1, not {threshold}"):
-        judge([0.9], threshold)
+        judge([0.9], [0.9], threshold)
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
