@@ -23,7 +23,10 @@ REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 """Whether a test that lacks what it needs fails rather than being skipped, as in CI."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        # the process that hands the tests out to others runs none
+        return
     # before any test module can import fiftyone, which reads its settings when it is imported
     folder = Path(tempfile.mkdtemp(prefix="learnability-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
