@@ -130,7 +130,7 @@ def prepare_scores(
         result, unknown = _of_results(samples, source, name)
     else:
         result, unknown = _of_scores(samples, source, name, label_field, classes, learnability)
-    chosen = set(choose_scores(scores, len(result.run_learnability)))
+    chosen = result.scores if scores == "all" else choose_scores(scores, 2 if "spread" in result.scores else 1)
     written = [score for score in result.scores if score in chosen]
     choose_key(samples._root_dataset, [name], key, overwrite, written, default=IMPORTED)
     runs, epochs = result.train_loss.shape

@@ -231,7 +231,6 @@ def test_there_and_back(rich: fo.Dataset, tmp_path: Path, ending: str) -> None:
         assert None in expected["learnability_two_forgetting"].values()
         for name in ALL:
             assert type(clone.get_field(name)) is type(rich.get_field(name))
-            assert name in clone.list_indexes()
         assert fol.find_models(clone, derived=True) == ["one", "two"]
     finally:
         clone.delete()
@@ -340,14 +339,14 @@ def test_only_columns_of_scores_are_taken_and_gaps_stay(dataset: fo.Dataset) -> 
 def test_another_column_as_learnability(dataset: fo.Dataset) -> None:
     aum = np.random.default_rng(5).normal(0, 3, 12)
     mapping = {"id": dataset.values("id"), "aum": aum, "learnability": np.ones(12), "mine": -aum}
-    fol.write_scores(dataset, mapping, "by_aum", learnability="aum")
-    np.testing.assert_array_equal(dataset.values("learnability_by_aum"), aum)
-    np.testing.assert_array_equal(dataset.values("learnability_by_aum_aum"), aum)
+    fol.write_scores(dataset, mapping, "theirs", learnability="aum")
+    np.testing.assert_array_equal(dataset.values("learnability_theirs"), aum)
+    np.testing.assert_array_equal(dataset.values("learnability_theirs_aum"), aum)
     fol.write_scores(dataset, mapping, "by_mine", learnability="mine")
     np.testing.assert_array_equal(dataset.values("learnability_by_mine"), -aum)
     order = np.argsort(aum)
     ids = np.array(dataset.values("id"))
-    assert fol.sort_by_learnability(dataset, "by_aum").values("id") == ids[order].tolist()
+    assert fol.sort_by_learnability(dataset, "theirs").values("id") == ids[order].tolist()
 
 
 def test_a_mapping_and_a_table_are_the_same(dataset: fo.Dataset) -> None:
@@ -615,11 +614,17 @@ def test_import_of_the_results_of_a_training(dataset: fo.Dataset, tmp_path: Path
     result.to_npz(path)
     (report,) = fol.import_scores(dataset, path, "theirs")
     assert report.num_written == 12
-    assert report.fields == [score_field("theirs", name) for name in ("learnability", "rank", *MEASURED[1:])]
-    for name in MEASURED:
+    spread = ["spread"] if runs > 1 else []
+    assert report.fields == [score_field("theirs", name) for name in ("learnability", "rank", *MEASURED[1:], *spread)]
+    for name in [*MEASURED, *spread]:
         expected = dict(zip(result.ids.tolist(), result.score(name).tolist(), strict=True))
         assert values_of(dataset, score_field("theirs", name)) == expected
     assert np.inf in dataset.values("learnability_theirs_forgetting")
+    # the whole of it, not its scores alone
+    np.testing.assert_array_equal(fol.pred_probs(dataset, "theirs").labels, result.labels)
+    assert fol.load_results(dataset, report.key)["theirs"].run_learnability.shape == (runs, 12)
+    chosen = fol.write_scores(dataset, result, "some", scores=["aum"])
+    assert chosen.fields == ["learnability_some", "learnability_rank_some", "learnability_some_aum"]
 
 
 def tracked(
@@ -737,7 +742,6 @@ def test_further_scores_are_those_of_the_run(dataset: fo.Dataset) -> None:
             field = dataset.get_field(score_field(model, name))
             assert field.info["learnability"]["run"] == f"run_{model}"
             assert field.info["learnability"]["score"] == name
-            assert field.name in dataset.list_indexes()
         assert dataset.get_run_info(f"run_{model}").config.scores == list(result.scores)
     assert state(dataset)["stored_results"] == before["stored_results"]
     # once more changes nothing
@@ -803,7 +807,7 @@ def test_scores_that_cannot_be_added_add_nothing(dataset: fo.Dataset) -> None:
         assert state(dataset) == before
 
 
-@pytest.mark.parametrize("where", ["declaring", "an index", "the settings of the second run"])
+@pytest.mark.parametrize("where", ["declaring", "the settings of the second run"])
 def test_a_failure_while_adding_leaves_the_dataset_as_it_was(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -812,7 +816,6 @@ def test_a_failure_while_adding_leaves_the_dataset_as_it_was(
     before, error = state(dataset), OperationFailure("disk full")
     target, name, call = {
         "declaring": (columns, "_declare", 3),
-        "an index": (fo.Dataset, "create_index", 3),
         "the settings of the second run": (LearnabilityRun, "update_run_config", 2),
     }[where]
     with monkeypatch.context() as patch:

@@ -466,7 +466,8 @@ def test_chosen_scores_have_fields_with_types_texts_and_indexes(dataset: fo.Data
                 assert SCORES[name].description in description
             info = {"run": "mine", "model": model, "score": name, "epochs": 3, "runs": 2}
             assert fresh["fields"][field]["info"] == {"learnability": info}
-            assert f"{field}_1" in fresh["indexes"]
+            # MongoDB has room for 64
+            assert (f"{field}_1" in fresh["indexes"]) == (name in ("learnability", "rank"))
         assert fol.find_scores(dataset, model) == list(EVERY)
     assert fol.find_models(dataset) == ["a", "b"]
     assert dataset.get_run_info("mine").config.scores == list(EVERY)
@@ -507,7 +508,7 @@ def test_overwriting_with_fewer_scores_leaves_none_of_the_old_ones(dataset: fo.D
     left = ["learnability_a", "learnability_rank_a", "learnability_a_aum"]
     after = state(dataset)
     assert [name for name in after["fields"] if name.startswith("learnability")] == left
-    assert [name for name in after["indexes"] if name.startswith("learnability")] == sorted(f"{n}_1" for n in left)
+    assert [name for name in after["indexes"] if name.startswith("learnability")] == sorted(f"{n}_1" for n in left[:2])
     assert not any("learnability_a_hits" in document for document in after["samples"].values())
     assert dataset.list_runs() == [key]
     assert fol.find_scores(dataset, "a") == ["learnability", "rank", "aum"]
@@ -529,7 +530,7 @@ def test_a_run_that_takes_a_network_over_leaves_none_of_its_old_scores(dataset: 
     assert dataset.count("learnability_b_hits") == 12
 
 
-@pytest.mark.parametrize("where", ["the last index", "merging", "the key of the run"])
+@pytest.mark.parametrize("where", ["the first index", "merging", "the key of the run"])
 def test_a_failure_keeps_scores_that_only_the_old_run_has(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
