@@ -1,6 +1,6 @@
 """How reliable learnability is: seeds of one network against each other, networks against each other, epochs, runs.
 
-    python -m benchmarks.reliability --cifar10 DIR --samples 5000 --epochs 20 --models resnet20 mobilenet --keep FOLDER
+    python -m benchmarks.reliability --cifar10 DIR --samples 5000 --epochs 20 --runs resnet20:2 mobilenet:1
 
 Prints the correlation between seeds of one network (the ceiling) beside that between networks, both of single runs and
 with bootstrap confidence intervals over samples; after how many epochs the ranking agrees with that of the whole
@@ -38,15 +38,15 @@ def main() -> None:
     parser.add_argument("--cifar10", type=Path, required=True, help="the CIFAR-10 image tree")
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--models", nargs="+", default=["resnet20", "mobilenet"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--runs", nargs="+", default=["resnet20:2", "mobilenet:1"], metavar="NETWORK:RUNS")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--figure", type=Path, help="a picture file to be drawn")
     parser.add_argument("--keep", type=Path, help="a folder for the dynamics of single trainings")
     options = parser.parse_args()
 
-    dynamics = {model: [_dynamics(options, model, seed) for seed in options.seeds] for model in options.models}
+    asked = dict(run.split(":") for run in options.runs)
+    dynamics = {model: [_dynamics(options, model, seed) for seed in range(int(runs))] for model, runs in asked.items()}
     runs = {model: np.stack([one.astype(np.float64).mean(axis=0) for one in each]) for model, each in dynamics.items()}
     found = measure_reliability(runs)
     print(f"{options.samples} images, {options.epochs} epochs\n\n{found}\n")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fiftyone_learnability.experiment.results import ModelResults
+from fiftyone_learnability.science.consensus import consensus, disagreement
 
 COLUMNS, CURVES = 8, 3
 LOW, HIGH = "#3b82f6", "#ff6d04"
@@ -22,20 +23,22 @@ LOW, HIGH = "#3b82f6", "#ff6d04"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="the results of a network, an npz file with its dynamics")
+    parser.add_argument("results", type=Path, nargs="+", help="the results of networks, npz files with their dynamics")
     parser.add_argument("--out", type=Path, required=True, help="the folder of the pictures")
     options = parser.parse_args()
-    results = ModelResults.from_npz(options.results)
+    results, *others = [ModelResults.from_npz(path) for path in options.results]
+    values = {name: np.asarray(results.score(name), dtype=np.float64) for name in results.scores if name != "rank"}
+    if others:
+        learned = {one.model: one.learnability for one in (results, *others)}
+        values.update(consensus=consensus(learned), disagreement=disagreement(learned))
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in results.scores:
-        if name != "rank":
-            draw(results, name, options.out / f"{name}.png")
-            print(options.out / f"{name}.png")
+    for name, scores in values.items():
+        draw(results, scores, options.out / f"{name}.png")
+        print(options.out / f"{name}.png")
 
 
-def draw(results: ModelResults, name: str, path: Path) -> None:
-    """Draws one score into a file."""
-    values = np.asarray(results.score(name), dtype=np.float64)
+def draw(results: ModelResults, values: NDArray[np.float64], path: Path) -> None:
+    """Draws one score into a file: images and curves of both ends."""
     # equal values in any order: that of the ids would show one class
     order = np.lexsort((np.random.default_rng(0).random(len(values)), values))
     # what was never learned is infinitely often forgotten; the picture shows what was learned and forgotten most often
