@@ -1,7 +1,9 @@
 """Draws the pictures of docs/scores.md: for each score, real images at both of its ends and how they were learned.
 
-fiftyone-learnability compute cifar10-train --models resnet20 --epochs 20 --npz FOLDER
-python -m scripts.draw_scores FOLDER/resnet20.npz --out docs/images/scores
+    fiftyone-learnability compute cifar10-train --models resnet20 mobilenet --runs 2 --epochs 20 --npz FOLDER
+    python -m scripts.draw_scores FOLDER/resnet20.npz FOLDER/mobilenet.npz --out docs/images/scores
+
+The spread needs two runs of the first network, the consensus and the disagreement a second network.
 """
 
 from __future__ import annotations
