@@ -33,7 +33,7 @@ app: $(INSTALLED)
 	$(BIN)/python -m scripts.app --out $(DEMO) $(if $(PORT),--port $(PORT))
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" -n logical --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n logical --dist loadfile --no-loadscope-reorder
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow

@@ -316,9 +316,10 @@ class App:
         found: list[str] = self.panel.evaluate(
             """(panel) => {
                 const right = panel.getBoundingClientRect().right + 1;
-                const inPlot = (part) => part.parentElement.closest(".js-plotly-plot");
+                // tabs that find no room are scrolled to, by arrows of their own
+                const excused = (part) => part.parentElement.closest(".js-plotly-plot, .MuiTabs-root");
                 const parts = [panel, ...panel.querySelectorAll("*")]
-                    .filter((part) => part instanceof HTMLElement && part.clientWidth > 1 && !inPlot(part))
+                    .filter((part) => part instanceof HTMLElement && part.clientWidth > 1 && !excused(part))
                     .filter((part) => part.scrollWidth > part.clientWidth + 1
                         || part.getBoundingClientRect().right > right)
                     .map((part) => `${part.tagName} ${part.className} ${part.innerText.slice(0, 40)}: `
@@ -341,7 +342,7 @@ class App:
         """The pixels at the right of the panel that its tabs and plots leave empty."""
         found: float = self.panel.evaluate(
             """(panel) => panel.getBoundingClientRect().right
-                - Math.max(...[...panel.querySelectorAll("[role=tablist], .js-plotly-plot")]
+                - Math.max(...[...panel.querySelectorAll(".MuiTabs-root, .js-plotly-plot")]
                     .map((part) => part.getBoundingClientRect().right))"""
         )
         return found

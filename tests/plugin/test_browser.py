@@ -339,8 +339,9 @@ def test_data_map_and_label_review(app: App, images: Images, make_dataset: Calla
 
     app.tab("Data map").click()
     app.panel.get_by_role("button", name=re.compile("^Write ")).click()
-    expect(app.plots()).to_have_count(1)
-    dataset.reload()
+    app.until(lambda: dataset.reload() or dataset.has_field(f"{RESNET}_variability"), "the scores")
+    # until then there is the histogram of the tab before
+    app.until(lambda: app.plots().count() == 1 and app.traces(0)[0]["type"] == "scatter", "the map")
     variability, learnability = scores(dataset, f"{RESNET}_variability"), scores(dataset, RESNET)
     assert scores(dataset, f"{RESNET}_hits").shape == (200,)
     marks = app.traces(0)[0]
