@@ -33,13 +33,26 @@ def find_models(samples: foc.SampleCollection, derived: bool = False) -> list[st
     ]
 
 
-def names_of(models: str | Sequence[str] | None) -> list[str] | None:
-    """Networks as a list, whether one is named or several; None stays None.
+def names_of(models: str | Sequence[str]) -> list[str]:
+    """Networks as a list, whether one is named or several.
 
     Args:
-        models: one name, several, or None
+        models: one name, or several
     """
-    return None if models is None else [models] if isinstance(models, str) else list(models)
+    return [models] if isinstance(models, str) else list(models)
+
+
+def choose_models(
+    samples: foc.SampleCollection, models: str | Sequence[str] | None, derived: bool = False
+) -> list[str]:
+    """The networks that are named, or all that :func:`find_models` finds where none is.
+
+    Args:
+        samples: a dataset or view
+        models: one name, several, or None for all
+        derived (False): see :func:`find_models`
+    """
+    return find_models(samples, derived) if models is None else names_of(models)
 
 
 def find_scores(samples: foc.SampleCollection, model: str) -> list[str]:
@@ -69,7 +82,7 @@ def load_scores(
     Raises:
         ValueError: if a network has no scores in the collection
     """
-    models = names_of(models) or find_models(samples)
+    models = choose_models(samples, models)
     for model in models:
         check_scored(samples, model)
     if not models:
@@ -99,7 +112,7 @@ def compare_models(
         ValueError: if there are fewer than two networks, or one has no scores
     """
     if isinstance(source, Mapping):
-        scores = _align(source if models is None else {model: source[model] for model in names_of(models) or ()})
+        scores = _align(source if models is None else {model: source[model] for model in names_of(models)})
     else:
         scores = load_scores(source, models)[1]
     if len(scores) < 2:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
-from .compare import find_models, load_scores, names_of
+from .compare import choose_models, load_scores, names_of
 from .dataset.columns import Column
 from .dataset.fields import WriteReport, choose_key_for, score_columns, write_run
 from .dataset.registry import INFO_KEY, load_model_results, owning_run, score_field
@@ -207,9 +207,9 @@ def _results(
     if isinstance(source, Mapping):
         if not source:
             raise ValueError("there are no results to look at")
-        return dict(source) if models is None else {model: source[model] for model in names_of(models) or ()}
+        return dict(source) if models is None else {model: source[model] for model in names_of(models)}
     dataset = source._root_dataset
-    asked = names_of(models) or find_models(source)
+    asked = choose_models(source, models)
     found = load_model_results(dataset, asked)
     gone = [model for model in asked if model not in found] if models is not None else []
     if gone or not found:

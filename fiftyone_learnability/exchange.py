@@ -10,7 +10,7 @@ import fiftyone.core.collections as foc
 import numpy as np
 from numpy.typing import NDArray
 
-from .compare import check_scored, find_models, find_scores, label_path_of, names_of
+from .compare import check_scored, choose_models, find_scores, label_path_of
 from .dataset.fields import WriteReport
 from .dataset.registry import load_model_results, score_field
 from .experiment.results import ModelResults
@@ -135,7 +135,7 @@ def scores_table(samples: foc.SampleCollection, models: str | Sequence[str] | No
     """
     import pandas as pd
 
-    models = names_of(models) or find_models(samples, derived=True)
+    models = choose_models(samples, models, derived=True)
     if not models:
         raise ValueError("there are no scores to export: compute learnability first")
     for model in models:

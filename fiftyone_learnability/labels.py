@@ -14,7 +14,7 @@ from fiftyone import ViewField as F
 from numpy.typing import NDArray
 
 from ._version import __version__
-from .compare import check_scored, find_models, label_path_of
+from .compare import check_scored, choose_models, label_path_of
 from .dataset.columns import Column, Procedure, write_columns
 from .dataset.fields import choose_key_for, write_run
 from .dataset.registry import INFO_KEY, load_model_results, owning_run, score_field
@@ -60,10 +60,9 @@ def suggest_label_fixes(
     Three fields are written: ``learnability_contradiction`` (0..1), ``learnability_suggestion``, a Classification with
     the suggested label and its mean probability as the confidence, where it differs from the given one, and
     ``learnability_verdict``. Hard is not wrong: "mislabelled" says that the networks settled on *one other* class,
-    which had at least three times the probability of the label over the whole training (at the default threshold),
-    and a quarter of it all;
-    "hard" says that they preferred another class without settling on it, as they do with atypical and ambiguous images.
-    No label is changed; see :func:`apply_label_fixes`.
+    which had at least three times the probability of the label over the whole training (at the default threshold), and
+    a quarter of it all; "hard" says that they preferred another class without settling on it, as they do with atypical
+    and ambiguous images. No label is changed; see :func:`apply_label_fixes`.
 
     Example::
 
@@ -287,7 +286,7 @@ def check_suggested(samples: foc.SampleCollection) -> None:
 
 def _with_predictions(samples: foc.SampleCollection, models: str | Sequence[str] | None) -> dict[str, ModelResults]:
     """The results of the networks that have kept their predictions, over the same classes."""
-    asked = find_models(samples) if models is None else [models] if isinstance(models, str) else list(models)
+    asked = choose_models(samples, models)
     if not asked:
         raise ValueError("there are no scores yet: compute learnability first")
     for model in asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
-from .compare import check_scored, find_models, find_scores, names_of
+from .compare import check_scored, choose_models, find_scores
 from .dataset.columns import Column, Procedure
 from .dataset.fields import WriteReport, add_columns, choose_key, score_columns, write_results
 from .dataset.registry import INFO_KEY, LearnabilityRun, load_model_results, score_field
@@ -231,7 +232,7 @@ def add_scores(
         WriteError: if the database fails; the dataset is as it was before
     """
     dataset = samples._root_dataset
-    models = list(dict.fromkeys(names_of(models) or find_models(samples)))
+    models = list(dict.fromkeys(choose_models(samples, models)))
     for model in models:
         check_scored(samples, model)
     results = load_model_results(dataset, models)
@@ -358,7 +359,7 @@ def _match(samples: foc.SampleCollection, names: list[str]) -> tuple[NDArray[np.
     if not ids:
         raise ValueError("the collection is empty: there is nothing to be scored")
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise ValueError(f"the scores name the sample {twice!r} more than once")
     here = set(ids)
     by_name = {id: id for id in ids}

@@ -247,7 +247,6 @@ def train(
     record_dynamics: bool = False,
     record_predictions: bool = True,
     el2n_epoch: int | None = None,
-    on_measured: Callable[[Tensor, Tensor], None] | None = None,
 ) -> TrainingResult:
     """Trains one network and records the probability of every image's true label after every epoch.
 
@@ -269,8 +268,6 @@ def train(
         record_dynamics (False): whether to keep the probabilities of all epochs, two bytes a sample and epoch
         record_predictions (True): whether the tracker keeps the mean prediction, eight bytes a sample and class
         el2n_epoch (None): the early epoch after which EL2N is taken, by default :func:`default_el2n_epoch`
-        on_measured (None): called with indices ``(B,)`` and logits ``(B, classes)`` of each batch of the measurement,
-            for whatever else one wants to record of it
 
     Returns:
         the finished run
@@ -297,7 +294,7 @@ def train(
         tracker = LearnabilityTracker(
             len(images), placement.device, predictions=record_predictions, el2n_epoch=el2n_epoch
         )
-        run = _Run(name, factory, images, labels, num_classes, options, seed, placement, tracker, on_batch, on_measured)
+        run = _Run(name, factory, images, labels, num_classes, options, seed, placement, tracker, on_batch)
         if record_dynamics:
             run.result.dynamics = np.empty((options.epochs, len(images)), np.float16)
         for epoch in range(1, options.epochs + 1):
@@ -326,12 +323,10 @@ class _Run:
         placement: Placement,
         tracker: LearnabilityTracker,
         on_batch: Callable[[int], None] | None,
-        on_measured: Callable[[Tensor, Tensor], None] | None,
     ) -> None:
         device = placement.device
         self.name, self.options, self.seed, self.placement = name, options, seed, placement
         self.on_batch = on_batch or (lambda count: None)
-        self.on_measured = on_measured or (lambda indices, logits: None)
         mean, std = channel_statistics(images)
         self.images = _Images(images, torch.from_numpy(mean), torch.from_numpy(std), device)
         self.labels = torch.as_tensor(labels, dtype=torch.int64).to(device)
@@ -356,7 +351,6 @@ class _Run:
         tracker = self.result.tracker
         for indices, logits in _measure(self.network, self.images, self.placement):
             tracker.update(indices, logits, self.labels[indices])
-            self.on_measured(indices, logits)
         try:
             measured = tracker.end_epoch()
         except FloatingPointError as error:
