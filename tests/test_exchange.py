@@ -1,4 +1,4 @@
-"""Scores in and out: tables and files there and back, scores from elsewhere, further scores, predictions."""
+"""Scores in and out of files: tables there and back, files of others, predictions."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ import fiftyone as fo
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from cleanlab.filter import find_label_issues
-from pymongo.errors import OperationFailure
 
 import fiftyone_learnability as fol
-from fiftyone_learnability import LearnabilityTracker, WriteError
-from fiftyone_learnability.dataset import columns
-from fiftyone_learnability.dataset.fields import write_results
-from fiftyone_learnability.dataset.registry import LearnabilityRun, score_field
-from fiftyone_learnability.experiment.results import ModelResults, RunRecord
+from fiftyone_learnability import LearnabilityTracker
+from fiftyone_learnability.dataset.registry import score_field
 from tests.plugin.made_up import add_samples, write_scores
 
-from .dataset.helpers import fails_at, raiser, scratch_collections, state, values_of
+from .dataset.helpers import scratch_collections, state, values_of
+from .dataset.measured import ALL, MEASURED, measured, write_measured
 
 MakeDataset = Callable[..., fo.Dataset]
+
+
 COUNT = 30
+L = [0.5] * 12
 LABELS = ["a"] * 16 + ["b"] * 9 + [None] * 5
-MEASURED = ("learnability", "hits", "variability", "forgetting", "learned_epoch", "aum", "el2n", "ambiguity")
 
 
 @pytest.fixture(autouse=True)
@@ -153,32 +151,6 @@ def test_export_refuses(made: fo.Dataset, make_dataset: MakeDataset, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
-def measured(samples: fo.Dataset | fo.DatasetView, model: str, runs: int = 1, prediction: bool = False) -> ModelResults:
-    """Results with all scores, among them samples that were never predicted, and two-class predictions if asked for."""
-    rng = np.random.default_rng(len(model) + runs)
-    ids = np.array(sorted(samples.values("id")))
-    count, curve = len(ids), np.linspace(0.2, 0.8, 4)
-    records = []
-    for number in range(runs):
-        of_run = {name: rng.random(count) for name in MEASURED}
-        of_run["forgetting"] = np.where(rng.random(count) < 0.4, np.inf, rng.integers(0, 4, count))
-        p = rng.dirichlet([1, 1], count).astype(np.float32) if prediction else None
-        records.append(RunRecord(model, number, of_run, curve, curve, curve, curve, prediction=p))
-    files = np.array([f"{id}.png" for id in ids])
-    return ModelResults.from_runs(records, ids, files, np.arange(count) % 2, ("a", "b"), {})
-
-
-def write_measured(
-    samples: fo.Dataset | fo.DatasetView, model: str, runs: int = 1, every: bool = False, prediction: bool = False
-) -> ModelResults:
-    """Writes such results, with the default scores or every one, as a run of the name of the model."""
-    result = measured(samples, model, runs, prediction)
-    settings = {"label_field": "ground_truth", "epochs": 4, "runs": runs}
-    names = result.scores if every else ("learnability", "rank")
-    write_results(samples, {model: result}, f"run_{model}", settings, scores=names)
-    return result
-
-
 @pytest.fixture
 def dataset(make_dataset: MakeDataset) -> fo.Dataset:
     """Twelve samples, the last without a label."""
@@ -191,10 +163,6 @@ def rich(dataset: fo.Dataset) -> fo.Dataset:
     write_measured(dataset, "one", every=True)
     write_measured(dataset.limit(8), "two", runs=2, every=True)
     return dataset
-
-
-ALL = [score_field("one", name) for name in ("learnability", "rank", *MEASURED[1:])]
-ALL += [score_field("two", name) for name in ("learnability", "rank", *MEASURED[1:], "spread")]
 
 
 def scores_of(dataset: fo.Dataset, by: str = "id") -> dict[str, dict[str, Any]]:
@@ -285,10 +253,6 @@ def test_import_into_another_dataset_of_the_same_images(
             }
 
 
-def table_of(dataset: fo.Dataset, **scores: Any) -> pd.DataFrame:
-    return pd.DataFrame({"id": dataset.values("id"), **scores})
-
-
 @pytest.mark.parametrize("by", ["id", "filepath", "file name"])
 def test_samples_are_found_by_id_by_file_and_by_file_name(dataset: fo.Dataset, tmp_path: Path, by: str) -> None:
     values = np.random.default_rng(3).random(12)
@@ -306,236 +270,6 @@ def test_samples_are_found_by_id_by_file_and_by_file_name(dataset: fo.Dataset, t
     config = dataset.get_run_info(report.key).config
     assert (config.kind, config.label_field, config.epochs) == ("imported", "ground_truth", 0)
     assert fol.hardest_samples(dataset, "theirs", 3)["label"].notna().any()
-
-
-def test_unknown_samples_are_reported_and_the_others_written(dataset: fo.Dataset) -> None:
-    table = table_of(dataset.limit(5), learnability=np.linspace(0, 1, 5))
-    table.loc[1, "id"] = "nobody"
-    report = fol.write_scores(dataset, table, "mine")
-    assert report.vanished == ["nobody"]
-    assert report.num_written == 4
-    assert dataset.values("learnability_mine") == [0.0, None, 0.5, 0.75, 1.0] + [None] * 7
-    # ranks are those among the samples that were found
-    assert dataset.values("learnability_rank_mine") == [4, None, 3, 2, 1] + [None] * 7
-    # of a view, the samples of others are unknown too
-    report = fol.write_scores(dataset.limit(1), table, "other")
-    assert report.vanished == table["id"].tolist()[1:]
-    assert dataset.count("learnability_other") == 1
-
-
-def test_only_columns_of_scores_are_taken_and_gaps_stay(dataset: fo.Dataset) -> None:
-    learnability = [0.5, None, *np.linspace(0.1, 0.9, 10)]
-    hits = [None, 0.2, *np.linspace(0, 1, 10)]
-    table = table_of(dataset, learnability=learnability, hits=hits, rank=[7] * 12, disagreement=[1.0] * 12, loss=0.3)
-    report = fol.write_scores(dataset, table, "mine")
-    assert report.fields == ["learnability_mine", "learnability_rank_mine", "learnability_mine_hits"]
-    assert dataset.values("learnability_mine") == learnability
-    # without a learnability, there is no other score either
-    assert dataset.values("learnability_mine_hits") == [None, None, *hits[2:]]
-    assert fol.find_scores(dataset, "mine") == ["learnability", "rank", "hits"]
-    assert "by mine" in dataset.get_field("learnability_mine_hits").description
-
-
-def test_another_column_as_learnability(dataset: fo.Dataset) -> None:
-    aum = np.random.default_rng(5).normal(0, 3, 12)
-    mapping = {"id": dataset.values("id"), "aum": aum, "learnability": np.ones(12), "mine": -aum}
-    fol.write_scores(dataset, mapping, "theirs", learnability="aum")
-    np.testing.assert_array_equal(dataset.values("learnability_theirs"), aum)
-    np.testing.assert_array_equal(dataset.values("learnability_theirs_aum"), aum)
-    fol.write_scores(dataset, mapping, "by_mine", learnability="mine")
-    np.testing.assert_array_equal(dataset.values("learnability_by_mine"), -aum)
-    order = np.argsort(aum)
-    ids = np.array(dataset.values("id"))
-    assert fol.sort_by_learnability(dataset, "theirs").values("id") == ids[order].tolist()
-
-
-def test_a_mapping_and_a_table_are_the_same(dataset: fo.Dataset) -> None:
-    columns = {"filepath": dataset.values("filepath"), "learnability": list(np.linspace(0, 1, 12)), "hits": [0.5] * 12}
-    fol.write_scores(dataset, columns, "mapping")
-    fol.write_scores(dataset, pd.DataFrame(columns), "table")
-    for name in ("learnability_{}", "learnability_rank_{}", "learnability_{}_hits"):
-        assert dataset.values(name.format("mapping")) == dataset.values(name.format("table"))
-
-
-def test_numbers_may_stand_as_texts(dataset: fo.Dataset) -> None:
-    fol.write_scores(dataset, table_of(dataset, learnability=["0.5", " 1e-3"] * 6, forgetting=["inf", "2"] * 6), "mine")
-    assert dataset.values("learnability_mine") == [0.5, 0.001] * 6
-    assert dataset.values("learnability_mine_forgetting") == [np.inf, 2.0] * 6
-
-
-def test_overwriting_leaves_nothing_of_what_was_there(dataset: fo.Dataset) -> None:
-    values = np.linspace(0, 1, 12)
-    first = fol.write_scores(dataset, table_of(dataset, learnability=values, hits=values), "mine")
-    before = state(dataset)
-    table = table_of(dataset.limit(4), learnability=values[:4])
-    with pytest.raises(ValueError, match="already has the field 'learnability_mine'"):
-        fol.write_scores(dataset, table, "mine")
-    assert state(dataset) == before
-    second = fol.write_scores(dataset, table, "mine", overwrite=True)
-    assert second.key == first.key == "imported"
-    assert dataset.values("learnability_mine") == [*values[:4], *[None] * 8]
-    assert not dataset.has_field("learnability_mine_hits")
-    assert fol.delete_run(dataset, "imported") == ["learnability_mine", "learnability_rank_mine"]
-
-
-def test_the_field_of_the_labels(dataset: fo.Dataset) -> None:
-    dataset.add_sample_field("target", fo.IntField)
-    dataset.set_values("target", [3, 4] * 6)
-    table = table_of(dataset, learnability=np.linspace(0, 1, 12))
-    fol.write_scores(dataset, table, "mine", label_field="target")
-    assert fol.hardest_samples(dataset, "mine", 3)["label"].tolist() == [3, 4, 3]
-    result = fol.load_results(dataset, "imported")["mine"]
-    assert result.classes == ("3", "4")
-    assert [result.classes[label] for label in result.labels] == ["3", "4"] * 6
-    fol.write_scores(dataset, table, "other")
-    result = fol.load_results(dataset, "imported_2")["other"]
-    assert result.labels.tolist() == [0, 1] * 5 + [0, -1]
-
-
-@pytest.mark.parametrize("ground_truth", [None, fo.Detections])
-def test_without_a_field_of_labels(make_dataset: MakeDataset, ground_truth: type | None) -> None:
-    # without labels, the fixture makes no field
-    dataset = make_dataset(["/no/1.png", "/no/2.png"], [None, None])
-    if ground_truth is not None:
-        # boxes are no labels that a network of this kind was trained with
-        dataset.add_sample_field("ground_truth", fo.EmbeddedDocumentField, embedded_doc_type=ground_truth)
-    fol.write_scores(dataset, table_of(dataset, learnability=[0.2, 0.1]), "mine")
-    assert dataset.get_run_info("imported").config.label_field is None
-    assert fol.hardest_samples(dataset, "mine")["label"].tolist() == [None, None]
-    assert fol.scores_table(dataset)["label"].tolist() == [None, None]
-    with pytest.raises(ValueError, match="have not kept their predictions"):
-        fol.suggest_label_fixes(dataset)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "two words",
-        "",
-        "1st",
-        7,
-        None,
-        "rank_one",
-        "consensus",
-        "disagreement",
-        "suggestion",
-        "contradiction",
-        "verdict",
-    ],
-)
-def test_names_that_are_refused(dataset: fo.Dataset, name: Any) -> None:
-    before = state(dataset)
-    with pytest.raises(ValueError, match=r"must be an identifier|is taken by fields of this package"):
-        fol.write_scores(dataset, table_of(dataset, learnability=np.linspace(0, 1, 12)), name)
-    assert state(dataset) == before
-
-
-L = [0.5] * 12
-TABLES: dict[str, tuple[Callable[[list[str]], Any], dict[str, Any], type[Exception], str]] = {
-    "no table": (
-        lambda ids: [0.5] * 12,
-        {},
-        TypeError,
-        "must be a LearnabilityTracker, a table or a mapping, not list",
-    ),
-    "no names": (lambda ids: {"learnability": L}, {}, ValueError, "needs a column id or filepath; it has learnability"),
-    "no learnability": (lambda ids: {"id": ids, "aum": L}, {}, ValueError, "no column 'learnability'; it has id, aum"),
-    "another column": (
-        lambda ids: {"id": ids, "learnability": L},
-        {"learnability": "loss"},
-        ValueError,
-        "no column 'loss'",
-    ),
-    "duplicates": (
-        lambda ids: {"id": [*ids[:11], ids[4]], "learnability": L},
-        {},
-        ValueError,
-        "name the sample '{4}' more than once",
-    ),
-    "not a number": (
-        lambda ids: {"id": ids, "learnability": [*L[:11], "easy"]},
-        {},
-        ValueError,
-        "'learnability' holds what is not a number: 'easy'",
-    ),
-    "another score that is none": (
-        lambda ids: {"id": ids, "learnability": L, "hits": [*L[:11], "many"]},
-        {},
-        ValueError,
-        "'hits' holds what is not a number: 'many'",
-    ),
-    "infinite": (
-        lambda ids: {"id": ids, "learnability": [*L[:11], np.inf]},
-        {},
-        ValueError,
-        "'learnability' holds infinite values",
-    ),
-    "nothing": (lambda ids: {"id": ids, "learnability": [None] * 12}, {}, ValueError, "holds no numbers"),
-    "strangers": (
-        lambda ids: {"id": ["x", "y"], "learnability": [0.1, 0.2]},
-        {},
-        ValueError,
-        "none of the 2 scored samples is in the collection: the scores name them like 'x'",
-    ),
-    "ambiguous files": (
-        lambda ids: {"filepath": ["/a/0.png", "/b/0.png"], "learnability": [0.1, 0.2]},
-        {},
-        ValueError,
-        "none of the 2 scored samples",
-    ),
-    "lengths": (lambda ids: {"id": ids, "learnability": L[:5]}, {}, ValueError, "length"),
-    "key": (lambda ids: {"id": ids, "learnability": L}, {"key": "two words"}, ValueError, "must be an identifier"),
-    "label field": (
-        lambda ids: {"id": ids, "learnability": L},
-        {"label_field": "missing"},
-        ValueError,
-        "no field 'missing'",
-    ),
-    "classes": (
-        lambda ids: {"id": ids, "learnability": L},
-        {"classes": ["a", "c"]},
-        ValueError,
-        "'ground_truth' has labels that classes does not name: b",
-    ),
-}
-
-
-@pytest.mark.parametrize(("make", "options", "error", "message"), TABLES.values(), ids=TABLES)
-def test_what_cannot_be_written_writes_nothing(
-    dataset: fo.Dataset, make: Callable[..., Any], options: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    ids, before = dataset.values("id"), state(dataset)
-    with pytest.raises(error, match=message.format(*ids)):
-        fol.write_scores(dataset, make(ids), "mine", **options)
-    assert state(dataset) == before
-
-
-def test_files_that_do_not_tell_samples_apart(make_dataset: MakeDataset) -> None:
-    dataset = make_dataset(["/no/1.png", "/no/1.png"], ["a", "b"])
-    with pytest.raises(ValueError, match=r"some samples share a file.*name samples by id"):
-        fol.write_scores(dataset, {"filepath": ["/no/1.png"], "learnability": [0.5]}, "mine")
-    fol.write_scores(dataset, table_of(dataset, learnability=[0.5, 0.25]), "mine")
-    assert dataset.values("learnability_mine") == [0.5, 0.25]
-
-
-def test_an_empty_view_has_nothing_to_be_scored(dataset: fo.Dataset) -> None:
-    with pytest.raises(ValueError, match="the collection is empty"):
-        fol.write_scores(dataset.limit(0), table_of(dataset, learnability=L), "mine")
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_database_that_fails_leaves_the_dataset_as_it_was(
-    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, overwrite: bool
-) -> None:
-    table = table_of(dataset, learnability=L)
-    if overwrite:
-        fol.write_scores(dataset, table_of(dataset, learnability=np.linspace(0, 1, 12), aum=L), "mine")
-    before = state(dataset)
-    with monkeypatch.context() as patch:
-        patch.setattr(fo.Dataset, "create_index", raiser(OperationFailure("disk full")))
-        with pytest.raises(WriteError, match="disk full"):
-            fol.write_scores(dataset, table, "mine", overwrite=overwrite)
-    assert state(dataset) == before
 
 
 def save(path: Path, arrays: dict[str, Any]) -> None:
@@ -625,205 +359,6 @@ def test_import_of_the_results_of_a_training(dataset: fo.Dataset, tmp_path: Path
     assert fol.load_results(dataset, report.key)["theirs"].run_learnability.shape == (runs, 12)
     chosen = fol.write_scores(dataset, result, "some", scores=["aum"])
     assert chosen.fields == ["learnability_some", "learnability_rank_some", "learnability_some_aum"]
-
-
-def tracked(
-    count: int, ids: list[str] | None = None, epochs: int = 3, seed: int = 0, **options: Any
-) -> tuple[LearnabilityTracker, np.ndarray, np.ndarray]:
-    """A tracker after some epochs of random logits of three classes, and these logits and labels."""
-    rng = np.random.default_rng(seed)
-    tracker = LearnabilityTracker(None if ids else count, ids=ids, **options)
-    logits, labels = rng.normal(0, 2, (epochs, count, 3)).astype(np.float32), rng.integers(0, 3, count)
-    for z in logits:
-        tracker.update(ids or np.arange(count), torch.tensor(z), labels)
-        tracker.end_epoch()
-    return tracker, logits, labels
-
-
-@pytest.mark.parametrize("by", ["id", "filepath", "order"])
-def test_the_scores_of_a_tracker(dataset: fo.Dataset, by: str) -> None:
-    order = list(range(12)) if by == "order" else np.random.default_rng(1).permutation(12).tolist()
-    ids = dataset.values("id")
-    names = None if by == "order" else [dataset.values(by)[index] for index in order]
-    tracker, *_ = tracked(12, names, el2n_epoch=2)
-    report = fol.write_scores(dataset, tracker, "mine")
-    assert report.num_written == 12
-    scores = tracker.scores()
-    assert set(scores) == set(MEASURED)
-    for name, values in scores.items():
-        expected = {ids[index]: value for index, value in zip(order, values.tolist(), strict=True)}
-        assert values_of(dataset, score_field("mine", name)) == expected
-    config = dataset.get_run_info(report.key).config
-    assert (config.kind, config.epochs, config.runs) == ("imported", 3, 1)
-    result = fol.load_results(dataset, report.key)["mine"]
-    np.testing.assert_array_equal(result.measured_accuracy[0], tracker.accuracies)
-    # without the names of the classes, predictions mean nothing
-    assert result.prediction is None
-    assert "3 epochs" in dataset.get_field("learnability_mine").description
-
-
-def test_the_order_is_that_of_the_collection(dataset: fo.Dataset) -> None:
-    view = dataset.sort_by("filepath", reverse=True).limit(5)
-    tracker, *_ = tracked(5)
-    fol.write_scores(view, tracker, "mine")
-    assert view.values("learnability_mine") == tracker.scores()["learnability"].tolist()
-    assert dataset.count("learnability_mine") == 5
-
-
-def test_samples_that_a_tracker_has_not_seen_keep_none(dataset: fo.Dataset) -> None:
-    tracker = LearnabilityTracker(12)
-    tracker.update([0, 1, 2], np.eye(3), [0, 1, 1])
-    tracker.end_epoch()
-    report = fol.write_scores(dataset, tracker, "mine")
-    assert report.num_written == 3
-    assert dataset.values("learnability_mine") == [*tracker.scores()["learnability"][:3], *[None] * 9]
-    # the epoch of EL2N has not come, and what nobody has is no field
-    assert not dataset.has_field("learnability_mine_el2n")
-    assert dataset.values("learnability_mine_forgetting")[2] == np.inf
-
-
-def test_trackers_that_do_not_fit(dataset: fo.Dataset) -> None:
-    before = state(dataset)
-    tracker, *_ = tracked(11)
-    with pytest.raises(ValueError, match=r"the tracker has 11 samples, the collection 12.*LearnabilityTracker\(ids="):
-        fol.write_scores(dataset, tracker, "mine")
-    with pytest.raises(ValueError, match=r"no epoch yet: call end_epoch\(\)"):
-        fol.write_scores(dataset, LearnabilityTracker(12), "mine")
-    tracker, *_ = tracked(12, [f"x{index}" for index in range(12)])
-    with pytest.raises(ValueError, match="none of the 12 scored samples is in the collection"):
-        fol.write_scores(dataset, tracker, "mine")
-    tracker, *_ = tracked(12)
-    with pytest.raises(ValueError, match="classes must name the 3 outputs of the model, not 2"):
-        fol.write_scores(dataset, tracker, "mine", classes=["a", "b"])
-    with pytest.raises(ValueError, match="has labels that classes does not name: b"):
-        fol.write_scores(dataset, tracker, "mine", classes=["a", "x", "y"])
-    assert state(dataset) == before
-
-
-def test_the_predictions_of_a_tracker_suggest_labels(dataset: fo.Dataset) -> None:
-    classes = ["b", "c", "a"]
-    ids = dataset.values("id")[::-1]
-    tracker, *_ = tracked(12, ids)
-    fol.write_scores(dataset, tracker, "mine", classes=classes)
-    mean = dict(zip(ids, tracker.mean_prediction, strict=True))
-    found = fol.pred_probs(dataset, "mine")
-    assert found.classes == tuple(classes)
-    np.testing.assert_allclose(found.pred_probs, [mean[id] for id in found.ids], atol=1e-3)
-    table = fol.suggest_label_fixes(dataset)
-    label_of = values_of(dataset, "ground_truth.label")
-    expected = {}
-    for id, label in label_of.items():
-        if label is not None and classes[mean[id].argmax()] != label:
-            expected[id] = classes[mean[id].argmax()]
-    assert len(expected) > 3
-    assert dict(zip(table["id"], table["suggested_label"], strict=True)) == expected
-
-
-def test_the_predictions_that_were_not_kept(dataset: fo.Dataset) -> None:
-    tracker, *_ = tracked(12, predictions=False)
-    fol.write_scores(dataset, tracker, "mine", classes=["a", "b", "c"])
-    assert not dataset.has_field("learnability_mine_ambiguity")
-    with pytest.raises(ValueError, match="'mine' has not kept its predictions"):
-        fol.pred_probs(dataset, "mine")
-    with pytest.raises(ValueError, match="'two' has no scores"):
-        fol.pred_probs(dataset, "two")
-
-
-def test_further_scores_are_those_of_the_run(dataset: fo.Dataset) -> None:
-    results = {"one": write_measured(dataset, "one"), "two": write_measured(dataset.limit(8), "two", runs=2)}
-    before = state(dataset)
-    added = fol.add_scores(dataset)
-    assert added == [name for name in ALL if not name.endswith(("_one", "_two"))]
-    for model, result in results.items():
-        for name in result.scores:
-            expected = dict(zip(result.ids.tolist(), result.score(name).tolist(), strict=True))
-            values = values_of(dataset, score_field(model, name))
-            assert {id: value for id, value in values.items() if value is not None} == expected
-            field = dataset.get_field(score_field(model, name))
-            assert field.info["learnability"]["run"] == f"run_{model}"
-            assert field.info["learnability"]["score"] == name
-        assert dataset.get_run_info(f"run_{model}").config.scores == list(result.scores)
-    assert state(dataset)["stored_results"] == before["stored_results"]
-    # once more changes nothing
-    before = state(dataset)
-    assert fol.add_scores(dataset) == []
-    assert state(dataset) == before
-    assert fol.delete_run(dataset, "run_two") == sorted(name for name in ALL if "_two" in name)
-    assert fol.delete_run(dataset, "run_one") == sorted(name for name in ALL if "_one" in name)
-
-
-def test_further_scores_can_be_chosen(dataset: fo.Dataset) -> None:
-    write_measured(dataset, "one")
-    write_measured(dataset, "two", runs=2)
-    assert fol.add_scores(dataset.limit(3), ["aum", "hits"], ["two"]) == [
-        "learnability_two_hits",
-        "learnability_two_aum",
-    ]
-    # whole runs are written, whatever the view
-    assert dataset.count("learnability_two_aum") == 12
-    assert fol.add_scores(dataset, "hits") == ["learnability_one_hits"]
-    assert fol.add_scores(dataset, "spread", ["two", "two"]) == ["learnability_two_spread"]
-    assert dataset.get_run_info("run_one").config.scores == ["learnability", "rank", "hits"]
-    assert dataset.get_run_info("run_two").config.scores == ["learnability", "rank", "hits", "aum", "spread"]
-
-
-def test_further_scores_of_a_renamed_run(dataset: fo.Dataset) -> None:
-    write_measured(dataset, "one")
-    fol.rename_run(dataset, "run_one", "renamed")
-    fol.add_scores(dataset, "aum")
-    assert fol.delete_run(dataset, "renamed") == sorted(
-        ["learnability_one", "learnability_one_aum", "learnability_rank_one"]
-    )
-
-
-def test_runs_of_earlier_versions_do_not_say_what_they_have(dataset: fo.Dataset) -> None:
-    write_measured(dataset, "one")
-    config = dataset.get_run_info("run_one").config
-    del config.scores
-    LearnabilityRun.update_run_config(dataset, "run_one", config)
-    dataset.clear_cache()
-    assert fol.add_scores(dataset, "aum") == ["learnability_one_aum"]
-    assert dataset.get_run_info("run_one").config.scores == ["learnability", "rank", "aum"]
-
-
-def test_scores_that_cannot_be_added_add_nothing(dataset: fo.Dataset) -> None:
-    write_measured(dataset, "one")
-    # made-up scores have no hits
-    write_scores(dataset, {"poor": np.linspace(0, 1, 12)}, "run_poor")
-    write_scores(dataset, {"gone": np.linspace(0, 1, 12)}, "run_gone")
-    LearnabilityRun.delete_run(dataset, "run_gone", cleanup=False)
-    dataset.add_sample_field("learnability_one_aum", fo.FloatField)
-    before = state(dataset)
-    for options, message in (
-        ({"models": ["one", "poor"], "scores": "hits"}, "the run 'run_poor' of 'poor' has not measured hits"),
-        ({"models": ["one", "gone"], "scores": "hits"}, "the run of 'gone' is gone"),
-        ({"models": ["one"], "scores": ["hits", "aum"]}, "a field 'learnability_one_aum' which is no score of 'one'"),
-        ({"models": ["one"], "scores": "spread"}, "the spread is that of several runs"),
-        ({"models": ["one"], "scores": "luck"}, "unknown score 'luck'"),
-        ({"models": ["other"]}, "'other' has no scores"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            fol.add_scores(dataset, **options)
-        assert state(dataset) == before
-
-
-@pytest.mark.parametrize("where", ["declaring", "the settings of the second run"])
-def test_a_failure_while_adding_leaves_the_dataset_as_it_was(
-    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    write_measured(dataset, "one")
-    write_measured(dataset, "two")
-    before, error = state(dataset), OperationFailure("disk full")
-    target, name, call = {
-        "declaring": (columns, "_declare", 3),
-        "the settings of the second run": (LearnabilityRun, "update_run_config", 2),
-    }[where]
-    with monkeypatch.context() as patch:
-        patch.setattr(target, name, fails_at(getattr(target, name), call, error))
-        with pytest.raises(WriteError, match="disk full"):
-            fol.add_scores(dataset, ["hits", "aum"])
-    assert state(dataset) == before
-    assert len(fol.add_scores(dataset, ["hits", "aum"])) == 4
 
 
 def test_predictions_are_probabilities_in_the_order_of_the_collection(dataset: fo.Dataset) -> None:
