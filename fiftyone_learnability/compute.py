@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
+import hashlib
+import re
+import shutil
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fiftyone as fo
 import fiftyone.core.collections as foc
 import numpy as np
+from pymongo.errors import ConnectionFailure
 
 from ._version import __version__
 from .dataset.columns import WriteError
@@ -22,6 +27,9 @@ from .science.catalog import choose_scores
 
 if TYPE_CHECKING:
     from .science.networks import NetworkFactory
+
+WRITE_SECONDS = 60.0
+"""How long the writing is tried again while the database is away."""
 
 MOST_PREDICTIONS = 250_000_000
 """The largest number of samples x classes for which mean predictions are kept: 2 GB while training."""
@@ -49,6 +57,8 @@ def compute_learnability(
     scores: str | Sequence[str] | None = None,
     el2n_epoch: int | None = None,
     record_dynamics: bool = True,
+    run_dir: str | Path | None = None,
+    resume: bool = True,
     progress: bool | ProgressCallback = True,
 ) -> dict[str, ModelResults]:
     """Trains networks over labelled images and writes how easily each image is learned onto its sample.
@@ -102,6 +112,10 @@ def compute_learnability(
         el2n_epoch (None): the early epoch after which EL2N is taken; a tenth of the epochs by default
         record_dynamics (True): whether the run keeps the probability of every sample's label after every epoch, which
             the App draws as learning curves: two bytes a sample, epoch and network, 20 MB for CIFAR-10 and 200 epochs
+        run_dir (None): where the run keeps checkpoints until its scores are written; by default a folder of the dataset
+            and key in the user's cache, see :func:`fiftyone_learnability.experiment.run_directory.cache_folder`
+        resume (True): whether a run of the same data and settings that was killed or interrupted goes on where it was;
+            False starts over
         progress (True): True shows bars and messages, False nothing; a callback gets each
             :class:`~fiftyone_learnability.ProgressEvent`
 
@@ -118,6 +132,7 @@ def compute_learnability(
     """
     import torch
 
+    from .experiment.run_directory import fingerprint_of, open_run_directory
     from .experiment.units import plan_units, run_in_turn
     from .science.device import choose_placement
     from .science.networks import build_network, resolve_networks
@@ -141,10 +156,14 @@ def compute_learnability(
     key = choose_key(samples._root_dataset, list(factories), key, overwrite, chosen_scores)
     labelled = read_samples(samples, label_field)
     labelled, images = _read_images(labelled, image_size, skip_failures, telling)
+    networks: dict[str, str] = {}
     # a trial, which must not change the random state of the caller
     with torch.random.fork_rng(devices=[]):
         for name, factory in factories.items():
-            build_network(name, factory, len(labelled.classes), images.pixels.shape[3], images.pixels.shape[1])
+            network = build_network(
+                name, factory, len(labelled.classes), images.pixels.shape[3], images.pixels.shape[1]
+            )
+            networks[name] = hashlib.blake2b(str(network).encode(), digest_size=16).hexdigest()
 
     telling.say(placement.reason)
     record_predictions = len(labelled) * len(labelled.classes) <= MOST_PREDICTIONS
@@ -153,23 +172,6 @@ def compute_learnability(
             f"{len(labelled)} samples of {len(labelled.classes)} classes: the mean predictions would not fit into "
             "memory and are not kept, so that no labels can be suggested and no ambiguity be told"
         )
-    units = plan_units(list(factories), runs, seed)
-    records: dict[str, list[RunRecord]] = {name: [] for name in factories}
-    for record in run_in_turn(
-        units,
-        factories,
-        images.pixels,
-        labelled.labels,
-        len(labelled.classes),
-        options,
-        placement,
-        telling,
-        record_dynamics,
-        record_predictions,
-        el2n_epoch,
-    ):
-        records[record.model].append(record)
-
     settings: dict[str, Any] = {
         "label_field": label_field,
         **asdict(options),
@@ -185,23 +187,54 @@ def compute_learnability(
         "el2n_epoch": el2n_epoch or default_el2n_epoch(epochs),
         "package_version": __version__,
     }
-    results = {
-        name: ModelResults.from_runs(
-            records[name], labelled.ids, labelled.filepaths, labelled.labels, labelled.classes, settings
-        )
-        for name in factories
+    fingerprint = {
+        **settings,
+        **fingerprint_of(images.pixels, labelled.labels),
+        "networks": networks,
+        "record_dynamics": record_dynamics,
+        "torch_version": torch.__version__,
     }
-    # whoever may not be interrupted from here on is told before
-    telling.report(ProgressEvent("writing", 0.0, "writing the scores"))
-    report = _write(samples, results, key, settings, overwrite, chosen_scores)
-    message = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
-    if report.vanished:
-        message += (
-            f"; samples that vanished from the dataset meanwhile: {len(report.vanished)} ({_some(report.vanished)}); "
-            "the others were written"
-        )
-    telling.finish("writing", message)
-    return results
+    folder = default_run_directory(samples._root_dataset, key) if run_dir is None else Path(run_dir)
+    with open_run_directory(folder, fingerprint, resume) as store:
+        if store.resumed:
+            telling.say(f"going on with the run that an earlier call has left in {store.path}")
+        records: dict[str, list[RunRecord]] = {name: [] for name in factories}
+        for record in run_in_turn(
+            plan_units(list(factories), runs, seed),
+            factories,
+            images.pixels,
+            labelled.labels,
+            len(labelled.classes),
+            options,
+            placement,
+            telling,
+            record_dynamics,
+            record_predictions,
+            el2n_epoch,
+            store,
+        ):
+            records[record.model].append(record)
+        results = {
+            name: ModelResults.from_runs(
+                records[name], labelled.ids, labelled.filepaths, labelled.labels, labelled.classes, settings
+            )
+            for name in factories
+        }
+        # hours of training must not be lost to a database that is away
+        plan = WritePlan(samples._root_dataset.name, key, settings, overwrite, list(chosen_scores))
+        store.save_results(results, asdict(plan))
+        # whoever may not be interrupted from here on is told before
+        telling.report(ProgressEvent("writing", 0.0, "writing the scores"))
+        report = _write(samples, results, plan, store.path)
+        store.remove()
+        message = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
+        if report.vanished:
+            message += (
+                f"; samples that vanished from the dataset meanwhile: {len(report.vanished)} "
+                f"({_some(report.vanished)}); the others were written"
+            )
+        telling.finish("writing", message)
+        return results
 
 
 def _read_images(
@@ -235,23 +268,68 @@ def _read_images(
     return labelled, images
 
 
+def write_run_directory(path: str | Path) -> WriteReport:
+    """Writes the scores of a run whose trainings are done but whose database was away.
+
+    Args:
+        path: the run directory that the error named
+
+    Returns:
+        what was written; the directory is then deleted
+
+    Raises:
+        ValueError: if it holds no results, or its dataset is gone
+        WriteError: if the scores cannot be written this time either
+    """
+    import fiftyone as fo
+
+    from .experiment.run_directory import load_results_to_write
+
+    results, said = load_results_to_write(Path(path))
+    plan = WritePlan(**said)
+    if not fo.dataset_exists(plan.dataset):
+        raise ValueError(f"the dataset {plan.dataset!r} of the run in {path} no longer exists")
+    report = _write(fo.load_dataset(plan.dataset), results, plan, Path(path))
+    shutil.rmtree(path, ignore_errors=True)
+    return report
+
+
+@dataclass(frozen=True)
+class WritePlan:
+    """What is to be written, and where."""
+
+    dataset: str
+    key: str
+    settings: dict[str, Any]
+    overwrite: bool
+    scores: list[str]
+
+
 def _write(
-    samples: foc.SampleCollection,
-    results: dict[str, ModelResults],
-    key: str,
-    settings: dict[str, Any],
-    overwrite: bool,
-    scores: Sequence[str],
+    samples: foc.SampleCollection, results: dict[str, ModelResults], plan: WritePlan, folder: Path
 ) -> WriteReport:
-    scores = [name for name in scores if all(name in result.scores for result in results.values())]
-    try:
-        return write_results(samples, results, key, settings, overwrite, scores)
-    except Exception as error:
-        # hours of training must not be lost to a database that is away
-        folder = Path(tempfile.mkdtemp(prefix="learnability-"))
-        for name, result in results.items():
-            result.to_npz(folder / f"{name}.npz")
-        raise WriteError(f"{error}. The results of the trainings are saved in {folder}") from error
+    """Writes, again and again while the database is away; gives up after :data:`WRITE_SECONDS`."""
+    scores = [name for name in plan.scores if all(name in result.scores for result in results.values())]
+    start, wait = time.monotonic(), 0.5
+    while True:
+        try:
+            return write_results(samples, results, plan.key, plan.settings, plan.overwrite, scores)
+        except Exception as error:
+            away = isinstance(error.__cause__, ConnectionFailure) or isinstance(error, ConnectionFailure)
+            if not away or time.monotonic() - start + wait > WRITE_SECONDS:
+                raise WriteError(
+                    f"{error}. The trainings are done and saved: `fiftyone-learnability write {folder}` writes them"
+                ) from error
+        time.sleep(wait)
+        wait = min(2 * wait, 10.0)
+
+
+def default_run_directory(dataset: fo.Dataset, key: str) -> Path:
+    """Where a run of a dataset keeps its checkpoints unless told otherwise."""
+    from .experiment.run_directory import cache_folder
+
+    # the same key of another dataset, or of one that was deleted and made anew, is another run
+    return cache_folder() / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', dataset.name)[:80]}-{dataset._doc.id}" / key
 
 
 def _some(things: list[str], most: int = 5) -> str:

@@ -246,9 +246,7 @@ def apply_label_fixes(
     documents = list(root._sample_collection.find({}, {label_field: 1, target: 1}))
     ids = [str(document["_id"]) for document in documents]
     # samples that have come since the copy was made have their labels in the label field alone
-    before = [
-        document.get(label_field) if document.get(target) is None else document[target] for document in documents
-    ]
+    before = [document.get(label_field) if document.get(target) is None else document[target] for document in documents]
     convert = _converter(field)
     after = [convert(old, accepted[id]) if id in accepted else old for id, old in zip(ids, before, strict=True)]
     changed = sum(1 for old, new in zip(before, after, strict=True) if _label_of(old) != _label_of(new))

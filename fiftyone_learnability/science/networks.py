@@ -248,7 +248,9 @@ def resolve_networks(models: str | Sequence[str] | Mapping[str, NetworkFactory])
         if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name, re.IGNORECASE):
             raise ValueError(f"the name {name!r} of a network must consist of letters, digits and underscores")
         if is_reserved(name):
-            raise ValueError(f"the name {name!r} of a network would clash with fields of this package: choose another one")
+            raise ValueError(
+                f"the name {name!r} of a network would clash with fields of this package: choose another one"
+            )
         if name in factories:
             raise ValueError(f"the network {name!r} is given twice")
         factories[name] = factory
