@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
+import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,22 +15,30 @@ from typing import TYPE_CHECKING, Any
 import fiftyone as fo
 import fiftyone.core.collections as foc
 import numpy as np
+from bson import json_util
 from pymongo.errors import ConnectionFailure
 
 from ._version import __version__
 from .dataset.columns import WriteError
-from .dataset.fields import WriteReport, choose_key, write_results
+from .dataset.fields import WriteReport, choose_key, recover, write_results
 from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
+from .dataset.registry import fields_of, list_runs
 from .dataset.samples import LabelledSamples, check_images, read_samples
 from .experiment.progress import Progress, ProgressCallback, ProgressEvent
 from .experiment.results import ModelResults, RunRecord
 from .science.catalog import choose_scores
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from .experiment.run_directory import Resume
     from .science.networks import NetworkFactory
 
 WRITE_SECONDS = 60.0
 """How long the writing is tried again while the database is away."""
+
+WRITE_PAUSE = 0.5
+"""The pause before the writing is first tried again; each one is twice as long as that before it, up to 10 s."""
 
 MOST_PREDICTIONS = 250_000_000
 """The largest number of samples x classes for which mean predictions are kept: 2 GB while training."""
@@ -58,7 +67,7 @@ def compute_learnability(
     el2n_epoch: int | None = None,
     record_dynamics: bool = True,
     run_dir: str | Path | None = None,
-    resume: bool = True,
+    resume: Resume = True,
     progress: bool | ProgressCallback = True,
 ) -> dict[str, ModelResults]:
     """Trains networks over labelled images and writes how easily each image is learned onto its sample.
@@ -114,8 +123,9 @@ def compute_learnability(
             the App draws as learning curves: two bytes a sample, epoch and network, 20 MB for CIFAR-10 and 200 epochs
         run_dir (None): where the run keeps checkpoints until its scores are written; by default a folder of the dataset
             and key in the user's cache, see :func:`fiftyone_learnability.experiment.run_directory.cache_folder`
-        resume (True): whether a run of the same data and settings that was killed or interrupted goes on where it was;
-            False starts over
+        resume (True): whether a run of the same data and settings that was killed or interrupted goes on where it was,
+            while one of other data or settings is an error; False starts over; "if_same" starts over instead of the
+            error
         progress (True): True shows bars and messages, False nothing; a callback gets each
             :class:`~fiftyone_learnability.ProgressEvent`
 
@@ -132,7 +142,7 @@ def compute_learnability(
     """
     import torch
 
-    from .experiment.run_directory import fingerprint_of, open_run_directory
+    from .experiment.run_directory import RunMismatchError, fingerprint_of, open_run_directory
     from .experiment.units import plan_units, run_in_turn
     from .science.device import choose_placement
     from .science.networks import build_network, resolve_networks
@@ -153,7 +163,17 @@ def compute_learnability(
     factories = resolve_networks(models)
     placement = choose_placement(device, precision)
     check_images(samples)
-    key = choose_key(samples._root_dataset, list(factories), key, overwrite, chosen_scores)
+    dataset = samples._root_dataset
+    recover(dataset)
+    refusal: ValueError | None = None
+    try:
+        key = choose_key(dataset, list(factories), key, overwrite, chosen_scores)
+    except ValueError as error:
+        # what stands in the way may be this very run, written by a process that was killed before it said so
+        written = _written_key(dataset, list(factories), key, run_dir)
+        if written is None or not resume:
+            raise
+        key, refusal = written, error
     labelled = read_samples(samples, label_field)
     labelled, images = _read_images(labelled, image_size, skip_failures, telling)
     networks: dict[str, str] = {}
@@ -163,7 +183,7 @@ def compute_learnability(
             network = build_network(
                 name, factory, len(labelled.classes), images.pixels.shape[3], images.pixels.shape[1]
             )
-            networks[name] = hashlib.blake2b(str(network).encode(), digest_size=16).hexdigest()
+            networks[name] = _architecture(network)
 
     telling.say(placement.reason)
     record_predictions = len(labelled) * len(labelled.classes) <= MOST_PREDICTIONS
@@ -194,8 +214,14 @@ def compute_learnability(
         "record_dynamics": record_dynamics,
         "torch_version": torch.__version__,
     }
-    folder = default_run_directory(samples._root_dataset, key) if run_dir is None else Path(run_dir)
-    with open_run_directory(folder, fingerprint, resume) as store:
+    folder = default_run_directory(dataset, key) if run_dir is None else Path(run_dir)
+    about = {"dataset": dataset.name, "key": key}
+    with ExitStack() as stack:
+        try:
+            going_on = resume if refusal is None else True
+            store = stack.enter_context(open_run_directory(folder, fingerprint, going_on, about, telling.say))
+        except RunMismatchError as error:
+            raise refusal or error from None
         if store.resumed:
             telling.say(f"going on with the run that an earlier call has left in {store.path}")
         records: dict[str, list[RunRecord]] = {name: [] for name in factories}
@@ -220,12 +246,14 @@ def compute_learnability(
             )
             for name in factories
         }
+        plan = WritePlan(
+            dataset.name, key, {**settings, "run_id": store.id}, overwrite, list(chosen_scores), _stages_of(samples)
+        )
         # hours of training must not be lost to a database that is away
-        plan = WritePlan(samples._root_dataset.name, key, settings, overwrite, list(chosen_scores))
         store.save_results(results, asdict(plan))
         # whoever may not be interrupted from here on is told before
         telling.report(ProgressEvent("writing", 0.0, "writing the scores"))
-        report = _write(samples, results, plan, store.path)
+        report = _write(samples, results, plan, store.path, telling.say, again=store.resumed)
         store.remove()
         message = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
         if report.vanished:
@@ -279,49 +307,130 @@ def write_run_directory(path: str | Path) -> WriteReport:
 
     Raises:
         ValueError: if it holds no results, or its dataset is gone
+        RunLockedError: if another process works on it
         WriteError: if the scores cannot be written this time either
     """
     import fiftyone as fo
 
-    from .experiment.run_directory import load_results_to_write
+    from .experiment.run_directory import load_results_to_write, locked, remove_run_directory
 
-    results, said = load_results_to_write(Path(path))
-    plan = WritePlan(**said)
-    if not fo.dataset_exists(plan.dataset):
-        raise ValueError(f"the dataset {plan.dataset!r} of the run in {path} no longer exists")
-    report = _write(fo.load_dataset(plan.dataset), results, plan, Path(path))
-    shutil.rmtree(path, ignore_errors=True)
+    path = Path(path)
+    # before the lock, which would make the directory
+    load_results_to_write(path)
+    with locked(path):
+        results, said = load_results_to_write(path)
+        plan = WritePlan(**said)
+        if not fo.dataset_exists(plan.dataset):
+            raise ValueError(f"the dataset {plan.dataset!r} of the run in {path} no longer exists")
+        samples = fo.load_dataset(plan.dataset)
+        if plan.stages is not None:
+            samples = fo.DatasetView._build(samples, json_util.loads(plan.stages))
+        report = _write(samples, results, plan, path, lambda message: None, again=True)
+        remove_run_directory(path)
     return report
 
 
 @dataclass(frozen=True)
 class WritePlan:
-    """What is to be written, and where."""
+    """What is to be written, and where.
+
+    Attributes:
+        dataset: the name of the dataset
+        key: the key of the run
+        settings: what describes the run, in values that JSON holds; ``run_id`` tells it from all others
+        overwrite: whether existing fields and an existing run of that key may be replaced
+        scores: the scores to be written
+        stages: the stages of the view that was scored, as JSON; None for the whole dataset
+    """
 
     dataset: str
     key: str
     settings: dict[str, Any]
     overwrite: bool
     scores: list[str]
+    stages: str | None
+
+
+def _stages_of(samples: foc.SampleCollection) -> str | None:
+    return None if isinstance(samples, fo.Dataset) else json_util.dumps(samples._serialize())
 
 
 def _write(
-    samples: foc.SampleCollection, results: dict[str, ModelResults], plan: WritePlan, folder: Path
+    samples: foc.SampleCollection,
+    results: dict[str, ModelResults],
+    plan: WritePlan,
+    folder: Path,
+    say: Callable[[str], None],
+    again: bool,
 ) -> WriteReport:
-    """Writes, again and again while the database is away; gives up after :data:`WRITE_SECONDS`."""
+    """Writes, again and again while the database is away; gives up after :data:`WRITE_SECONDS`.
+
+    Args:
+        samples: the collection that was scored
+        results: the results by network
+        plan: what is to be written
+        folder: the run directory
+        say: takes a line for people
+        again: whether an earlier process may have written them already
+    """
     scores = [name for name in plan.scores if all(name in result.scores for result in results.values())]
-    start, wait = time.monotonic(), 0.5
+    start, wait = time.monotonic(), WRITE_PAUSE
     while True:
         try:
+            if again and (report := _written(samples._root_dataset, results, plan, scores)) is not None:
+                return report
             return write_results(samples, results, plan.key, plan.settings, plan.overwrite, scores)
         except Exception as error:
-            away = isinstance(error.__cause__, ConnectionFailure) or isinstance(error, ConnectionFailure)
+            away = isinstance(error, ConnectionFailure) or isinstance(error.__cause__, ConnectionFailure)
             if not away or time.monotonic() - start + wait > WRITE_SECONDS:
                 raise WriteError(
-                    f"{error}. The trainings are done and saved: `fiftyone-learnability write {folder}` writes them"
+                    f"{error}. The trainings are done and saved: "
+                    f"`fiftyone-learnability write {shlex.quote(str(folder))}` writes them"
                 ) from error
+        say(f"the database is away; writing is tried again in {wait:.1f} s")
         time.sleep(wait)
-        wait = min(2 * wait, 10.0)
+        wait, again = min(2 * wait, 10.0), True
+
+
+def _written(
+    dataset: fo.Dataset, results: dict[str, ModelResults], plan: WritePlan, scores: Sequence[str]
+) -> WriteReport | None:
+    """What a process that did not come to say so has written of a run, None if it has not."""
+    recover(dataset)
+    dataset.reload()
+    if _id_of_run(dataset, plan.key) != plan.settings["run_id"]:
+        return None
+    ids = next(iter(results.values())).ids.tolist()
+    present = {str(document["_id"]) for document in dataset._sample_collection.find({}, {"_id": 1})}
+    vanished = [id for id in ids if id not in present]
+    return WriteReport(plan.key, fields_of(list(results), scores), len(ids) - len(vanished), vanished)
+
+
+def _written_key(dataset: fo.Dataset, models: Sequence[str], key: str | None, run_dir: str | Path | None) -> str | None:
+    """The key of a run that is written and has left its directory all the same, None if there is none."""
+    from .experiment.run_directory import read_identity
+
+    others = default_run_directory(dataset, "any").parent
+    folders = [Path(run_dir)] if run_dir is not None else list(others.glob("*"))
+    for identity in filter(None, map(read_identity, folders)):
+        id, found = identity
+        if key in (None, found) and _id_of_run(dataset, found) == id:
+            return found
+    return None
+
+
+def _id_of_run(dataset: fo.Dataset, key: str) -> str | None:
+    if key not in list_runs(dataset):
+        return None
+    return getattr(dataset.get_run_info(key).config, "run_id", None)
+
+
+def _architecture(network: nn.Module) -> str:
+    """A fingerprint of the layers of a network and of the shapes of its weights, not of their values."""
+    # some modules print where in memory their functions are
+    layers = re.sub(r" at 0x[0-9a-fA-F]+", "", str(network))
+    shapes = [(name, tuple(value.shape)) for name, value in network.state_dict().items()]
+    return hashlib.blake2b(f"{layers} {shapes}".encode(), digest_size=16).hexdigest()
 
 
 def default_run_directory(dataset: fo.Dataset, key: str) -> Path:

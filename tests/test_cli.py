@@ -124,7 +124,14 @@ def test_compute_hands_every_option_over(
     arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
     flags = ("--no-flip", "--overwrite", "--skip-failures", "--quiet")
     assert run("compute", digit_dataset.name, "--models", "x", "y", *arguments, *chosen, *flags).status == 0
-    expected = {**given, "models": ["x", "y"], "scores": ["aum", "hits"], "samples": digit_dataset, "horizontal_flip": False}
+    expected = {
+        **given,
+        "models": ["x", "y"],
+        "scores": ["aum", "hits"],
+        "samples": digit_dataset,
+        "horizontal_flip": False,
+    }
+    expected |= {"horizontal_flip": False, "run_dir": None, "resume": True}
     assert got == {**expected, "overwrite": True, "skip_failures": True, "progress": False}
 
     # and the defaults are those of the function

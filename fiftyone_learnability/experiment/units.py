@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from ..science.device import Placement
 from ..science.networks import NetworkFactory
 from ..science.scores import FloatArray
-from ..science.training import TrainingOptions, train
+from ..science.training import TrainingDivergedError, TrainingOptions, train
 from .progress import Progress
 from .results import RunRecord
 
@@ -61,6 +62,9 @@ class UnitStore(Protocol):
     def save_checkpoint(self, unit: TrainingUnit, state: Mapping[str, Any]) -> None:
         """Keeps the state of a training under way."""
 
+    def drop_checkpoint(self, unit: TrainingUnit) -> None:
+        """Deletes the state of a training that is not worth going on with."""
+
 
 class Checkpoints:
     """Saves the state of a training after its epochs, but not more often than every so many seconds.
@@ -81,6 +85,17 @@ class Checkpoints:
         if time.monotonic() - self.saved >= self.seconds:
             self.store.save_checkpoint(self.unit, make_state())
             self.saved = time.monotonic()
+
+
+@contextmanager
+def _dropping(store: UnitStore | None, unit: TrainingUnit) -> Iterator[None]:
+    """Keeps nothing of a training that diverged: it would only diverge again."""
+    try:
+        yield
+    except TrainingDivergedError:
+        if store is not None:
+            store.drop_checkpoint(unit)
+        raise
 
 
 def plan_units(models: list[str], runs: int, seed: int) -> list[TrainingUnit]:
@@ -133,9 +148,12 @@ def run_in_turn(
         state = None if store is None else store.load_checkpoint(unit)
         if state is not None:
             progress.say(f"{unit.title}: going on after epoch {len(state['reports'])} of {options.epochs}")
-        with progress.training(unit.model, unit.run, unit.runs, number, len(units), len(images), options.epochs) as (
-            on_epoch,
-            on_batch,
+        done = 0 if state is None else len(state["reports"])
+        with (
+            progress.training(
+                unit.model, unit.run, unit.runs, number, len(units), len(images), options.epochs, done
+            ) as (on_epoch, on_batch),
+            _dropping(store, unit),
         ):
             result = train(
                 unit.model,
