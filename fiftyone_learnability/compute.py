@@ -381,8 +381,7 @@ def _write(
                 return report
             return write_results(samples, results, plan.key, plan.settings, plan.overwrite, scores)
         except Exception as error:
-            away = isinstance(error, ConnectionFailure) or isinstance(error.__cause__, ConnectionFailure)
-            if not away or time.monotonic() - start + wait > WRITE_SECONDS:
+            if not _is_away(error) or time.monotonic() - start + wait > WRITE_SECONDS:
                 raise WriteError(
                     f"{error}. The trainings are done and saved: "
                     f"`fiftyone-learnability write {shlex.quote(str(folder))}` writes them"
@@ -390,6 +389,13 @@ def _write(
         say(f"the database is away; writing is tried again in {wait:.1f} s")
         time.sleep(wait)
         wait, again = min(2 * wait, 10.0), True
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Whether what lies behind an error is a database that cannot be reached."""
+    while error is not None and not isinstance(error, ConnectionFailure):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _written(

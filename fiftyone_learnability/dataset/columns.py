@@ -21,8 +21,10 @@ from typing import Any
 import fiftyone as fo
 import psutil
 from bson import ObjectId
+from pymongo import MongoClient
 from pymongo.collection import Collection
-from pymongo.errors import ConnectionFailure
+from pymongo.errors import AutoReconnect, ConnectionFailure
+from pymongo.write_concern import WriteConcern
 
 _STAGING_BATCH = 10_000
 
@@ -100,33 +102,38 @@ def write_columns(
     before = {column.name: found for column in columns if (found := dataset.get_field(column.name)) is not None}
     collection: Collection = dataset._sample_collection
     with Journal(dataset) as journal:
-        vanished = _stage(journal.staging, collection, ids, columns, clear_others=bool(before))
-        if len(vanished) == len(ids):
-            raise WriteError(f"no scored sample is in the dataset {dataset.name!r} any more: nothing was written")
-        if before:
-            keep = {name: {"$ifNull": [f"${name}", None]} for name in before}
-            collection.aggregate([{"$project": keep}, {"$out": journal.backup.name}])
-        journal.note(
-            columns={column.name: column.index for column in columns},
-            texts={name: [found.description, found.info] for name, found in before.items()},
-            indexes=list(dataset.list_indexes()),
-            kind=procedure.kind,
-            procedure=procedure.note(),
-        )
+        with journal.on_one_server():
+            vanished = _stage(journal.staging, collection, ids, columns, clear_others=bool(before))
+            if len(vanished) == len(ids):
+                raise WriteError(f"no scored sample is in the dataset {dataset.name!r} any more: nothing was written")
+            if before:
+                keep = {name: {"$ifNull": [f"${name}", None]} for name in before}
+                collection.aggregate([{"$project": keep}, {"$out": journal.backup.name}])
+            journal.note(
+                columns={column.name: column.index for column in columns},
+                texts={name: [found.description, found.info] for name, found in before.items()},
+                indexes=list(dataset.list_indexes()),
+                kind=procedure.kind,
+                procedure=procedure.note(),
+            )
         try:
-            procedure.begin()
-            for column in columns:
-                _declare(dataset, column)
-            _merge(journal.staging, collection)
-            for column in columns:
-                if column.index is not None:
-                    dataset.create_index(column.index)
-            _reveal(dataset, columns)
-            procedure.finish()
+            with journal.on_one_server():
+                procedure.begin()
+                for column in columns:
+                    _declare(dataset, column)
+                _merge(journal.staging, collection)
+                for column in columns:
+                    if column.index is not None:
+                        dataset.create_index(column.index)
+                _reveal(dataset, columns)
+                procedure.finish()
             journal.note(committed=True)
         except BaseException as error:
             # should this fail too, the journal stays, and whoever writes next takes it back
-            with journal.kept():
+            with journal.kept(), journal.on_one_server():
+                if isinstance(error, ConnectionFailure):
+                    # what this process believes to have written may be lost
+                    dataset.reload()
                 procedure.undo()
                 roll_back(dataset, journal)
             if isinstance(error, Exception):
@@ -134,7 +141,7 @@ def write_columns(
                     f"writing to the dataset {dataset.name!r} failed: {error}; its fields are as they were"
                 ) from error
             raise
-        with journal.kept():
+        with journal.kept(), journal.on_one_server():
             procedure.tidy()
     fo.Sample._reload_docs(dataset._sample_collection_name)
     return vanished
@@ -154,10 +161,10 @@ class Journal:
     def __init__(self, dataset: fo.Dataset, entry: dict[str, Any] | None = None) -> None:
         self.entry = entry or {"_id": str(ObjectId()), "dataset": dataset._doc.id, "process": _this_process()}
         self._keep = False
-        database = dataset._sample_collection.database
-        self.collection, self.staging, self.backup = (
-            database[f"{_PREFIX}{purpose}.{self.entry['_id']}"] for purpose in ("journal", "staging", "backup")
-        )
+        database, id = dataset._sample_collection.database, self.entry["_id"]
+        self.staging, self.backup = database[f"{_PREFIX}staging.{id}"], database[f"{_PREFIX}backup.{id}"]
+        # on disk before the next step, and with it all that came before: the server may be killed too
+        self.collection = database.get_collection(f"{_PREFIX}journal.{id}", write_concern=WriteConcern(w=1, j=True))
 
     def __enter__(self) -> Journal:
         _WRITING.add(self.entry["_id"])
@@ -173,6 +180,23 @@ class Journal:
         """Adds to the entry, also in the database."""
         self.collection.update_one({"_id": self.entry["_id"]}, {"$set": more})
         self.entry.update(more)
+
+    @contextmanager
+    def on_one_server(self) -> Iterator[None]:
+        """Sees to it that what is done meanwhile is on the server's disk.
+
+        A server that is killed loses what it has accepted in the last tenth of a second. Started again it goes on
+        answering, and reading, which is tried twice, would not tell.
+
+        Raises:
+            AutoReconnect: if the server was started anew meanwhile
+        """
+        client = self.collection.database.client
+        before = _server(client)
+        yield
+        self.note(flushed=datetime.now(timezone.utc))
+        if _server(client) != before:
+            raise AutoReconnect("the database was started anew meanwhile")
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -207,6 +231,11 @@ def left_journals(dataset: fo.Dataset) -> list[Journal]:
     names = database.list_collection_names(filter={"name": {"$regex": rf"^{re.escape(_PREFIX)}journal\."}})
     entries = (database[name].find_one({"dataset": dataset._doc.id}) for name in sorted(names))
     return [Journal(dataset, entry) for entry in entries if entry is not None and not _goes_on(entry)]
+
+
+def _server(client: MongoClient) -> Any:
+    """Something that changes when the server is started again."""
+    return client.admin.command("hello").get("topologyVersion", {}).get("processId")
 
 
 def _this_process() -> dict[str, Any]:

@@ -301,18 +301,35 @@ def recover(dataset: fo.Dataset) -> None:
         dataset: the dataset
     """
     for journal in left_journals(dataset):
-        dataset.reload()
         entry = journal.entry
-        procedures = _PROCEDURES.get(entry.get("kind", ""))
-        if entry.get("committed"):
-            if procedures is not None:
-                procedures[1](dataset, entry["procedure"])
-        elif "columns" in entry:
-            if procedures is not None:
-                procedures[0](dataset, entry["procedure"])
-            roll_back(dataset, journal)
-            _logger.warning("took back what a process that was ended had begun to write to %r", dataset.name)
+        undo, tidy = _PROCEDURES.get(entry.get("kind", ""), (None, None))
+        with journal.on_one_server():
+            _mend_runs(dataset)
+            dataset.reload()
+            if entry.get("committed"):
+                if tidy is not None:
+                    tidy(dataset, entry["procedure"])
+            elif "columns" in entry:
+                if undo is not None:
+                    undo(dataset, entry["procedure"])
+                roll_back(dataset, journal)
+                _logger.warning("took back what a process that was ended had begun to write to %r", dataset.name)
         journal.drop()
+
+
+def _mend_runs(dataset: fo.Dataset) -> None:
+    """Mends what a process leaves that is killed while FiftyOne changes runs, of which it keeps two accounts."""
+    database = dataset._sample_collection.database
+    held = database.datasets.find_one({"_id": dataset._doc.id}, {"runs": 1}).get("runs", {})
+    documents = {document["_id"]: document["key"] for document in database.runs.find({"_dataset_id": dataset._doc.id})}
+    for key, id in held.items():
+        if id not in documents:
+            database.datasets.update_one({"_id": dataset._doc.id}, {"$unset": {f"runs.{key}": ""}})
+        elif documents[id] != key:
+            database.runs.update_one({"_id": id}, {"$set": {"key": key}})
+    # one of another package that is not held yet may be on its way
+    ours = [id for id, key in documents.items() if id not in held.values() and "_pending_" in key]
+    database.runs.delete_many({"_id": {"$in": ours}})
 
 
 class _Registration(Procedure):
@@ -337,6 +354,7 @@ class _Registration(Procedure):
             for old_key in list_runs(self.dataset)
             if old_key == key or _is_replaced(self.dataset, old_key, fields, config.models)
         }
+        self.ids = {old_key: self.dataset._doc.runs[old_key].id for old_key in self.aside}
 
     def note(self) -> dict[str, Any]:
         return {
@@ -344,6 +362,7 @@ class _Registration(Procedure):
             "pending": self.pending,
             "runs": self.runs,
             "aside": self.aside,
+            "ids": self.ids,
             "models": self.config.models,
         }
 
@@ -364,15 +383,39 @@ class _Registration(Procedure):
 
 def _undo_registration(dataset: fo.Dataset, note: dict[str, Any]) -> None:
     """Takes a run away that was not finished, and puts those back that had stepped aside."""
-    runs, key, aside = dataset.list_runs(), note["key"], note["aside"]
-    if note["pending"] in runs:
-        LearnabilityRun.delete_run(dataset, note["pending"], cleanup=False)
-    elif key in runs and (key not in note["runs"] or aside.get(key) in runs):
+    _mend_runs(dataset)
+    database, pending, aside = dataset._sample_collection.database, note["pending"], note["aside"]
+    held = database.datasets.find_one({"_id": dataset._doc.id}, {"runs": 1}).get("runs", {})
+    # runs are told apart by their ids rather than by their keys: a server that was killed may have lost one renaming and
+    # kept a later one
+    wanted = {key: id for key, id in held.items() if key not in (note["key"], *aside.values())}
+    if note["key"] in held and held[note["key"]] not in note["ids"].values():
         # the new run already had its key
-        LearnabilityRun.delete_run(dataset, key, cleanup=False)
-    for old_key, other_key in aside.items():
-        if other_key in runs:
-            dataset.rename_run(other_key, old_key)
+        wanted[pending] = held[note["key"]]
+    wanted |= note["ids"]
+    _hold_runs(dataset, held, wanted)
+    dataset.reload()
+    if pending in dataset.list_runs():
+        LearnabilityRun.delete_run(dataset, pending, cleanup=False)
+    back = {other_key: old_key for old_key, other_key in aside.items()}
+    for field in dataset.get_field_schema().values():
+        noted = (field.info or {}).get(INFO_KEY, {})
+        if noted.get("run") in back:
+            field.info = {**field.info, INFO_KEY: {**noted, "run": back[noted["run"]]}}
+            field.save()
+
+
+def _hold_runs(dataset: fo.Dataset, held: Mapping[str, ObjectId], wanted: Mapping[str, ObjectId]) -> None:
+    """Gives runs the keys that are wanted."""
+    database = dataset._sample_collection.database
+    for key, id in wanted.items():
+        database.runs.update_one({"_id": id}, {"$set": {"key": key}})
+    update = {
+        "$set": {f"runs.{key}": id for key, id in wanted.items() if held.get(key) != id},
+        "$unset": {f"runs.{key}": "" for key in held if key not in wanted},
+    }
+    if update := {operator: changes for operator, changes in update.items() if changes}:
+        database.datasets.update_one({"_id": dataset._doc.id}, update)
 
 
 def _drop_replaced(dataset: fo.Dataset, note: dict[str, Any]) -> None:
