@@ -386,8 +386,8 @@ def _undo_registration(dataset: fo.Dataset, note: dict[str, Any]) -> None:
     _mend_runs(dataset)
     database, pending, aside = dataset._sample_collection.database, note["pending"], note["aside"]
     held = database.datasets.find_one({"_id": dataset._doc.id}, {"runs": 1}).get("runs", {})
-    # runs are told apart by their ids rather than by their keys: a server that was killed may have lost one renaming and
-    # kept a later one
+    # runs are told apart by their ids, not by their keys: a server that was killed may have lost one renaming and kept
+    # a later one
     wanted = {key: id for key, id in held.items() if key not in (note["key"], *aside.values())}
     if note["key"] in held and held[note["key"]] not in note["ids"].values():
         # the new run already had its key
