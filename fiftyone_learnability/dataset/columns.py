@@ -193,7 +193,15 @@ class Journal:
         """
         client = self.collection.database.client
         before = _server(client)
-        yield
+        try:
+            yield
+        except ConnectionFailure:
+            raise
+        except Exception as error:
+            # such as a document that FiftyOne has just saved and does not find
+            if _server(client) != before:
+                raise AutoReconnect("the database was started anew meanwhile") from error
+            raise
         self.note(flushed=datetime.now(timezone.utc))
         if _server(client) != before:
             raise AutoReconnect("the database was started anew meanwhile")
