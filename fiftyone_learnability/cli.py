@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     import fiftyone as fo
     import pandas as pd
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
 _SCORES = ("hits", "variability", "forgetting", "learned_epoch", "aum", "el2n", "ambiguity", "spread")
 
@@ -32,8 +34,10 @@ examples:
   fiftyone-learnability labels cifar10-train
   fiftyone-learnability subset cifar10-train --fraction 0.5 --tag half
   fiftyone-learnability delete cifar10-train learnability
+  fiftyone-learnability cache --clean --older-than 30
 
-exit status: 0 done; 1 refused or failed, with the reason on standard error; 2 wrong usage; 130 interrupted
+exit status: 0 done; 1 refused or failed, with the reason on standard error; 2 wrong usage; 130 interrupted;
+143 terminated
 """
 
 
@@ -48,12 +52,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, help: str, function: Any) -> argparse.ArgumentParser:
+    def command(name: str, help: str, function: Any, of_dataset: bool = True) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
-        added.add_argument("dataset", help="the name of a FiftyOne dataset")
-        added.set_defaults(function=function)
+        if of_dataset:
+            added.add_argument("dataset", help="the name of a FiftyOne dataset")
+        added.set_defaults(function=function, of_dataset=of_dataset)
         return added
 
     compute = command("compute", "Train networks and write learnability and rank onto the samples.", _compute)
@@ -85,6 +90,12 @@ def build_parser() -> argparse.ArgumentParser:
     compute.add_argument("--key", help="the key of the run; chosen if not given")
     compute.add_argument("--overwrite", action="store_true", help="replace existing fields and the run of this key")
     compute.add_argument("--skip-failures", action="store_true", help="leave out images that cannot be read")
+    compute.add_argument(
+        "--run-dir", metavar="FOLDER", type=Path, help="where checkpoints are kept meanwhile; in the cache if not given"
+    )
+    compute.add_argument(
+        "--no-resume", action="store_true", help="start over, also where a run that was ended could be gone on with"
+    )
     compute.add_argument("--npz", metavar="FOLDER", type=Path, help="also save the results as FOLDER/<network>.npz")
     compute.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -172,6 +183,19 @@ def build_parser() -> argparse.ArgumentParser:
     rename = command("rename", "Give a run another key; its fields keep their names.", _rename)
     rename.add_argument("key", help="the key of the run; see the command runs")
     rename.add_argument("new_key", help="the new key")
+
+    write = command("write", "Write the scores of a run whose database was away when it ended.", _write, False)
+    write.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="the run directory that the error named")
+
+    cache = command("cache", "List what unfinished runs have left on disk, or delete it.", _cache, False)
+    cache.add_argument("--clean", action="store_true", help="delete them, but none that a process works on")
+    cache.add_argument(
+        "--older-than", type=_not_negative, metavar="DAYS", help="only those that were last written to so long ago"
+    )
+    cache.add_argument(
+        "--max-size", type=_not_negative, metavar="GB", help="only so many, the oldest first, that this is left at most"
+    )
+    _add_json(cache)
     return parser
 
 
@@ -185,16 +209,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit status
     """
     options = build_parser().parse_args(arguments)
+    # a plain SIGTERM would end the process without a word; only the main thread may say otherwise
+    main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _terminate) if main_thread else None
     try:
-        options.function(_load(options.dataset), options)
-    except KeyboardInterrupt:
-        print("interrupted" + (": nothing was written" if options.command == "compute" else ""), file=sys.stderr)
-        return EXIT_INTERRUPTED
+        if options.of_dataset:
+            options.function(_load(options.dataset), options)
+        else:
+            options.function(options)
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, _Terminated)
+        text = "terminated" if terminated else "interrupted"
+        if options.command == "compute":
+            text += ": nothing was written" + (f"; the same command {stop}" if stop.args else "")
+        print(text, file=sys.stderr)
+        return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
     # what the package raises for people to read; anything else is a defect and keeps its traceback
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         print(f"fiftyone-learnability: {error}", file=sys.stderr)
         return EXIT_FAILED
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
     return EXIT_OK
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends the work as Ctrl-C does."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"must not be negative: {text}")
+    return value
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
@@ -237,6 +289,8 @@ def _compute(dataset: fo.Dataset, options: argparse.Namespace) -> None:
         key=options.key,
         overwrite=options.overwrite,
         skip_failures=options.skip_failures,
+        run_dir=options.run_dir,
+        resume=not options.no_resume,
         progress=not options.quiet,
     )
     for name, result in results.items():
@@ -393,6 +447,46 @@ def _rename(dataset: fo.Dataset, options: argparse.Namespace) -> None:
 
     rename_run(dataset, options.key, options.new_key)
     print(f"renamed the run {options.key!r} to {options.new_key!r}")
+
+
+def _write(options: argparse.Namespace) -> None:
+    from .compute import write_run_directory
+
+    report = write_run_directory(options.run_dir)
+    print(f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {report.key!r}")
+    if report.vanished:
+        print(f"no longer in the dataset: {len(report.vanished)}, such as {report.vanished[0]}", file=sys.stderr)
+
+
+def _cache(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from .experiment.run_directory import cache_folder, clean_run_directories, find_run_directories
+
+    if not options.clean and (options.older_than is not None or options.max_size is not None):
+        raise ValueError("--older-than and --max-size say what --clean deletes: give it too")
+    if options.clean:
+        days, gigabytes = options.older_than, options.max_size
+        found = clean_run_directories(
+            None if days is None else days * 86400, None if gigabytes is None else gigabytes * 1e9
+        )
+    else:
+        found = find_run_directories()
+    rows = [
+        {
+            "dataset": run.dataset,
+            "key": run.key,
+            "days": run.seconds / 86400,
+            "MB": run.size / 1e6,
+            "state": run.state,
+            "path": str(run.path),
+        }
+        for run in found
+    ]
+    empty = "nothing to delete" if options.clean else f"nothing in {cache_folder()}"
+    _print_table(pd.DataFrame(rows), options.json, empty)
+    if options.clean and rows:
+        print(f"deleted {len(rows)} run directories, {sum(run.size for run in found) / 1e6:.1f} MB", file=sys.stderr)
 
 
 def _print_table(table: pd.DataFrame, as_json: bool, empty: str) -> None:

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+import hashlib
+import re
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fiftyone as fo
 import fiftyone.core.collections as foc
 import numpy as np
+from bson import json_util
+from pymongo.errors import ConnectionFailure
 
 from ._version import __version__
 from .dataset.columns import WriteError
-from .dataset.fields import WriteReport, choose_key, write_results
+from .dataset.fields import WriteReport, choose_key, recover, write_results
 from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
+from .dataset.registry import fields_of, list_runs
 from .dataset.samples import LabelledSamples, check_images, read_samples
 from .experiment.progress import Progress, ProgressCallback, ProgressEvent
 from .experiment.results import ModelResults, RunRecord
 from .science.catalog import choose_scores
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from .experiment.run_directory import Resume
     from .science.networks import NetworkFactory
+
+WRITE_SECONDS = 60.0
+"""How long the writing is tried again while the database is away."""
+
+WRITE_PAUSE = 0.5
+"""The pause before the writing is first tried again; each one is twice as long as that before it, up to 10 s."""
 
 MOST_PREDICTIONS = 100_000_000
 """The largest number of samples x classes for which mean predictions are kept: they take 0.4 GB a network, and several
@@ -50,6 +67,8 @@ def compute_learnability(
     scores: str | Sequence[str] | None = None,
     el2n_epoch: int | None = None,
     record_dynamics: bool = True,
+    run_dir: str | Path | None = None,
+    resume: Resume = True,
     progress: bool | ProgressCallback = True,
 ) -> dict[str, ModelResults]:
     """Trains networks over labelled images and writes how easily each image is learned onto its sample.
@@ -103,6 +122,11 @@ def compute_learnability(
         el2n_epoch (None): the early epoch after which EL2N is taken; a tenth of the epochs by default
         record_dynamics (True): whether the run keeps the probability of every sample's label after every epoch, which
             the App draws as learning curves: two bytes a sample, epoch and network, 20 MB for CIFAR-10 and 200 epochs
+        run_dir (None): where the run keeps checkpoints until its scores are written; by default a folder of the dataset
+            and key in the user's cache, see :func:`fiftyone_learnability.experiment.run_directory.cache_folder`
+        resume (True): whether a run of the same data and settings that was killed or interrupted goes on where it was,
+            while one of other data or settings is an error; False starts over; "if_same" starts over instead of the
+            error
         progress (True): True shows bars and messages, False nothing; a callback gets each
             :class:`~fiftyone_learnability.ProgressEvent`
 
@@ -119,6 +143,7 @@ def compute_learnability(
     """
     import torch
 
+    from .experiment.run_directory import RunMismatchError, fingerprint_of, open_run_directory
     from .experiment.units import plan_units, run_in_turn
     from .science.device import choose_placement
     from .science.networks import build_network, resolve_networks
@@ -139,13 +164,27 @@ def compute_learnability(
     factories = resolve_networks(models)
     placement = choose_placement(device, precision)
     check_images(samples)
-    key = choose_key(samples._root_dataset, list(factories), key, overwrite, chosen_scores)
+    dataset = samples._root_dataset
+    recover(dataset)
+    refusal: ValueError | None = None
+    try:
+        key = choose_key(dataset, list(factories), key, overwrite, chosen_scores)
+    except ValueError as error:
+        # what stands in the way may be this very run, written by a process that was killed before it said so
+        written = _written_key(dataset, list(factories), key, run_dir)
+        if written is None or not resume:
+            raise
+        key, refusal = written, error
     labelled = read_samples(samples, label_field)
     labelled, images = _read_images(labelled, image_size, skip_failures, telling)
+    networks: dict[str, str] = {}
     # a trial, which must not change the random state of the caller
     with torch.random.fork_rng(devices=[]):
         for name, factory in factories.items():
-            build_network(name, factory, len(labelled.classes), images.pixels.shape[3], images.pixels.shape[1])
+            network = build_network(
+                name, factory, len(labelled.classes), images.pixels.shape[3], images.pixels.shape[1]
+            )
+            networks[name] = _architecture(network)
 
     telling.say(placement.reason)
     record_predictions = len(labelled) * len(labelled.classes) <= MOST_PREDICTIONS
@@ -154,23 +193,6 @@ def compute_learnability(
             f"{len(labelled)} samples of {len(labelled.classes)} classes: the mean predictions would not fit into "
             "memory and are not kept, so that no labels can be suggested and no ambiguity be told"
         )
-    units = plan_units(list(factories), runs, seed)
-    records: dict[str, list[RunRecord]] = {name: [] for name in factories}
-    for record in run_in_turn(
-        units,
-        factories,
-        images.pixels,
-        labelled.labels,
-        len(labelled.classes),
-        options,
-        placement,
-        telling,
-        record_dynamics,
-        record_predictions,
-        el2n_epoch,
-    ):
-        records[record.model].append(record)
-
     settings: dict[str, Any] = {
         "label_field": label_field,
         **asdict(options),
@@ -186,23 +208,62 @@ def compute_learnability(
         "el2n_epoch": el2n_epoch or default_el2n_epoch(epochs),
         "package_version": __version__,
     }
-    results = {
-        name: ModelResults.from_runs(
-            records[name], labelled.ids, labelled.filepaths, labelled.labels, labelled.classes, settings
-        )
-        for name in factories
+    fingerprint = {
+        **settings,
+        **fingerprint_of(images.pixels, labelled.labels),
+        "networks": networks,
+        "record_dynamics": record_dynamics,
+        "torch_version": torch.__version__,
     }
-    # whoever may not be interrupted from here on is told before
-    telling.report(ProgressEvent("writing", 0.0, "writing the scores"))
-    report = _write(samples, results, key, settings, overwrite, chosen_scores)
-    message = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
-    if report.vanished:
-        message += (
-            f"; samples that vanished from the dataset meanwhile: {len(report.vanished)} ({_some(report.vanished)}); "
-            "the others were written"
+    folder = default_run_directory(dataset, key) if run_dir is None else Path(run_dir)
+    about = {"dataset": dataset.name, "key": key}
+    with ExitStack() as stack:
+        try:
+            going_on = resume if refusal is None else True
+            store = stack.enter_context(open_run_directory(folder, fingerprint, going_on, about, telling.say))
+        except RunMismatchError as error:
+            raise refusal or error from None
+        if store.resumed:
+            telling.say(f"going on with the run that an earlier call has left in {store.path}")
+        records: dict[str, list[RunRecord]] = {name: [] for name in factories}
+        for record in run_in_turn(
+            plan_units(list(factories), runs, seed),
+            factories,
+            images.pixels,
+            labelled.labels,
+            len(labelled.classes),
+            options,
+            placement,
+            telling,
+            record_dynamics,
+            record_predictions,
+            el2n_epoch,
+            store,
+        ):
+            records[record.model].append(record)
+        results = {
+            name: ModelResults.from_runs(
+                records[name], labelled.ids, labelled.filepaths, labelled.labels, labelled.classes, settings
+            )
+            for name in factories
+        }
+        plan = WritePlan(
+            dataset.name, key, {**settings, "run_id": store.id}, overwrite, list(chosen_scores), _stages_of(samples)
         )
-    telling.finish("writing", message)
-    return results
+        # hours of training must not be lost to a database that is away
+        store.save_results(results, asdict(plan))
+        # whoever may not be interrupted from here on is told before
+        telling.report(ProgressEvent("writing", 0.0, "writing the scores"))
+        report = _write(samples, results, plan, store.path, telling.say, again=store.resumed)
+        store.remove()
+        message = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
+        if report.vanished:
+            message += (
+                f"; samples that vanished from the dataset meanwhile: {len(report.vanished)} "
+                f"({_some(report.vanished)}); the others were written"
+            )
+        telling.finish("writing", message)
+        return results
 
 
 def _read_images(
@@ -236,23 +297,155 @@ def _read_images(
     return labelled, images
 
 
+def write_run_directory(path: str | Path) -> WriteReport:
+    """Writes the scores of a run whose trainings are done but whose database was away.
+
+    Args:
+        path: the run directory that the error named
+
+    Returns:
+        what was written; the directory is then deleted
+
+    Raises:
+        ValueError: if it holds no results, or its dataset is gone
+        RunLockedError: if another process works on it
+        WriteError: if the scores cannot be written this time either
+    """
+    import fiftyone as fo
+
+    from .experiment.run_directory import load_results_to_write, locked, remove_run_directory
+
+    path = Path(path)
+    # before the lock, which would make the directory
+    load_results_to_write(path)
+    with locked(path):
+        results, said = load_results_to_write(path)
+        plan = WritePlan(**said)
+        if not fo.dataset_exists(plan.dataset):
+            raise ValueError(f"the dataset {plan.dataset!r} of the run in {path} no longer exists")
+        samples = fo.load_dataset(plan.dataset)
+        if plan.stages is not None:
+            samples = fo.DatasetView._build(samples, json_util.loads(plan.stages))
+        report = _write(samples, results, plan, path, lambda message: None, again=True)
+        remove_run_directory(path)
+    return report
+
+
+@dataclass(frozen=True)
+class WritePlan:
+    """What is to be written, and where.
+
+    Attributes:
+        dataset: the name of the dataset
+        key: the key of the run
+        settings: what describes the run, in values that JSON holds; ``run_id`` tells it from all others
+        overwrite: whether existing fields and an existing run of that key may be replaced
+        scores: the scores to be written
+        stages: the stages of the view that was scored, as JSON; None for the whole dataset
+    """
+
+    dataset: str
+    key: str
+    settings: dict[str, Any]
+    overwrite: bool
+    scores: list[str]
+    stages: str | None
+
+
+def _stages_of(samples: foc.SampleCollection) -> str | None:
+    return None if isinstance(samples, fo.Dataset) else json_util.dumps(samples._serialize())
+
+
 def _write(
     samples: foc.SampleCollection,
     results: dict[str, ModelResults],
-    key: str,
-    settings: dict[str, Any],
-    overwrite: bool,
-    scores: Sequence[str],
+    plan: WritePlan,
+    folder: Path,
+    say: Callable[[str], None],
+    again: bool,
 ) -> WriteReport:
-    scores = [name for name in scores if all(name in result.scores for result in results.values())]
-    try:
-        return write_results(samples, results, key, settings, overwrite, scores)
-    except Exception as error:
-        # hours of training must not be lost to a database that is away
-        folder = Path(tempfile.mkdtemp(prefix="learnability-"))
-        for name, result in results.items():
-            result.to_npz(folder / f"{name}.npz")
-        raise WriteError(f"{error}. The results of the trainings are saved in {folder}") from error
+    """Writes, again and again while the database is away; gives up after :data:`WRITE_SECONDS`.
+
+    Args:
+        samples: the collection that was scored
+        results: the results by network
+        plan: what is to be written
+        folder: the run directory
+        say: takes a line for people
+        again: whether an earlier process may have written them already
+    """
+    scores = [name for name in plan.scores if all(name in result.scores for result in results.values())]
+    start, wait = time.monotonic(), WRITE_PAUSE
+    while True:
+        try:
+            if again and (report := _written(samples._root_dataset, results, plan, scores)) is not None:
+                return report
+            return write_results(samples, results, plan.key, plan.settings, plan.overwrite, scores)
+        except Exception as error:
+            if not _is_away(error) or time.monotonic() - start + wait > WRITE_SECONDS:
+                raise WriteError(
+                    f"{error}. The trainings are done and saved: "
+                    f"`fiftyone-learnability write {shlex.quote(str(folder))}` writes them"
+                ) from error
+        say(f"the database is away; writing is tried again in {wait:.1f} s")
+        time.sleep(wait)
+        wait, again = min(2 * wait, 10.0), True
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Whether what lies behind an error is a database that cannot be reached."""
+    while error is not None and not isinstance(error, ConnectionFailure):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _written(
+    dataset: fo.Dataset, results: dict[str, ModelResults], plan: WritePlan, scores: Sequence[str]
+) -> WriteReport | None:
+    """What a process that did not come to say so has written of a run, None if it has not."""
+    recover(dataset)
+    dataset.reload()
+    if _id_of_run(dataset, plan.key) != plan.settings["run_id"]:
+        return None
+    ids = next(iter(results.values())).ids.tolist()
+    present = {str(document["_id"]) for document in dataset._sample_collection.find({}, {"_id": 1})}
+    vanished = [id for id in ids if id not in present]
+    return WriteReport(plan.key, fields_of(list(results), scores), len(ids) - len(vanished), vanished)
+
+
+def _written_key(dataset: fo.Dataset, models: Sequence[str], key: str | None, run_dir: str | Path | None) -> str | None:
+    """The key of a run that is written and has left its directory all the same, None if there is none."""
+    from .experiment.run_directory import read_identity
+
+    others = default_run_directory(dataset, "any").parent
+    folders = [Path(run_dir)] if run_dir is not None else list(others.glob("*"))
+    for identity in filter(None, map(read_identity, folders)):
+        id, found = identity
+        if key in (None, found) and _id_of_run(dataset, found) == id:
+            return found
+    return None
+
+
+def _id_of_run(dataset: fo.Dataset, key: str) -> str | None:
+    if key not in list_runs(dataset):
+        return None
+    return getattr(dataset.get_run_info(key).config, "run_id", None)
+
+
+def _architecture(network: nn.Module) -> str:
+    """A fingerprint of the layers of a network and of the shapes of its weights, not of their values."""
+    # some modules print where in memory their functions are
+    layers = re.sub(r" at 0x[0-9a-fA-F]+", "", str(network))
+    shapes = [(name, tuple(value.shape)) for name, value in network.state_dict().items()]
+    return hashlib.blake2b(f"{layers} {shapes}".encode(), digest_size=16).hexdigest()
+
+
+def default_run_directory(dataset: fo.Dataset, key: str) -> Path:
+    """Where a run of a dataset keeps its checkpoints unless told otherwise."""
+    from .experiment.run_directory import cache_folder
+
+    # the same key of another dataset, or of one that was deleted and made anew, is another run
+    return cache_folder() / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', dataset.name)[:80]}-{dataset._doc.id}" / key
 
 
 def _some(things: list[str], most: int = 5) -> str:

@@ -8,19 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import fiftyone as fo
 import fiftyone.core.collections as foc
 import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
 from .compare import check_scored, choose_models, find_scores
-from .dataset.columns import Column, Procedure
-from .dataset.fields import WriteReport, add_columns, choose_key, score_columns, write_results
-from .dataset.registry import INFO_KEY, LearnabilityRun, load_model_results, score_field
+from .dataset.columns import Column
+from .dataset.fields import NotingScores, WriteReport, add_columns, choose_key, score_columns, write_results
+from .dataset.registry import INFO_KEY, load_model_results, score_field
 from .dataset.samples import check_images, find_label_fields, label_path
 from .experiment.results import ModelResults
-from .science.catalog import DEFAULT_SCORES, SCORES, choose_scores, is_reserved
+from .science.catalog import SCORES, choose_scores, is_reserved
 from .science.scores import IntArray
 
 if TYPE_CHECKING:
@@ -260,38 +259,8 @@ def add_scores(
     for result, column in columns:
         value_of = dict(zip(result.ids.tolist(), column.values, strict=True))
         spread.append(replace(column, values=[value_of.get(id) for id in ids]))
-    add_columns(dataset, ids, spread, _Noting(dataset, noted))
+    add_columns(dataset, ids, spread, NotingScores(dataset, noted))
     return [column.name for column in spread]
-
-
-class _Noting(Procedure):
-    """Notes in the settings of runs which further scores they have as fields."""
-
-    def __init__(self, dataset: fo.Dataset, new: Mapping[str, Sequence[str]]) -> None:
-        self.dataset = dataset
-        self.before: dict[str, list[str] | None] = {}
-        self.after = {}
-        for key, names in new.items():
-            self.before[key] = had = getattr(dataset.get_run_info(key).config, "scores", None)
-            # runs of earlier versions do not say what they have
-            present = {*(had or DEFAULT_SCORES), *names}
-            self.after[key] = [name for name in SCORES if name in present]
-
-    def finish(self) -> None:
-        for key, names in self.after.items():
-            self._note(key, names)
-
-    def undo(self) -> None:
-        for key, names in self.before.items():
-            self._note(key, names)
-
-    def _note(self, key: str, names: list[str] | None) -> None:
-        config = self.dataset.get_run_info(key).config
-        if names is not None:
-            config.scores = names
-        elif hasattr(config, "scores"):
-            del config.scores
-        LearnabilityRun.update_run_config(self.dataset, key, config)
 
 
 def _from_tracker(

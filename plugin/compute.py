@@ -362,7 +362,13 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
                 raise RuntimeError(jobs.CANCELLED)
 
     compute_learnability(
-        ctx.target_view(require_flat=True), request.label_field, request.models, progress=progress, **request.options
+        ctx.target_view(require_flat=True),
+        request.label_field,
+        request.models,
+        # who has cancelled a job and starts another means the other
+        resume="if_same",
+        progress=progress,
+        **request.options,
     )
 
 
@@ -378,7 +384,9 @@ def _compute_now(ctx: foo.ExecutionContext, request: Request, samples: foc.Sampl
 
     def work() -> None:
         try:
-            compute_learnability(samples, request.label_field, request.models, progress=progress, **request.options)
+            compute_learnability(
+                samples, request.label_field, request.models, resume="if_same", progress=progress, **request.options
+            )
             events.put(None)
         # handed over to the generator, which raises it
         except BaseException as error:  # noqa: BLE001

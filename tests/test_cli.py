@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,28 +18,20 @@ import pytest
 
 import fiftyone_learnability as fol
 from fiftyone_learnability import cli
+from fiftyone_learnability.compute import default_run_directory
+from fiftyone_learnability.dataset import columns
 from fiftyone_learnability.dataset.fields import write_results
+from fiftyone_learnability.experiment import run_directory, units
 from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.science import networks
 
 from .dataset.helpers import learn, make_results, raiser, state, tiny, values_of
 
 COMMANDS = (
-    *(
-        "compute",
-        "runs",
-        "compare",
-        "reliability",
-        "hardest",
-        "tag",
-        "scores",
-        "consensus",
-        "labels",
-        "apply-labels",
-        "subset",
-    ),
-    *("export", "import", "delete", "rename"),
+    *("compute", "runs", "compare", "reliability", "hardest", "tag", "scores", "consensus", "labels", "apply-labels"),
+    *("subset", "export", "import", "delete", "rename", "write", "cache"),
 )
+OF_DATASETS = tuple(command for command in COMMANDS if command not in ("write", "cache"))
 
 
 class Output:
@@ -119,6 +114,7 @@ def test_compute_hands_every_option_over(
 
     monkeypatch.setattr("fiftyone_learnability.compute.compute_learnability", take)
     given = {
+        "run_dir": tmp_path,
         "label_field": "target",
         "epochs": 3,
         "runs": 4,
@@ -134,7 +130,7 @@ def test_compute_hands_every_option_over(
     }
     chosen = ("--scores", "aum", "hits")
     arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
-    flags = ("--no-flip", "--overwrite", "--skip-failures", "--quiet")
+    flags = ("--no-flip", "--overwrite", "--skip-failures", "--quiet", "--no-resume")
     assert run("compute", digit_dataset.name, "--models", "x", "y", *arguments, *chosen, *flags).status == 0
     expected = {
         **given,
@@ -143,6 +139,7 @@ def test_compute_hands_every_option_over(
         "samples": digit_dataset,
         "horizontal_flip": False,
     }
+    expected |= {"horizontal_flip": False, "resume": False}
     assert got == {**expected, "overwrite": True, "skip_failures": True, "progress": False}
 
     # and the defaults are those of the function
@@ -371,7 +368,7 @@ def test_rename(run: Run, scored: fo.Dataset) -> None:
     assert fol.find_models(scored) == ["b"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", OF_DATASETS)
 def test_an_unknown_dataset_is_named_with_those_that_exist(run: Run, digit_dataset: fo.Dataset, command: str) -> None:
     more = {
         "hardest": ("--model", "a"),
@@ -432,7 +429,8 @@ def test_the_help_of_a_command_explains_every_option(run: Run, command: str) -> 
 
 @pytest.mark.parametrize("arguments", re.findall(r"^  fiftyone-learnability (.+)$", cli._EPILOG, re.MULTILINE))
 def test_the_examples_of_the_help_are_right(arguments: str) -> None:
-    assert cli.build_parser().parse_args(arguments.split()).dataset == "cifar10-train"
+    parsed = cli.build_parser().parse_args(arguments.split())
+    assert parsed.command in ("write", "cache") or parsed.dataset == "cifar10-train"
 
 
 def test_version(run: Run) -> None:
@@ -582,3 +580,166 @@ def test_import_names_samples_that_are_not_there(run: Run, digit_dataset: fo.Dat
     assert output.err == "not in the dataset: 1, such as '/no/such.png'\n"
     digit_dataset.reload()
     assert digit_dataset.values("learnability_theirs") == [index / 100 for index in range(60)]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own, and a checkpoint after each epoch."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(units, "CHECKPOINT_SECONDS", 0.0)
+    return run_directory.cache_folder()
+
+
+def leave_unfinished(dataset: fo.Dataset, key: str | None = None) -> Path:
+    """A run that was ended after its first epoch."""
+
+    def stop(event: fol.ProgressEvent) -> None:
+        if event.stage == "training" and event.loss is not None:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        learn(dataset, epochs=3, key=key, progress=stop)
+    return default_run_directory(dataset, key or "learnability")
+
+
+def test_write_finishes_what_the_database_was_away_for(
+    run: Run, digit_dataset: fo.Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(columns, "_merge", raiser(ConnectionError("the database is away")))
+        failed = run(*compute(digit_dataset, "--quiet"))
+    assert failed.status == 1
+    assert "the database is away" in failed.err
+    command = re.search(r"`fiftyone-learnability (write [^`]+)` writes them", failed.err).group(1)
+    (row,) = run("cache", "--json").json()
+    assert (row["dataset"], row["key"], row["state"]) == (digit_dataset.name, "learnability", "trained, not written")
+    output = run(*command.split())
+    assert output.status == 0, output.err
+    assert output.out == "wrote learnability_tiny, learnability_rank_tiny to 60 samples; run 'learnability'\n"
+    assert digit_dataset.reload() is None
+    assert digit_dataset.count("learnability_tiny") == 60
+    again = run(*command.split())
+    assert again.status == 1
+    assert "there is no run directory" in again.err
+    assert not (cache / "new").exists()
+
+
+def test_write_needs_finished_trainings(run: Run, digit_dataset: fo.Dataset, cache: Path) -> None:
+    output = run("write", leave_unfinished(digit_dataset))
+    assert output.status == 1
+    assert "holds no finished results: call compute_learnability again" in output.err
+
+
+def test_compute_goes_on_or_starts_over(run: Run, digit_dataset: fo.Dataset, cache: Path) -> None:
+    leave_unfinished(digit_dataset)
+    refused = run(*compute(digit_dataset, "--epochs", 4))
+    assert refused.status == 1
+    assert "epochs was 3 and is now 4" in refused.err
+    assert "--no-resume" in refused.err
+    went_on = run(*compute(digit_dataset, "--epochs", 3))
+    assert went_on.status == 0
+    assert "tiny: going on after epoch 1 of 3" in went_on.err
+    fol.delete_run(digit_dataset, "learnability")
+    leave_unfinished(digit_dataset, "other")
+    over = run(*compute(digit_dataset, "--epochs", 4, "--key", "other", "--no-resume"))
+    assert over.status == 0
+    assert "going on" not in over.err
+
+
+def test_cache_lists_what_is_left(run: Run, digit_dataset: fo.Dataset, cache: Path) -> None:
+    empty = run("cache")
+    assert (empty.status, empty.out) == (0, f"nothing in {cache}\n")
+    path = leave_unfinished(digit_dataset, "mine")
+    size = sum(file.stat().st_size for file in path.iterdir() if file.name != "lock")
+    (row,) = run("cache", "--json").json()
+    assert (row["dataset"], row["key"], row["state"]) == (digit_dataset.name, "mine", "unfinished")
+    assert row["MB"] == pytest.approx(size / 1e6)
+    assert 0 <= row["days"] < 0.1
+    assert row["path"] == str(path)
+    table = run("cache").out
+    assert table.split()[:6] == ["dataset", "key", "days", "MB", "state", "path"]
+    assert str(path) in table
+
+
+def age(path: Path, days: float) -> None:
+    """Has a run directory seem to be of some days ago."""
+    for file in path.rglob("*"):
+        os.utime(file, (time.time() - days * 86400,) * 2)
+
+
+def test_cache_cleans_what_is_old_or_too_much(run: Run, digit_dataset: fo.Dataset, cache: Path) -> None:
+    first, second, third = (leave_unfinished(digit_dataset, key) for key in ("first", "second", "third"))
+    for path, days in ((first, 40), (second, 20), (third, 1)):
+        age(path, days)
+    assert run("cache", "--older-than", 30).status == 1
+    assert run("cache", "--clean", "--older-than", -1).status == 2
+    assert run("cache", "--clean", "--older-than", 100).out == "nothing to delete\n"
+    output = run("cache", "--clean", "--older-than", 30)
+    assert "first" in output.out
+    assert "deleted 1 run directories" in output.err
+    assert [path.exists() for path in (first, second, third)] == [False, True, True]
+    # the oldest goes first
+    size = sum(file.stat().st_size for file in third.iterdir())
+    assert run("cache", "--clean", "--max-size", 1).out == "nothing to delete\n"
+    assert run("cache", "--clean", "--max-size", size * 1.5 / 1e9).status == 0
+    assert [path.exists() for path in (second, third)] == [False, True]
+    # but never one that is in use
+    with run_directory.locked(third):
+        (row,) = run("cache", "--json").json()
+        assert row["state"] == "in use"
+        assert run("cache", "--clean").out == "nothing to delete\n"
+    assert third.exists()
+    assert run("cache", "--clean").status == 0
+    assert list(cache.iterdir()) == []
+
+
+SLOWLY = """
+import sys, time
+from torch import nn
+from fiftyone_learnability import cli
+from fiftyone_learnability.experiment import units
+from fiftyone_learnability.science import networks
+
+class Slow(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.network = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * in_channels, num_classes))
+    def forward(self, x):
+        time.sleep(0.02)
+        return self.network(x)
+
+networks.NETWORKS = {"slow": Slow}
+units.CHECKPOINT_SECONDS = 0.0
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+    # the end of another process must not take the dataset along
+    digit_dataset.persistent = True
+    folder, before = tmp_path / "run", state(digit_dataset)
+    arguments = ("compute", digit_dataset.name, "--models", "slow", "--epochs", "30", "--batch-size", "16")
+    command = [sys.executable, "-c", SLOWLY, *arguments, "--device", "cpu", "--run-dir", str(folder)]
+    for sent, status, word in ((signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")):
+        old = (folder / "slow-0.pt").stat().st_mtime_ns if folder.exists() else 0
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 100
+            while not (folder / "slow-0.pt").exists() or (folder / "slow-0.pt").stat().st_mtime_ns == old:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            process.send_signal(sent)
+            said = process.communicate(timeout=60)[1]
+        assert process.returncode == status, said
+        assert "Traceback" not in said
+        last = said.splitlines()[-1]
+        found = re.fullmatch(
+            rf"{word}: nothing was written; the same command goes on after epoch (\d+) of slow", last.strip()
+        )
+        assert found, said
+        assert state(digit_dataset) == before
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert f"slow: going on after epoch {found.group(1)} of 30" in done.stderr
+    assert not folder.exists()
+    digit_dataset.reload()
+    assert digit_dataset.count("learnability_slow") == 60

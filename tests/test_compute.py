@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,26 @@ from torch import nn
 
 import fiftyone_learnability as fol
 from fiftyone_learnability import ProgressEvent, TrainingDivergedError, WriteError
+from fiftyone_learnability.compute import write_run_directory
 from fiftyone_learnability.dataset import columns, fields
 from fiftyone_learnability.dataset.registry import score_field
 from fiftyone_learnability.experiment.results import ModelResults
 
-from .dataset.helpers import learn, raiser, scratch_collections, state, tiny, values_of
+from .dataset.helpers import learn, nothing_left_in, raiser, scratch_collections, state, tiny, values_of
 
 SCORE, RANK = "learnability_tiny", "learnability_rank_tiny"
 
 
 @pytest.fixture(autouse=True)
-def _saved_results_lie_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has results that cannot be written saved where they are cleaned up."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own for each test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def saved(error: pytest.ExceptionInfo[WriteError]) -> Path:
+    """The run directory that an error names."""
+    return Path(re.search(r"`fiftyone-learnability write (\S+)` writes them$", str(error.value)).group(1))
 
 
 class Recorder:
@@ -527,30 +533,50 @@ def test_a_dataset_deleted_during_the_training_loses_no_results(digit_dataset: f
     samples = digit_dataset.limit(50) if of_a_view else digit_dataset
     with pytest.raises(WriteError, match="nothing was written") as caught:
         learn(samples, "a", "b", progress=Recorder(digit_dataset.delete))
-    folder = Path(re.search(r"saved in (\S+)$", str(caught.value)).group(1))
     for name in ("a", "b"):
-        saved = ModelResults.from_npz(folder / f"{name}.npz")
-        assert saved.num_samples == (50 if of_a_view else 60)
-        assert ((saved.learnability > 0) & (saved.learnability < 1)).all()
+        kept = ModelResults.from_npz(saved(caught) / "results" / f"{name}.npz")
+        assert kept.num_samples == (50 if of_a_view else 60)
+        assert ((kept.learnability > 0) & (kept.learnability < 1)).all()
+    with pytest.raises(ValueError, match="no longer exists"):
+        write_run_directory(saved(caught))
 
 
 def test_a_field_that_appears_during_the_training_is_not_overwritten(digit_dataset: fo.Dataset) -> None:
     recorder = Recorder(lambda: digit_dataset.add_sample_field(SCORE, fo.FloatField, description="theirs"))
-    with pytest.raises(WriteError, match=r"already has the field 'learnability_tiny'.*saved in"):
+    with pytest.raises(WriteError, match=r"already has the field 'learnability_tiny'.*saved") as caught:
         learn(digit_dataset, progress=recorder)
     assert digit_dataset.get_field(SCORE).description == "theirs"
     assert digit_dataset.count(SCORE) == 0
     assert fol.list_runs(digit_dataset) == []
+    # once it is out of the way
+    digit_dataset.delete_sample_field(SCORE)
+    write_run_directory(saved(caught))
+    assert digit_dataset.count(SCORE) == 60
 
 
-def test_a_database_that_fails_loses_no_results(digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("of_a_view", [False, True])
+def test_a_database_that_fails_loses_no_results(
+    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, cache: Path, of_a_view: bool
+) -> None:
     before = state(digit_dataset)
-    monkeypatch.setattr(columns, "_merge", raiser(ConnectionError("the database is away")))
-    with pytest.raises(WriteError, match=r"the database is away.*saved in") as caught:
-        learn(digit_dataset)
-    folder = Path(re.search(r"saved in (\S+)$", str(caught.value)).group(1))
-    assert ModelResults.from_npz(folder / "tiny.npz").num_samples == 60
-    assert state(digit_dataset) == before
+    samples = digit_dataset.limit(40) if of_a_view else digit_dataset
+    with monkeypatch.context() as patch:
+        patch.setattr(columns, "_merge", raiser(ConnectionError("the database is away")))
+        with pytest.raises(WriteError, match=r"the database is away.*saved: `fiftyone-learnability write") as caught:
+            learn(samples)
+        folder = saved(caught)
+        assert ModelResults.from_npz(folder / "results" / "tiny.npz").num_samples == len(samples)
+        assert state(digit_dataset) == before
+        # and it may fail again
+        with pytest.raises(WriteError, match="the database is away") as caught:
+            write_run_directory(folder)
+        assert saved(caught) == folder
+    report = write_run_directory(folder)
+    assert (report.key, report.num_written, report.vanished) == ("learnability", len(samples), [])
+    assert digit_dataset.count(SCORE) == len(digit_dataset.load_run_view("learnability")) == len(samples)
+    with pytest.raises(ValueError, match="there is no run directory"):
+        write_run_directory(folder)
+    assert nothing_left_in(cache)
 
 
 def test_a_training_that_diverges_writes_nothing(digit_dataset: fo.Dataset) -> None:

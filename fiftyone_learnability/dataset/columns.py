@@ -2,21 +2,29 @@
 
 MongoDB without a replica set has no transactions. What comes near: the values are staged in a collection of their own,
 so that whatever takes long or depends on this process is over before a sample is touched; then one ``$merge`` moves
-them, inside the server. What was there before is kept until all is done, and put back if anything fails.
+them, inside the server. What was there before is kept until all is done, and put back if anything fails. A journal says
+what is going on, so that after a process was killed the next one puts it back.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import Any
 
 import fiftyone as fo
+import psutil
 from bson import ObjectId
+from pymongo import MongoClient
 from pymongo.collection import Collection
+from pymongo.errors import AutoReconnect, ConnectionFailure
+from pymongo.write_concern import WriteConcern
 
 _STAGING_BATCH = 10_000
 
@@ -51,6 +59,13 @@ class Column:
 class Procedure:
     """What is to happen in the database together with the writing of columns: nothing, unless a subclass says so."""
 
+    kind = ""
+    """How the journal calls it; see :mod:`fiftyone_learnability.dataset.fields`."""
+
+    def note(self) -> dict[str, Any]:
+        """What another process needs in order to take it back, should this one be killed: values that BSON holds."""
+        return {}
+
     def begin(self) -> None:
         """Is called before the dataset is touched."""
 
@@ -59,6 +74,9 @@ class Procedure:
 
     def undo(self) -> None:
         """Takes back what the other two have done, as far as they came."""
+
+    def tidy(self) -> None:
+        """Is called when nothing is taken back any more; may be called again, should it be interrupted."""
 
 
 def write_columns(
@@ -71,7 +89,7 @@ def write_columns(
     """Writes columns onto the samples of a dataset, all or none.
 
     Samples without a value keep None in new fields, and get None in fields that exist, so that a field never mixes two
-    runs.
+    runs. While it goes on, the fields say of themselves that they are being written.
 
     Args:
         dataset: the dataset
@@ -88,46 +106,172 @@ def write_columns(
     """
     before = {column.name: found for column in columns if (found := dataset.get_field(column.name)) is not None}
     collection: Collection = dataset._sample_collection
-    with _scratch(collection, "staging") as staging, _scratch(collection, "backup") as backup:
-        vanished = _stage(staging, collection, ids, columns, clear_others=bool(before) and not keep_others)
-        if len(vanished) == len(ids):
-            raise WriteError(f"no scored sample is in the dataset {dataset.name!r} any more: nothing was written")
-        if before:
-            keep = {name: {"$ifNull": [f"${name}", None]} for name in before}
-            collection.aggregate([{"$project": keep}, {"$out": backup.name}])
-        was = _State(
-            texts={name: (found.description, found.info) for name, found in before.items()},
-            indexes=set(dataset.list_indexes()),
-        )
+    with Journal(dataset) as journal:
+        with journal.on_one_server():
+            vanished = _stage(journal.staging, collection, ids, columns, clear_others=bool(before) and not keep_others)
+            if len(vanished) == len(ids):
+                raise WriteError(f"no scored sample is in the dataset {dataset.name!r} any more: nothing was written")
+            if before:
+                keep = {name: {"$ifNull": [f"${name}", None]} for name in before}
+                collection.aggregate([{"$project": keep}, {"$out": journal.backup.name}])
+            journal.note(
+                columns={column.name: column.index for column in columns},
+                texts={name: [found.description, found.info] for name, found in before.items()},
+                indexes=list(dataset.list_indexes()),
+                kind=procedure.kind,
+                procedure=procedure.note(),
+            )
         try:
-            procedure.begin()
-            for column in columns:
-                _declare(dataset, column)
-            _merge(staging, collection)
-            for column in columns:
-                if column.index is not None:
-                    dataset.create_index(column.index)
-            procedure.finish()
+            with journal.on_one_server():
+                procedure.begin()
+                for column in columns:
+                    _declare(dataset, column)
+                _merge(journal.staging, collection)
+                for column in columns:
+                    if column.index is not None:
+                        dataset.create_index(column.index)
+                _reveal(dataset, columns)
+                procedure.finish()
+            journal.note(committed=True)
         except BaseException as error:
-            procedure.undo()
-            _roll_back(dataset, collection, backup, columns, was)
+            # should this fail too, the journal stays, and whoever writes next takes it back
+            with journal.kept(), journal.on_one_server():
+                if isinstance(error, ConnectionFailure):
+                    # what this process believes to have written may be lost
+                    dataset.reload()
+                procedure.undo()
+                roll_back(dataset, journal)
             if isinstance(error, Exception):
                 raise WriteError(
                     f"writing to the dataset {dataset.name!r} failed: {error}; its fields are as they were"
                 ) from error
             raise
+        with journal.kept(), journal.on_one_server():
+            procedure.tidy()
     fo.Sample._reload_docs(dataset._sample_collection_name)
     return vanished
 
 
-@contextmanager
-def _scratch(collection: Collection, purpose: str) -> Iterator[Collection]:
-    """A collection of our own beside that of the samples, dropped in the end."""
-    scratch = collection.database[f"learnability.{purpose}.{ObjectId()}"]
+class Journal:
+    """What a write is about to do, in the database, for the case that its process is killed in the middle.
+
+    Three collections of our own beside that of the samples: the journal, the values to come, and the values that were.
+    They are dropped in the end.
+
+    Args:
+        dataset: the dataset
+        entry (None): the journal of a process that is gone; a new one is begun by default
+    """
+
+    def __init__(self, dataset: fo.Dataset, entry: dict[str, Any] | None = None) -> None:
+        self.entry = entry or {"_id": str(ObjectId()), "dataset": dataset._doc.id, "process": _this_process()}
+        self._keep = False
+        database, id = dataset._sample_collection.database, self.entry["_id"]
+        self.staging, self.backup = database[f"{_PREFIX}staging.{id}"], database[f"{_PREFIX}backup.{id}"]
+        # on disk before the next step, and with it all that came before: the server may be killed too
+        self.collection = database.get_collection(f"{_PREFIX}journal.{id}", write_concern=WriteConcern(w=1, j=True))
+
+    def __enter__(self) -> Journal:
+        _WRITING.add(self.entry["_id"])
+        self.collection.insert_one(self.entry)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _WRITING.discard(self.entry["_id"])
+        if not self._keep:
+            self.drop()
+
+    def note(self, **more: Any) -> None:
+        """Adds to the entry, also in the database."""
+        self.collection.update_one({"_id": self.entry["_id"]}, {"$set": more})
+        self.entry.update(more)
+
+    @contextmanager
+    def on_one_server(self) -> Iterator[None]:
+        """Sees to it that what is done meanwhile is on the server's disk.
+
+        A server that is killed loses what it has accepted in the last tenth of a second. Started again it goes on
+        answering, and reading, which is tried twice, would not tell.
+
+        Raises:
+            AutoReconnect: if the server was started anew meanwhile
+        """
+        client = self.collection.database.client
+        before = _server(client)
+        try:
+            yield
+        except ConnectionFailure:
+            raise
+        except Exception as error:
+            # such as a document that FiftyOne has just saved and does not find
+            if _server(client) != before:
+                raise AutoReconnect("the database was started anew meanwhile") from error
+            raise
+        self.note(flushed=datetime.now(timezone.utc))
+        if _server(client) != before:
+            raise AutoReconnect("the database was started anew meanwhile")
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keeps the collections for another process if what is done meanwhile fails."""
+        self._keep = True
+        yield
+        self._keep = False
+
+    def drop(self) -> None:
+        """Drops the collections."""
+        # what is left because the database is away, the next write drops; the journal goes last
+        with suppress(ConnectionFailure):
+            for collection in (self.staging, self.backup, self.collection):
+                collection.drop()
+
+
+_PREFIX = "learnability."
+_WRITING: set[str] = set()
+"""The journals of this process whose writes go on."""
+
+_GONE_AFTER = timedelta(hours=1)
+"""When a process of another machine, which cannot be looked at, is taken to be gone."""
+
+
+def left_journals(dataset: fo.Dataset) -> list[Journal]:
+    """The journals of processes that were ended in the middle of writing to a dataset.
+
+    Args:
+        dataset: the dataset
+    """
+    database = dataset._sample_collection.database
+    names = database.list_collection_names(filter={"name": {"$regex": rf"^{re.escape(_PREFIX)}journal\."}})
+    entries = (database[name].find_one({"dataset": dataset._doc.id}) for name in sorted(names))
+    return [Journal(dataset, entry) for entry in entries if entry is not None and not _goes_on(entry)]
+
+
+def _server(client: MongoClient) -> Any:
+    """Something that changes when the server is started again."""
+    return client.admin.command("hello").get("topologyVersion", {}).get("processId")
+
+
+def _this_process() -> dict[str, Any]:
+    process = psutil.Process()
+    # a process id is used again, but not with the same start
+    return {
+        "host": socket.gethostname(),
+        "pid": process.pid,
+        "started": process.create_time(),
+        "at": datetime.now(timezone.utc),
+    }
+
+
+def _goes_on(entry: dict[str, Any]) -> bool:
+    process = entry["process"]
+    if process["host"] != socket.gethostname():
+        return datetime.now(timezone.utc) - process["at"].replace(tzinfo=timezone.utc) < _GONE_AFTER
+    if process["pid"] == os.getpid():
+        return entry["_id"] in _WRITING
     try:
-        yield scratch
-    finally:
-        scratch.drop()
+        return abs(psutil.Process(process["pid"]).create_time() - process["started"]) < 1
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _stage(
@@ -170,39 +314,48 @@ def _merge(source: Collection, target: Collection) -> None:
 
 
 def _declare(dataset: fo.Dataset, column: Column) -> None:
-    """Adds a field to the schema, or renews what an existing one says of itself."""
+    """Adds a field to the schema, or marks one that exists: nobody must take it for complete."""
+    # a sample with a value in a field that is not declared could not be loaded at all, so that this comes first
+    description, info = f"{column.description} (being written: not complete)", {"learnability": {"writing": True}}
     found = dataset.get_field(column.name)
     if found is None:
-        dataset.add_sample_field(
-            column.name, column.ftype, description=column.description, info=column.info, **column.options
-        )
+        dataset.add_sample_field(column.name, column.ftype, description=description, info=info, **column.options)
     else:
-        found.description, found.info = column.description, column.info
+        found.description, found.info = description, info
         found.save()
 
 
-@dataclass(frozen=True)
-class _State:
-    """What writing may change besides values: texts of the fields to be overwritten, indexes."""
+def _reveal(dataset: fo.Dataset, columns: Sequence[Column]) -> None:
+    """Has the fields say what they are: all of them at once, in one update of one document."""
+    document = dataset._sample_doc_cls
+    document._reload_fields()
+    for column in columns:
+        document._update_field_metadata(column.name, {"description": column.description, "info": column.info})
+    dataset._doc.save()
 
-    texts: dict[str, tuple[str | None, dict[str, Any] | None]]
-    indexes: set[str]
 
+def roll_back(dataset: fo.Dataset, journal: Journal) -> None:
+    """Puts the dataset back as it was before a write; may be called again, should it be interrupted.
 
-def _roll_back(
-    dataset: fo.Dataset, collection: Collection, backup: Collection, columns: Sequence[Column], was: _State
-) -> None:
-    """Puts the dataset back as it was before."""
-    names = [column.name for column in columns]
-    new = [name for name in names if name not in was.texts and dataset.get_field(name) is not None]
+    Args:
+        dataset: the dataset
+        journal: the journal of the write
+    """
+    columns, texts = journal.entry["columns"], journal.entry["texts"]
+    collection = dataset._sample_collection
+    new = [name for name in columns if name not in texts]
     if new:
-        dataset.delete_sample_fields(new)
-    if was.texts:
-        _merge(backup, collection)
-        for name, (description, info) in was.texts.items():
+        # values before fields, see _declare
+        collection.update_many({}, {"$unset": dict.fromkeys(new, "")})
+        if declared := [name for name in new if dataset.get_field(name) is not None]:
+            dataset.delete_sample_fields(declared)
+    if texts:
+        _merge(journal.backup, collection)
+        for name, (description, info) in texts.items():
             found = dataset.get_field(name)
-            found.description, found.info = description, info
-            found.save()
-    ours = {column.index for column in columns if column.index is not None and column.name in was.texts}
-    for name in ours.intersection(dataset.list_indexes()).difference(was.indexes):
+            if found is not None:
+                found.description, found.info = description, info
+                found.save()
+    ours = {index for name, index in columns.items() if index is not None and name in texts}
+    for name in ours.intersection(dataset.list_indexes()).difference(journal.entry["indexes"]):
         dataset.drop_index(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -16,7 +16,7 @@ from bson import ObjectId
 from ..experiment.results import ModelResults
 from ..science.catalog import DEFAULT_SCORES, SCORES
 from .appearance import show_in_app
-from .columns import Column, Procedure, WriteError, write_columns
+from .columns import Column, Procedure, WriteError, left_journals, roll_back, write_columns
 from .registry import (
     INFO_KEY,
     METHOD,
@@ -203,12 +203,12 @@ def write_run(
         dataset.reload()
     except Exception as error:
         raise WriteError(f"the dataset cannot be reached: {str(error).rstrip('.')}; nothing was written") from error
+    recover(dataset)
     fields = {column.name: column.ftype for column in columns}
     models = list(results)
     choose_key_for(dataset, fields, key, overwrite, models)
     registration = _Registration(samples, key, LearnabilityRunConfig(models=models, **settings), results, fields)
     vanished = write_columns(dataset, ids, columns, registration)
-    registration.drop_replaced()
     _show(dataset, list(fields))
     return WriteReport(key, list(fields), len(ids) - len(vanished), vanished)
 
@@ -230,6 +230,7 @@ def add_columns(
     Raises:
         WriteError: if the database fails; the dataset is as it was before
     """
+    recover(dataset)
     vanished = write_columns(dataset, ids, columns, procedure or Procedure())
     _show(dataset, [column.name for column in columns])
     return vanished
@@ -294,8 +295,48 @@ def _is_replaced(dataset: fo.Dataset, old_key: str, fields: Mapping[str, Any], m
     return bool(had or owned) and had <= set(models) and covered
 
 
+def recover(dataset: fo.Dataset) -> None:
+    """Puts a dataset in order after a process was killed while it wrote: what it had not finished is taken back.
+
+    Args:
+        dataset: the dataset
+    """
+    for journal in left_journals(dataset):
+        entry = journal.entry
+        undo, tidy = _PROCEDURES.get(entry.get("kind", ""), (None, None))
+        with journal.on_one_server():
+            _mend_runs(dataset)
+            dataset.reload()
+            if entry.get("committed"):
+                if tidy is not None:
+                    tidy(dataset, entry["procedure"])
+            elif "columns" in entry:
+                if undo is not None:
+                    undo(dataset, entry["procedure"])
+                roll_back(dataset, journal)
+                _logger.warning("took back what a process that was ended had begun to write to %r", dataset.name)
+        journal.drop()
+
+
+def _mend_runs(dataset: fo.Dataset) -> None:
+    """Mends what a process leaves that is killed while FiftyOne changes runs, of which it keeps two accounts."""
+    database = dataset._sample_collection.database
+    held = database.datasets.find_one({"_id": dataset._doc.id}, {"runs": 1}).get("runs", {})
+    documents = {document["_id"]: document["key"] for document in database.runs.find({"_dataset_id": dataset._doc.id})}
+    for key, id in held.items():
+        if id not in documents:
+            database.datasets.update_one({"_id": dataset._doc.id}, {"$unset": {f"runs.{key}": ""}})
+        elif documents[id] != key:
+            database.runs.update_one({"_id": id}, {"$set": {"key": key}})
+    # one of another package that is not held yet may be on its way
+    ours = [id for id, key in documents.items() if id not in held.values() and "_pending_" in key]
+    database.runs.delete_many({"_id": {"$in": ours}})
+
+
 class _Registration(Procedure):
     """Registers a run while its fields are written; runs that it replaces step aside until nothing can fail."""
+
+    kind = "registration"
 
     def __init__(
         self,
@@ -308,11 +349,22 @@ class _Registration(Procedure):
         self.samples, self.dataset = samples, samples._root_dataset
         self.key, self.config, self.results, self.fields = key, config, results, fields
         self.pending = f"{key}_pending_{ObjectId()}"
-        self.runs = set(self.dataset.list_runs())
+        self.runs = self.dataset.list_runs()
         self.aside = {
             old_key: f"{old_key}_replaced_{ObjectId()}"
             for old_key in list_runs(self.dataset)
             if old_key == key or _is_replaced(self.dataset, old_key, fields, config.models)
+        }
+        self.ids = {old_key: self.dataset._doc.runs[old_key].id for old_key in self.aside}
+
+    def note(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "pending": self.pending,
+            "runs": self.runs,
+            "aside": self.aside,
+            "ids": self.ids,
+            "models": self.config.models,
         }
 
     def begin(self) -> None:
@@ -324,35 +376,119 @@ class _Registration(Procedure):
         self.dataset.rename_run(self.pending, self.key)
 
     def undo(self) -> None:
-        runs = self.dataset.list_runs()
-        if self.pending in runs:
-            LearnabilityRun.delete_run(self.dataset, self.pending, cleanup=False)
-        elif self.key in runs and (self.key not in self.runs or self.aside.get(self.key) in runs):
-            # the new run already had its key
-            LearnabilityRun.delete_run(self.dataset, self.key, cleanup=False)
-        for old_key, other_key in self.aside.items():
-            if other_key in runs:
-                self.dataset.rename_run(other_key, old_key)
+        _undo_registration(self.dataset, self.note())
 
-    def drop_replaced(self) -> None:
-        """Deletes the runs that this one has replaced, and takes its networks away from the others."""
-        models = self.config.models
-        for other_key in self.aside.values():
+    def tidy(self) -> None:
+        _drop_replaced(self.dataset, self.note())
+
+
+def _undo_registration(dataset: fo.Dataset, note: dict[str, Any]) -> None:
+    """Takes a run away that was not finished, and puts those back that had stepped aside."""
+    _mend_runs(dataset)
+    database, pending, aside = dataset._sample_collection.database, note["pending"], note["aside"]
+    held = database.datasets.find_one({"_id": dataset._doc.id}, {"runs": 1}).get("runs", {})
+    # runs are told apart by their ids, not by their keys: a server that was killed may have lost one renaming and kept
+    # a later one
+    wanted = {key: id for key, id in held.items() if key not in (note["key"], *aside.values())}
+    if note["key"] in held and held[note["key"]] not in note["ids"].values():
+        # the new run already had its key
+        wanted[pending] = held[note["key"]]
+    wanted |= note["ids"]
+    _hold_runs(dataset, held, wanted)
+    dataset.reload()
+    if pending in dataset.list_runs():
+        LearnabilityRun.delete_run(dataset, pending, cleanup=False)
+    back = {other_key: old_key for old_key, other_key in aside.items()}
+    for field in dataset.get_field_schema().values():
+        noted = (field.info or {}).get(INFO_KEY, {})
+        if noted.get("run") in back:
+            field.info = {**field.info, INFO_KEY: {**noted, "run": back[noted["run"]]}}
+            field.save()
+
+
+def _hold_runs(dataset: fo.Dataset, held: Mapping[str, ObjectId], wanted: Mapping[str, ObjectId]) -> None:
+    """Gives runs the keys that are wanted."""
+    database = dataset._sample_collection.database
+    for key, id in wanted.items():
+        database.runs.update_one({"_id": id}, {"$set": {"key": key}})
+    update = {
+        "$set": {f"runs.{key}": id for key, id in wanted.items() if held.get(key) != id},
+        "$unset": {f"runs.{key}": "" for key in held if key not in wanted},
+    }
+    if update := {operator: changes for operator, changes in update.items() if changes}:
+        database.datasets.update_one({"_id": dataset._doc.id}, update)
+
+
+def _drop_replaced(dataset: fo.Dataset, note: dict[str, Any]) -> None:
+    """Deletes the runs that a new one has replaced, and takes its networks away from the others."""
+    models = note["models"]
+    for other_key in note["aside"].values():
+        if other_key in dataset.list_runs():
             # the cleanup finds no fields but those that only the old run had
-            LearnabilityRun.delete_run(self.dataset, other_key)
-        # scores that an older run has of a network trained anew would mix two trainings
-        stale = [
-            name
-            for name, field in self.dataset.get_field_schema().items()
-            if (noted := (field.info or {}).get(INFO_KEY))
-            and noted.get("model") in models
-            and noted.get("run") != self.key
-        ]
-        if stale:
-            self.dataset.delete_sample_fields(stale)
-        for other_key in list_runs(self.dataset):
-            config = self.dataset.get_run_info(other_key).config
-            left = [model for model in config.models if model not in models]
-            if other_key != self.key and left != config.models:
-                config.models = left
-                LearnabilityRun.update_run_config(self.dataset, other_key, config)
+            LearnabilityRun.delete_run(dataset, other_key)
+    # scores that an older run has of a network trained anew would mix two trainings
+    stale = [
+        name
+        for name, field in dataset.get_field_schema().items()
+        if (noted := (field.info or {}).get(INFO_KEY))
+        and noted.get("model") in models
+        and noted.get("run") != note["key"]
+    ]
+    if stale:
+        dataset.delete_sample_fields(stale)
+    for other_key in list_runs(dataset):
+        config = dataset.get_run_info(other_key).config
+        left = [model for model in config.models if model not in models]
+        if other_key != note["key"] and left != config.models:
+            config.models = left
+            LearnabilityRun.update_run_config(dataset, other_key, config)
+
+
+class NotingScores(Procedure):
+    """Notes in the settings of runs which further scores they have as fields.
+
+    Args:
+        dataset: the dataset
+        new: the further scores by the key of the run
+    """
+
+    kind = "scores"
+
+    def __init__(self, dataset: fo.Dataset, new: Mapping[str, Sequence[str]]) -> None:
+        self.dataset = dataset
+        self.before: dict[str, list[str] | None] = {}
+        self.after: dict[str, list[str] | None] = {}
+        for key, names in new.items():
+            self.before[key] = had = getattr(dataset.get_run_info(key).config, "scores", None)
+            # runs of earlier versions do not say what they have
+            present = {*(had or DEFAULT_SCORES), *names}
+            self.after[key] = [name for name in SCORES if name in present]
+
+    def note(self) -> dict[str, Any]:
+        """What the runs noted before."""
+        return {"before": self.before}
+
+    def finish(self) -> None:
+        """Notes the scores."""
+        _note_scores(self.dataset, self.after)
+
+    def undo(self) -> None:
+        """Notes what was noted before."""
+        _note_scores(self.dataset, self.before)
+
+
+def _note_scores(dataset: fo.Dataset, scores: Mapping[str, list[str] | None]) -> None:
+    for key, names in scores.items():
+        config = dataset.get_run_info(key).config
+        if names is not None:
+            config.scores = names
+        elif hasattr(config, "scores"):
+            del config.scores
+        LearnabilityRun.update_run_config(dataset, key, config)
+
+
+_PROCEDURES: dict[str, tuple[Callable[[fo.Dataset, dict[str, Any]], None], Callable[[fo.Dataset, Any], None]]] = {
+    "registration": (_undo_registration, _drop_replaced),
+    "scores": (lambda dataset, note: _note_scores(dataset, note["before"]), lambda dataset, note: None),
+}
+"""How each kind of procedure is taken back, and how it is completed, by a process that has only its note."""

@@ -98,7 +98,15 @@ class Progress:
 
     @contextmanager
     def training(
-        self, model: str, run: int, runs: int, finished_units: int, units: int, num_samples: int, epochs: int
+        self,
+        model: str,
+        run: int,
+        runs: int,
+        finished_units: int,
+        units: int,
+        num_samples: int,
+        epochs: int,
+        done: int = 0,
     ) -> Iterator[tuple[Callable[[EpochReport], None], Callable[[int], None]]]:
         """One training: yields the functions to call after each epoch and each batch.
 
@@ -110,12 +118,14 @@ class Progress:
             units: the trainings of all networks
             num_samples: the training images
             epochs: the epochs of this training
+            done (0): the epochs of it that an earlier process has trained
         """
         title = model if runs == 1 else f"{model} run {run}/{runs}"
-        seconds, ended, trained, accuracy = 0.0, 0, 0, ""
+        seconds, ended, trained, accuracy = 0.0, done, 0, ""
         heard = time.monotonic()
         with self._bar(num_samples * epochs, title, unit=" samples") as bar:
-            bar.set_postfix_str(f"epoch 0/{epochs}", refresh=True)
+            bar.update(num_samples * done)
+            bar.set_postfix_str(f"epoch {done}/{epochs}", refresh=True)
 
             def on_epoch(report: EpochReport) -> None:
                 nonlocal seconds, ended, trained, accuracy, heard
@@ -136,7 +146,7 @@ class Progress:
                         loss=report.train_loss,
                         accuracy=report.measured_accuracy,
                         samples_per_second=report.num_samples / report.seconds,
-                        seconds_left=seconds / report.epoch * (epochs - report.epoch),
+                        seconds_left=seconds / (report.epoch - done) * (epochs - report.epoch),
                     )
                 )
 
@@ -148,7 +158,7 @@ class Progress:
                 if time.monotonic() - heard >= 1:
                     heard = time.monotonic()
                     share = trained / num_samples
-                    left = seconds / ended * (epochs - ended - share) if ended else None
+                    left = seconds / (ended - done) * (epochs - ended - share) if ended > done else None
                     self.report(
                         ProgressEvent(
                             stage="training",

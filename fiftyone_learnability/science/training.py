@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -247,6 +248,8 @@ def train(
     record_dynamics: bool = False,
     record_predictions: bool = True,
     el2n_epoch: int | None = None,
+    state: Mapping[str, Any] | None = None,
+    on_state: Callable[[int, Callable[[], dict[str, Any]]], None] | None = None,
 ) -> TrainingResult:
     """Trains one network and records the probability of every image's true label after every epoch.
 
@@ -268,6 +271,10 @@ def train(
         record_dynamics (False): whether to keep the probabilities of all epochs, two bytes a sample and epoch
         record_predictions (True): whether the tracker keeps the mean prediction, eight bytes a sample and class
         el2n_epoch (None): the early epoch after which EL2N is taken, by default :func:`default_el2n_epoch`
+        state (None): the state of a training with the same arguments, to go on from: on the CPU the result is then the
+            same, bit for bit, as that of a training without a break
+        on_state (None): called after each epoch with its number and a function that gives the state: numbers, texts
+            and tensors that ``torch.load(weights_only=True)`` reads back
 
     Returns:
         the finished run
@@ -297,11 +304,15 @@ def train(
         run = _Run(name, factory, images, labels, num_classes, options, seed, placement, tracker, on_batch)
         if record_dynamics:
             run.result.dynamics = np.empty((options.epochs, len(images)), np.float16)
-        for epoch in range(1, options.epochs + 1):
+        if state is not None:
+            run.load_state_dict(state)
+        for epoch in range(len(run.result.reports) + 1, options.epochs + 1):
             report = run.epoch(epoch)
             run.result.reports.append(report)
             if run.result.dynamics is not None:
                 run.result.dynamics[epoch - 1] = run.result.tracker.last_probabilities
+            if on_state is not None:
+                on_state(epoch, run.state_dict)
             if on_epoch is not None:
                 on_epoch(report)
     run.result.seconds = time.perf_counter() - start
@@ -344,6 +355,29 @@ class _Run:
         # never a batch of one image, whose statistics a batch norm over 1x1 maps cannot take
         self.steps_per_epoch = max(1, min(math.ceil(len(images) / options.batch_size), len(images) // 2))
         self.result = TrainingResult(tracker, [], self.network, mean, std, placement)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next epochs depend on: their randomness comes from (seed, epoch), and need not be kept."""
+        result = self.result
+        done = len(result.reports)
+        return {
+            "reports": [asdict(report) for report in result.reports],
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "tracker": result.tracker.state_dict(),
+            "dynamics": None if result.dynamics is None else torch.from_numpy(result.dynamics[:done]),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from the state of a run with the same arguments."""
+        self.result.reports[:] = [EpochReport(**report) for report in state["reports"]]
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.result.tracker.load_state_dict(state["tracker"])
+        if self.result.dynamics is not None:
+            self.result.dynamics[: len(self.result.reports)] = state["dynamics"].numpy()
 
     def epoch(self, epoch: int) -> EpochReport:
         start = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -115,3 +116,28 @@ def state(dataset: fo.Dataset) -> dict[str, Any]:
 def scratch_collections() -> Sequence[str]:
     """The collections that writing leaves behind: there should be none."""
     return [name for name in foo.get_db_conn().list_collection_names() if name.startswith("learnability.")]
+
+
+def nothing_left_in(cache: Path) -> bool:
+    """Whether no run has left anything in a cache."""
+    return not list((cache / "fiftyone-learnability" / "runs").glob("*"))
+
+
+def same_results(one: dict[str, ModelResults], other: dict[str, ModelResults]) -> bool:
+    """Whether two results are the same, bit for bit, in all but the time that the epochs took."""
+
+    def bits(results: dict[str, ModelResults]) -> dict[str, Any]:
+        return {
+            model: {
+                "config": result.config,
+                "classes": result.classes,
+                **{
+                    name: (array.dtype, array.shape, array.tobytes())
+                    for name, array in {**vars(result), **result.run_scores}.items()
+                    if isinstance(array, np.ndarray) and name != "epoch_seconds"
+                },
+            }
+            for model, result in results.items()
+        }
+
+    return bits(one) == bits(other)

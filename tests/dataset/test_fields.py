@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
 import fiftyone.core.runs as fors
 import numpy as np
+import psutil
 import pytest
 from bson import ObjectId
 from pymongo.collection import Collection
-from pymongo.errors import OperationFailure
+from pymongo.errors import AutoReconnect, OperationFailure
 
 import fiftyone_learnability as fol
 from fiftyone_learnability.dataset import columns, fields
@@ -584,3 +587,82 @@ def test_a_run_whose_fields_are_gone_is_not_taken_for_replaced(dataset: fo.Datas
     dataset.delete_sample_fields(["learnability_contradiction", "learnability_suggestion", "learnability_verdict"])
     write(dataset, "b")
     assert dataset.list_runs() == ["label_fixes", "learnability", "networks"]
+
+
+class Killed(BaseException):
+    """Stands in for SIGKILL: nothing tidies up after it."""
+
+
+def leave_half_written(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, **process: Any) -> None:
+    """A write that was killed after the values had been moved, by some process."""
+    with monkeypatch.context() as patch:
+        merge = columns._merge
+
+        def merge_then_die(source: Collection, target: Collection) -> None:
+            merge(source, target)
+            raise Killed
+
+        patch.setattr(columns, "_merge", merge_then_die)
+        patch.setattr(columns, "roll_back", lambda dataset, journal: (_ for _ in ()).throw(Killed()))
+        patch.setattr(fields._Registration, "undo", lambda self: None)
+        mine = columns._this_process()
+        patch.setattr(columns, "_this_process", lambda: {**mine, **process})
+        with pytest.raises(Killed):
+            write_results(dataset, make_results(dataset, "a", seed=2), "mine", SETTINGS, overwrite=True)
+    assert any("journal" in name for name in scratch_collections())
+
+
+NOBODY = {"pid": 2**22 + 1}
+HOUR_AGO = datetime.now(timezone.utc) - timedelta(hours=2)
+GONE: dict[str, dict[str, Any]] = {
+    "this process, in another write": {},
+    "a process that is gone": NOBODY,
+    "an older process of the same number": {"pid": os.getppid(), "started": 1.0},
+    "another machine, long ago": {"host": "elsewhere", "at": HOUR_AGO},
+}
+ALIVE: dict[str, dict[str, Any]] = {
+    "a process that goes on": {"pid": os.getppid(), "started": psutil.Process(os.getppid()).create_time()},
+    "another machine, just now": {"host": "elsewhere"},
+}
+
+
+@pytest.mark.parametrize("process", GONE.values(), ids=GONE)
+def test_what_a_killed_process_had_begun_is_taken_back(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, process: dict[str, Any]
+) -> None:
+    write(dataset, "a", key="mine")
+    before = state(dataset)
+    leave_half_written(dataset, monkeypatch, **process)
+    assert state(dataset) != before
+    assert fol.find_models(dataset) == []
+    fields.recover(dataset)
+    assert state(dataset) == before
+    assert scratch_collections() == []
+    assert fol.find_models(dataset) == ["a"]
+    # once more changes nothing
+    fields.recover(dataset)
+    assert state(dataset) == before
+
+
+@pytest.mark.parametrize("process", ALIVE.values(), ids=ALIVE)
+def test_a_process_that_still_writes_is_left_alone(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, process: dict[str, Any]
+) -> None:
+    leave_half_written(dataset, monkeypatch, **process)
+    before = state(dataset)
+    fields.recover(dataset)
+    assert state(dataset) == before
+    for name in scratch_collections():
+        dataset._sample_collection.database.drop_collection(name)
+
+
+def test_a_server_that_was_started_anew_is_noticed(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = state(dataset)
+    with monkeypatch.context() as patch:
+        numbers = iter([1, 1, 1, 2, 2, 2])
+        patch.setattr(columns, "_server", lambda client: next(numbers))
+        with pytest.raises(WriteError, match="the database was started anew meanwhile") as caught:
+            write_results(dataset, make_results(dataset, "a"), "mine", SETTINGS)
+    assert isinstance(caught.value.__cause__, AutoReconnect)
+    assert state(dataset) == before
+    assert scratch_collections() == []

@@ -1,0 +1,544 @@
+"""What a run has on disk while it goes on, so that nothing costs more than an epoch: checkpoints, records, results.
+
+    RUN_DIR/run.json              what the run is: its dataset and key, a fingerprint of images, labels and settings
+           /lock                  held by the process that works on it
+           /<model>-<seed>.pt     the checkpoint of a training under way
+           /<model>-<seed>.npz    the record of a finished training
+           /results/<model>.npz   all results, until they are in the database
+           /results/plan.json     what is to be written of them
+
+Every file is written under another name, flushed and then renamed, so that a process that is killed leaves either the
+old file or the new one. Nothing is unpickled: checkpoints are read with ``weights_only=True``, arrays without pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .results import ModelResults, RunRecord
+from .units import TrainingUnit
+
+_FORMAT = 1
+_CURVES = ("train_loss", "train_accuracy", "measured_accuracy", "epoch_seconds")
+
+IF_SAME: Literal["if_same"] = "if_same"
+"""Goes on with a run of the same data and settings, and starts over in place of one of others."""
+
+Resume = bool | Literal["if_same"]
+
+
+class RunLockedError(RuntimeError):
+    """Another process works on the same run."""
+
+
+class RunMismatchError(ValueError):
+    """The run directory holds a run of other data or settings."""
+
+
+def fingerprint_of(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> dict[str, str]:
+    """Fingerprints of what is learned: they change when a pixel or a label does.
+
+    Args:
+        images: ``(N, H, W, C)`` uint8
+        labels: ``(N,)`` class of each image
+    """
+    return {"images": _digest(images), "labels": _digest(labels)}
+
+
+def cache_folder() -> Path:
+    """The folder of all run directories, in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fiftyone-learnability" / "runs"
+
+
+def load_results_to_write(path: Path) -> tuple[dict[str, ModelResults], dict[str, Any]]:
+    """The results that a run directory keeps until they are in the database, and what is to be done with them.
+
+    Args:
+        path: the run directory
+
+    Raises:
+        ValueError: if there are none
+    """
+    folder = path / "results"
+    if not path.is_dir():
+        raise ValueError(f"there is no run directory {path}")
+    try:
+        plan = json.loads((folder / "plan.json").read_text())
+        return {model: ModelResults.from_npz(folder / f"{model}.npz") for model in plan.pop("models")}, plan
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path} holds no finished results: call compute_learnability again, which goes on from its checkpoints"
+        ) from None
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"the results in {path} are damaged ({error}): call compute_learnability again, which makes them anew from "
+            "its records"
+        ) from error
+
+
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, BadZipFile)
+"""What reading a damaged file raises."""
+
+
+def _digest(array: NDArray[Any]) -> str:
+    digest = hashlib.blake2b(f"{array.shape} {array.dtype}".encode(), digest_size=16)
+    # in parts, so that a memory-mapped array need not be read at once
+    for part in np.array_split(array, max(1, array.nbytes // 2**26)):
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
+
+
+class RunDirectory:
+    """The directory of one run, locked by this process; made by :func:`open_run_directory`.
+
+    Attributes:
+        path: the directory
+        id: a name of the run that no other has
+        resumed: whether it was there before, so that this run goes on
+    """
+
+    def __init__(self, path: Path, id: str, resumed: bool, say: Callable[[str], None]) -> None:
+        self.path, self.id, self.resumed = path, id, resumed
+        self._say = say
+        self._finished = 0
+        self._under_way: tuple[str, int] | None = None
+
+    def load_record(self, unit: TrainingUnit) -> RunRecord | None:
+        """The record of a training that is finished, None if it is not."""
+        path = self._of(unit, ".npz")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                record = RunRecord(
+                    model=unit.model,
+                    seed=unit.seed,
+                    scores={name[6:]: archive[name] for name in archive.files if name.startswith("score_")},
+                    **{name: archive[name] for name in _CURVES},
+                    dynamics=archive.get("dynamics"),
+                    prediction=archive.get("prediction"),
+                )
+        except FileNotFoundError:
+            return None
+        except _UNREADABLE as error:
+            self._tell_damage(unit, path, error)
+            return None
+        self._finished += 1
+        return record
+
+    def save_record(self, unit: TrainingUnit, record: RunRecord) -> None:
+        """Keeps the record of a finished training, in place of its checkpoint."""
+        arrays: dict[str, Any] = {name: getattr(record, name) for name in _CURVES}
+        arrays.update({f"score_{name}": values for name, values in record.scores.items()})
+        for name in ("dynamics", "prediction"):
+            if getattr(record, name) is not None:
+                arrays[name] = getattr(record, name)
+        with self._without_stopping(f"the record of {unit.title}"):
+            write_atomically(self._of(unit, ".npz"), lambda file: np.savez(file, **arrays))
+            self._finished += 1
+            self._under_way = None
+            self._of(unit, ".pt").unlink(missing_ok=True)
+
+    def load_checkpoint(self, unit: TrainingUnit) -> dict[str, Any] | None:
+        """The state of a training under way, None if there is none."""
+        import torch
+
+        path = self._of(unit, ".pt")
+        if not path.exists():
+            return None
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            epoch = len(state["reports"])
+        # whatever a damaged file makes torch's unpickler stumble over
+        except Exception as error:  # noqa: BLE001
+            self._tell_damage(unit, path, error)
+            return None
+        self._under_way = (unit.title, epoch)
+        return state
+
+    def save_checkpoint(self, unit: TrainingUnit, state: Mapping[str, Any]) -> None:
+        """Keeps the state of a training under way, in place of an earlier one."""
+        import torch
+
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        with self._without_stopping(f"the checkpoint of {unit.title}"):
+            write_atomically(self._of(unit, ".pt"), lambda file: file.write(buffer.getbuffer()))
+            self._under_way = (unit.title, len(state["reports"]))
+
+    def drop_checkpoint(self, unit: TrainingUnit) -> None:
+        """Deletes the state of a training that is not worth going on with."""
+        self._of(unit, ".pt").unlink(missing_ok=True)
+        self._under_way = None
+
+    def save_results(self, results: Mapping[str, ModelResults], plan: Mapping[str, Any]) -> None:
+        """Keeps all results, and what is to be done with them, until they are in the database."""
+        folder = self.path / "results"
+        with self._without_stopping("the results"):
+            folder.mkdir(exist_ok=True)
+            for model, result in results.items():
+                write_atomically(folder / f"{model}.npz", lambda file, result=result: result.to_npz(file))  # type: ignore[misc]
+            text = json.dumps({**plan, "models": list(results)})
+            write_atomically(folder / "plan.json", lambda file: file.write(text.encode()))
+
+    def remove(self) -> None:
+        """Deletes the directory, when all of it is in the database."""
+        remove_run_directory(self.path)
+
+    @property
+    def left(self) -> str | None:
+        """Where a later process goes on, None if nothing is worth it."""
+        if self._under_way is not None:
+            return "goes on after epoch {1} of {0}".format(*self._under_way)
+        return f"goes on after {self._finished} finished training(s)" if self._finished else None
+
+    def _tell_damage(self, unit: TrainingUnit, path: Path, error: BaseException) -> None:
+        self._say(f"{path} is damaged and left aside ({_first_line(error)}): {unit.title} starts anew")
+
+    @contextmanager
+    def _without_stopping(self, what: str) -> Iterator[None]:
+        """Tells of a disk that is full, for which no training is to be lost."""
+        try:
+            yield
+        except OSError as error:
+            self._say(f"{what} could not be kept: {error}; the work goes on, but could not be resumed from here")
+
+    def _of(self, unit: TrainingUnit, ending: str) -> Path:
+        return self.path / f"{unit.model}-{unit.seed}{ending}"
+
+
+def remove_run_directory(path: Path) -> None:
+    """Deletes what a run has left, and its directory, if nothing else is in it; in the cache that of its dataset too.
+
+    Args:
+        path: the directory, whose lock this process holds
+    """
+    _clear(path)
+    # each raises where something else is there
+    with suppress(OSError):
+        (path / "lock").unlink()
+        path.rmdir()
+        if path.parent.parent == cache_folder():
+            path.parent.rmdir()
+
+
+@contextmanager
+def open_run_directory(
+    path: Path,
+    fingerprint: Mapping[str, Any],
+    resume: Resume = True,
+    about: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> Iterator[RunDirectory]:
+    """Opens the directory of a run, or makes it, and holds its lock.
+
+    A directory that in the end holds nothing to go on from is deleted.
+
+    Args:
+        path: the directory
+        fingerprint: what the run is, in values that JSON holds
+        resume (True): whether what an earlier process has left of the same run is used; False deletes it, "if_same"
+            deletes it if it is of other data or settings
+        about (None): what else is noted of the run, such as its dataset and key
+        say (None): takes a line for people
+
+    Raises:
+        ValueError: if the directory cannot be written
+        RunMismatchError: if it holds an unfinished run of other data or settings
+        RunLockedError: if another process works on it
+    """
+    with locked(path):
+        if not resume and (path / "run.json").exists():
+            _clear(path)
+        said = json.loads(json.dumps(dict(fingerprint)))
+        meta, problem = _read_meta(path)
+        if problem is not None:
+            say(f"{path / 'run.json'} is damaged ({problem}): the run starts anew")
+        if meta is not None:
+            difference = _difference(meta, said)
+            if difference is not None and resume != IF_SAME:
+                raise RunMismatchError(
+                    f"{path} holds an unfinished run of other data or settings: {difference}. Call with the same to go "
+                    "on, or start over with resume=False (--no-resume)"
+                )
+            if difference is not None:
+                say(f"an unfinished run of other data or settings ({difference}) is given up")
+                meta = None
+        resumed = meta is not None
+        if meta is None:
+            if not (path / "run.json").exists() and any(entry.name != "lock" for entry in _ours_or_not(path)):
+                raise ValueError(f"{path} is not empty and no run directory: choose another with run_dir= (--run-dir)")
+            _clear(path)
+            meta = {"format": _FORMAT, "id": uuid.uuid4().hex, **dict(about or {}), "fingerprint": said}
+            _make_sure_it_can_be_written(path, meta)
+        directory = RunDirectory(path, meta["id"], resumed, say)
+        try:
+            yield directory
+        except KeyboardInterrupt as error:
+            # whoever asked for the end is told how to go on
+            if directory.left is not None:
+                error.args = (directory.left,)
+            raise
+        finally:
+            if path.exists() and not any(_kept(path)):
+                remove_run_directory(path)
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Writes a file so that it is there whole or not at all, whatever happens meanwhile.
+
+    Args:
+        path: the file
+        write: writes its content into an open file
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            # the renaming itself must be on disk too
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds the lock of a run directory, which is made if it does not exist.
+
+    Args:
+        path: the directory
+
+    Raises:
+        ValueError: if it cannot be written
+        RunLockedError: if another process holds the lock
+    """
+    lock = None
+    while lock is None:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = (path / "lock").open("a+")
+        except OSError as error:
+            raise ValueError(
+                f"the run directory {path} cannot be written: {error}; choose another with run_dir= (--run-dir)"
+            ) from error
+        try:
+            _lock(lock, path)
+            # the process that held it may have deleted the directory meanwhile
+            still_there = (path / "lock").exists() and os.path.samestat(os.fstat(lock.fileno()), (path / "lock").stat())
+        except BaseException:
+            lock.close()
+            raise
+        if not still_there:
+            lock.close()
+            lock = None
+    with lock:
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _lock(lock: IO[str], path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:
+        # Windows has no flock, and its own locks would keep the file from being deleted: there nothing but people
+        # keeps two processes from the same run
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        raise RunLockedError(
+            f"another process (pid {owner}) is working on the run in {path}: wait for it to end, or choose another run "
+            "directory or key"
+        ) from None
+    except OSError:
+        # a file system without locks
+        return
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run directory in the cache.
+
+    Attributes:
+        path: the directory
+        dataset: the name of the dataset
+        key: the key of the run
+        seconds: how long ago anything was last written to it
+        size: its files, in bytes
+        state: "in use", "trained, not written", "unfinished", or "unknown" where it does not say what it is
+    """
+
+    path: Path
+    dataset: str
+    key: str
+    seconds: float
+    size: int
+    state: str
+
+
+def find_run_directories() -> list[FoundRun]:
+    """The run directories in the cache, those last that were written to last."""
+    found = []
+    for path in cache_folder().glob("*/*"):
+        if not path.is_dir():
+            continue
+        meta, _ = _read_meta(path)
+        # to look whether it is locked writes into the lock
+        files = [file.stat() for file in path.rglob("*") if file.is_file() and file.name != "lock"]
+        newest = max((file.st_mtime for file in files), default=path.stat().st_mtime)
+        meta = meta or {}
+        state = "unfinished" if meta else "unknown"
+        if (path / "results" / "plan.json").exists():
+            state = "trained, not written"
+        try:
+            with locked(path):
+                pass
+        except RunLockedError:
+            state = "in use"
+        found.append(
+            FoundRun(
+                path=path,
+                dataset=meta.get("dataset", path.parent.name),
+                key=meta.get("key", path.name),
+                seconds=time.time() - newest,
+                size=sum(file.st_size for file in files),
+                state=state,
+            )
+        )
+    return sorted(found, key=lambda run: -run.seconds)
+
+
+def clean_run_directories(older_than: float | None = None, max_size: float | None = None) -> list[FoundRun]:
+    """Deletes run directories from the cache, but none that a process works on.
+
+    Args:
+        older_than (None): only those that were last written to so many seconds ago
+        max_size (None): only so many, the oldest first, that the others have this size in bytes at most
+
+    Returns:
+        those that were deleted
+    """
+    runs = find_run_directories()
+    total = sum(run.size for run in runs)
+    deleted = []
+    for run in runs:
+        if (older_than is not None and run.seconds < older_than) or (max_size is not None and total <= max_size):
+            continue
+        # it may have come to be used meanwhile
+        with suppress(RunLockedError), locked(run.path):
+            remove_run_directory(run.path)
+            deleted.append(run)
+            total -= run.size
+    return deleted
+
+
+def read_identity(path: Path) -> tuple[str, str] | None:
+    """Id and key of the run in a directory, None if there is none.
+
+    Args:
+        path: the directory
+    """
+    meta, _ = _read_meta(path)
+    return None if meta is None else (meta["id"], meta.get("key", ""))
+
+
+def _read_meta(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """What run.json says, and what is wrong with it."""
+    try:
+        meta = json.loads((path / "run.json").read_text())
+    except FileNotFoundError:
+        return None, None
+    except (OSError, ValueError) as error:
+        return None, _first_line(error)
+    if not isinstance(meta, dict) or not {"id", "fingerprint"} <= meta.keys():
+        return None, "it does not describe a run"
+    return meta, None
+
+
+def _make_sure_it_can_be_written(path: Path, meta: dict[str, Any]) -> None:
+    try:
+        write_atomically(path / "run.json", lambda file: file.write(json.dumps(meta).encode()))
+    except OSError as error:
+        raise ValueError(
+            f"the run directory {path} cannot be written: {error}; choose another with run_dir= (--run-dir)"
+        ) from error
+
+
+def _kept(path: Path) -> Iterator[Path]:
+    """What is worth going on from."""
+    yield from path.glob("*.pt")
+    yield from path.glob("*.npz")
+    yield from path.glob("results/plan.json")
+
+
+def _ours_or_not(path: Path) -> Iterator[Path]:
+    """What is in a directory, but for files that a killed process had not finished."""
+    return (entry for entry in path.iterdir() if entry.suffix != ".partial")
+
+
+def _clear(path: Path) -> None:
+    """Deletes what a run has left in a directory, last of all that it is the directory of a run."""
+    if not path.is_dir():
+        return
+    for entry in path.iterdir():
+        if entry.name == "results":
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.suffix in (".pt", ".npz", ".partial"):
+            entry.unlink()
+    (path / "run.json").unlink(missing_ok=True)
+
+
+_NAMES = {
+    "images": "the images have changed",
+    "labels": "the labels have changed",
+}
+
+
+def _difference(meta: dict[str, Any], said: dict[str, Any]) -> str | None:
+    """What differs between the run that was found and the one that is asked for, None if nothing does."""
+    if meta.get("format") != _FORMAT:
+        return "it is of another version of this package"
+    found = meta["fingerprint"]
+    other = [name for name in sorted({*found, *said}) if found.get(name) != said.get(name)]
+    return (
+        "; ".join(
+            _NAMES.get(name) or f"{name} was {_short(found.get(name))} and is now {_short(said.get(name))}"
+            for name in other
+        )
+        or None
+    )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

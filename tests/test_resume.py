@@ -1,0 +1,386 @@
+"""A run that is ended goes on where it was, and what comes out is what would have come out anyway."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fiftyone_learnability as fol
+from fiftyone_learnability import ProgressEvent, TrainingDivergedError
+from fiftyone_learnability.compute import default_run_directory
+from fiftyone_learnability.dataset.registry import load_results
+from fiftyone_learnability.experiment import run_directory, units
+from fiftyone_learnability.experiment.results import ModelResults
+from fiftyone_learnability.experiment.run_directory import RunLockedError, RunMismatchError, open_run_directory
+
+from .dataset.helpers import learn, nothing_left_in, same_results, state, tiny, values_of
+
+
+class Stopped(Exception):
+    """Ends a run in the middle."""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own for each test, and a checkpoint after each epoch."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(units, "CHECKPOINT_SECONDS", 0.0)
+    return tmp_path / "cache"
+
+
+def conv(num_classes: int, in_channels: int) -> nn.Module:
+    """A network with all that a checkpoint must hold: batch norm has buffers, dropout draws."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(64, num_classes),
+    )
+
+
+class Stopper:
+    """A progress callback that notes what is said, and ends the run at the n-th epoch that it sees."""
+
+    def __init__(self, after: int | None = None, error: BaseException | None = None) -> None:
+        self.after, self.error = after, error or Stopped()
+        self.epochs = 0
+        self.notices: list[str] = []
+
+    def __call__(self, event: ProgressEvent) -> None:
+        if event.stage == "notice":
+            self.notices.append(event.message)
+        if event.stage == "training" and event.loss is not None:
+            self.epochs += 1
+            if self.epochs == self.after:
+                raise self.error
+
+
+def stop_after(count: int, dataset: fo.Dataset, *models: str, **options: Any) -> None:
+    with pytest.raises(Stopped):
+        learn(dataset, *models, **{"epochs": 4, "progress": Stopper(count), **options})
+
+
+MODELS = {"conv": conv, "tiny": tiny}
+FULL = {"models": MODELS, "epochs": 4, "runs": 2, "crop_padding": 2, "horizontal_flip": True, "scores": "all"}
+"""Sixteen epochs in all."""
+
+
+def test_a_resumed_run_equals_one_without_a_break(digit_dataset: fo.Dataset, cache: Path) -> None:
+    expected = learn(digit_dataset, **FULL)
+    fields = [name for name in digit_dataset.get_field_schema() if name.startswith("learnability_")]
+    assert len(fields) > 10
+    written = {name: values_of(digit_dataset, name) for name in fields}
+    assert expected["conv"].dynamics.shape == (4, 60)
+    assert expected["conv"].prediction.shape == (60, 3)
+    fol.delete_run(digit_dataset, "learnability")
+    seen = 0
+    # in the middle of a training, at the end of one, of a network, and of all
+    for count in (2, 2, 1, 3, 5, 1, 2):
+        before = state(digit_dataset)
+        stopper = Stopper(count)
+        with pytest.raises(Stopped):
+            learn(digit_dataset, **FULL, progress=stopper)
+        assert state(digit_dataset) == before
+        assert any("going on with the run" in notice for notice in stopper.notices) == (seen > 0)
+        seen += count
+    last = Stopper()
+    results = learn(digit_dataset, **FULL, progress=last)
+    # no epoch was trained twice
+    assert seen + last.epochs == 16
+    assert same_results(results, expected)
+    assert {name: values_of(digit_dataset, name) for name in fields} == written
+    assert same_results(load_results(digit_dataset, "learnability"), expected)
+    assert results["conv"].epoch_seconds.shape == (2, 4)
+    assert nothing_left_in(cache)
+
+
+def test_what_is_finished_is_not_trained_again_and_said(digit_dataset: fo.Dataset) -> None:
+    stop_after(6, digit_dataset, "a", "b")
+    stopper = Stopper()
+    learn(digit_dataset, "a", "b", epochs=4, progress=stopper)
+    assert stopper.epochs == 2
+    assert "a: already trained" in stopper.notices
+    assert "b: going on after epoch 2 of 4" in stopper.notices
+
+
+def test_the_time_left_of_a_resumed_training_is_that_of_its_own_epochs(digit_dataset: fo.Dataset) -> None:
+    stop_after(2, digit_dataset)
+    events: list[ProgressEvent] = []
+    learn(digit_dataset, epochs=4, progress=events.append)
+    trained = [event for event in events if event.stage == "training"]
+    assert [(event.epoch, event.fraction) for event in trained] == [(3, 0.75), (4, 1.0)]
+    # one epoch is left, which takes as long as the one before it
+    assert trained[0].seconds_left == pytest.approx(60 / trained[0].samples_per_second)
+
+
+def test_a_checkpoint_comes_not_more_often_than_it_should(
+    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(
+        run_directory.RunDirectory, "save_checkpoint", lambda self, unit, state: saved.append(len(state["reports"]))
+    )
+    learn(digit_dataset, epochs=3)
+    assert saved == [1, 2, 3]
+    monkeypatch.setattr(units, "CHECKPOINT_SECONDS", 1000.0)
+    learn(digit_dataset, "other", epochs=3)
+    assert saved == [1, 2, 3]
+
+
+def test_nothing_is_left_after_success_or_an_early_end(digit_dataset: fo.Dataset, cache: Path) -> None:
+    learn(digit_dataset, "a")
+    assert nothing_left_in(cache)
+    with pytest.raises(ValueError, match="epochs"):
+        learn(digit_dataset, "b", epochs=0)
+    assert nothing_left_in(cache)
+
+    def stop(event: ProgressEvent) -> None:
+        if event.stage == "notice":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        learn(digit_dataset, "b", progress=stop)
+    assert nothing_left_in(cache)
+
+
+def test_a_training_that_diverged_is_not_gone_on_with(digit_dataset: fo.Dataset, cache: Path) -> None:
+    with pytest.raises(TrainingDivergedError):
+        learn(digit_dataset, epochs=20, lr=1e25)
+    assert nothing_left_in(cache)
+    # with the advice taken
+    learn(digit_dataset, epochs=2)
+
+
+DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
+    "epochs": ({"epochs": 5}, "epochs was 4 and is now 5"),
+    "seed": ({"seed": 1}, "seed was 0 and is now 1"),
+    "rate": ({"lr": 0.5}, r"lr was 0\.0125 and is now 0\.5"),
+    "network": ({"models": {"tiny": conv}}, "networks was"),
+    "image size": ({"image_size": 16}, "image_size was 32 and is now 16; the images have changed"),
+    "dynamics": ({"record_dynamics": False}, "record_dynamics was true and is now false"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), DIFFERENT.values(), ids=DIFFERENT)
+def test_other_settings_are_refused(
+    digit_dataset: fo.Dataset, options: dict[str, Any], message: str, cache: Path
+) -> None:
+    stop_after(2, digit_dataset)
+    with pytest.raises(RunMismatchError, match=rf"{message}.*resume=False"):
+        learn(digit_dataset, **{"epochs": 4, **options})
+    # and nothing is lost by it
+    stopper = Stopper()
+    learn(digit_dataset, epochs=4, progress=stopper)
+    assert stopper.epochs == 2
+
+
+def test_another_label_or_image_is_refused(digits: Any, digit_dataset: fo.Dataset) -> None:
+    stop_after(1, digit_dataset)
+    sample = digit_dataset.first()
+    label = sample["ground_truth"].label
+    sample["ground_truth"] = fo.Classification(label="1" if label != "1" else "4")
+    sample.save()
+    with pytest.raises(RunMismatchError, match="the labels have changed"):
+        learn(digit_dataset, epochs=4)
+    sample["ground_truth"] = fo.Classification(label=label)
+    sample.filepath = digits[0][-1]
+    sample.save()
+    with pytest.raises(RunMismatchError, match="the images have changed"):
+        learn(digit_dataset, epochs=4)
+
+
+@pytest.mark.parametrize("resume", [False, "if_same"])
+def test_starting_over(digit_dataset: fo.Dataset, resume: Any, cache: Path) -> None:
+    stop_after(2, digit_dataset)
+    stopper = Stopper()
+    learn(digit_dataset, epochs=3, resume=resume, progress=stopper)
+    assert stopper.epochs == 3
+    assert nothing_left_in(cache)
+    # what is the same is thrown away only when that is asked for
+    stop_after(2, digit_dataset, "other")
+    stopper = Stopper()
+    learn(digit_dataset, "other", epochs=4, resume=resume, progress=stopper)
+    assert stopper.epochs == (2 if resume else 4)
+
+
+def test_a_run_directory_of_ones_own(digit_dataset: fo.Dataset, tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "new" / "run 1"
+    stop_after(2, digit_dataset, run_dir=folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["lock", "run.json", "tiny-0.pt"]
+    meta = json.loads((folder / "run.json").read_text())
+    assert (meta["dataset"], meta["key"]) == (digit_dataset.name, "learnability")
+    assert meta["fingerprint"]["torch_version"] == torch.__version__
+    assert not cache.exists()
+    stopper = Stopper()
+    learn(digit_dataset, epochs=4, run_dir=str(folder), progress=stopper)
+    assert stopper.epochs == 2
+    assert not folder.exists()
+    assert folder.parent.exists()
+
+
+def test_somebody_elses_files_are_left_alone(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "weights.pt").write_text("precious")
+    for resume in (True, False, "if_same"):
+        with pytest.raises(ValueError, match="is not empty and no run directory"):
+            learn(digit_dataset, run_dir=folder, resume=resume)
+    assert (folder / "weights.pt").read_text() == "precious"
+    other = tmp_path / "other"
+    stop_after(1, digit_dataset, run_dir=other)
+    (other / "notes.txt").write_text("precious")
+    learn(digit_dataset, epochs=4, run_dir=other)
+    assert [path.name for path in other.iterdir()] == ["notes.txt"]
+
+
+def never_trained(num_classes: int, in_channels: int) -> nn.Module:
+    class Never(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = tiny(num_classes, in_channels)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert not torch.is_grad_enabled(), "the training has started"
+            return self.network(x)
+
+    return Never()
+
+
+def test_a_directory_that_cannot_be_written_is_told_before_any_training(
+    digit_dataset: fo.Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"the run directory .* cannot be written.*run_dir="):
+        learn(digit_dataset, models={"tiny": never_trained}, run_dir=tmp_path / "file" / "run")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc, which nobody can write to")
+def test_a_read_only_directory_is_told_before_any_training(digit_dataset: fo.Dataset) -> None:
+    # root may write to a folder whose mode forbids it, but not here
+    with pytest.raises(ValueError, match="cannot be written"):
+        learn(digit_dataset, models={"tiny": never_trained}, run_dir="/proc/self/net/run")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "noise", "pickle"])
+@pytest.mark.parametrize("file", ["a-0.npz", "b-0.pt", "run.json"])
+def test_a_damaged_file_is_told_and_its_training_starts_anew(
+    digit_dataset: fo.Dataset, file: str, damage: str, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    expected = learn(digit_dataset, "a", "b", epochs=4)
+    fol.delete_run(digit_dataset, "learnability")
+    stop_after(6, digit_dataset, "a", "b")
+    path = default_run_directory(digit_dataset, "learnability") / file
+    content = path.read_bytes()
+    executed = tmp_path / "executed"
+    path.write_bytes(
+        {
+            "truncated": content[: len(content) // 2],
+            "empty": b"",
+            "noise": rng.bytes(len(content)),
+            # what an attacker would put there: the unpickling of it runs a command
+            "pickle": b"cos\nsystem\n(S'touch %s'\ntR." % str(executed).encode(),
+        }[damage]
+    )
+    stopper = Stopper()
+    results = learn(digit_dataset, "a", "b", epochs=4, progress=stopper)
+    assert any(f"{path} is damaged" in notice for notice in stopper.notices)
+    # the other training is not lost; without the run.json nobody knows what the rest is
+    assert stopper.epochs == {"a-0.npz": 6, "b-0.pt": 4, "run.json": 8}[file]
+    assert same_results(results, expected)
+    assert not executed.exists()
+
+
+def test_a_disk_that_is_full_ends_no_training(
+    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    write = run_directory.write_atomically
+
+    def full(path: Path, content: Callable[..., Any]) -> None:
+        if path.suffix in (".pt", ".npz"):
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(run_directory, "write_atomically", full)
+    stopper = Stopper()
+    learn(digit_dataset, epochs=2, progress=stopper)
+    assert any("the checkpoint of tiny could not be kept" in notice for notice in stopper.notices)
+    assert digit_dataset.count("learnability_tiny") == 60
+    assert nothing_left_in(cache)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from fiftyone_learnability.experiment.run_directory import open_run_directory
+with open_run_directory(Path(sys.argv[1]), {}):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_processes_do_not_work_on_one_run(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        for resume in (True, False, "if_same"):
+            with pytest.raises(RunLockedError, match=rf"another process \(pid {other.pid}\) is working on"):
+                learn(digit_dataset, models={"tiny": never_trained}, run_dir=folder, resume=resume)
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+        other.kill()
+    # a lock dies with its process
+    learn(digit_dataset, run_dir=folder, resume=False)
+
+
+def test_also_two_threads_do_not(tmp_path: Path) -> None:
+    with (
+        open_run_directory(tmp_path / "run", {}),
+        pytest.raises(RunLockedError, match=f"pid {os.getpid()}"),
+        open_run_directory(tmp_path / "run", {}),
+    ):
+        pass
+
+
+def test_a_run_that_was_written_before_it_could_say_so(
+    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        # the process is killed after the scores are written and before the directory is gone
+        patch.setattr(run_directory.RunDirectory, "remove", lambda self: (_ for _ in ()).throw(Stopped()))
+        with pytest.raises(Stopped):
+            learn(digit_dataset, epochs=4)
+    written = state(digit_dataset)
+    # another run of these fields is refused as ever
+    with pytest.raises(ValueError, match="overwrite=True"):
+        learn(digit_dataset, epochs=3)
+    with pytest.raises(ValueError, match="overwrite=True"):
+        learn(digit_dataset, epochs=4, resume=False)
+    stopper = Stopper()
+    results = learn(digit_dataset, epochs=4, progress=stopper)
+    assert stopper.epochs == 0
+    assert isinstance(results["tiny"], ModelResults)
+    assert state(digit_dataset) == written
+    assert nothing_left_in(cache)
+    # and now it is a run like any other
+    with pytest.raises(ValueError, match="overwrite=True"):
+        learn(digit_dataset, epochs=4)
+
+
+def test_ctrl_c_says_how_to_go_on(digit_dataset: fo.Dataset) -> None:
+    with pytest.raises(KeyboardInterrupt, match="goes on after epoch 3 of tiny"):
+        learn(digit_dataset, epochs=4, progress=Stopper(3, KeyboardInterrupt()))
