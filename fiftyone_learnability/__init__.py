@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .labels import apply_label_fixes, label_problems, suggest_label_fixes
     from .science.scores import hits, learnability, learnability_rank
     from .science.tracker import LearnabilityTracker
-    from .science.training import TrainingDivergedError
+    from .science.training import TrainingDivergedError, TrainingMemoryError
     from .subsets import Curriculum, curriculum, select_subset
     from .writing import add_scores, write_scores
 
@@ -54,7 +54,7 @@ _HOMES = {
     ".labels": ("apply_label_fixes", "label_problems", "suggest_label_fixes"),
     ".science.scores": ("hits", "learnability", "learnability_rank"),
     ".science.tracker": ("LearnabilityTracker",),
-    ".science.training": ("TrainingDivergedError",),
+    ".science.training": ("TrainingDivergedError", "TrainingMemoryError"),
     ".subsets": ("Curriculum", "curriculum", "select_subset"),
     ".writing": ("add_scores", "write_scores"),
 }
@@ -68,6 +68,7 @@ __all__ = [
     "ProgressEvent",
     "Reliability",
     "TrainingDivergedError",
+    "TrainingMemoryError",
     "WriteError",
     "WriteReport",
     "__version__",

@@ -96,6 +96,11 @@ def build_parser() -> argparse.ArgumentParser:
     compute.add_argument(
         "--no-resume", action="store_true", help="start over, also where a run that was ended could be gone on with"
     )
+    compute.add_argument(
+        "--restart-diverged",
+        action="store_true",
+        help="restart a training that diverges, once, at a quarter of the learning rate",
+    )
     compute.add_argument("--npz", metavar="FOLDER", type=Path, help="also save the results as FOLDER/<network>.npz")
     compute.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -291,6 +296,7 @@ def _compute(dataset: fo.Dataset, options: argparse.Namespace) -> None:
         skip_failures=options.skip_failures,
         run_dir=options.run_dir,
         resume=not options.no_resume,
+        restart_diverged=options.restart_diverged,
         progress=not options.quiet,
     )
     for name, result in results.items():
@@ -307,7 +313,7 @@ def _runs(dataset: fo.Dataset, options: argparse.Namespace) -> None:
 
     from .dataset.registry import list_runs
 
-    rows = []
+    rows, remarks = [], []
     for key in list_runs(dataset):
         info = dataset.get_run_info(key)
         config = info.config
@@ -323,7 +329,10 @@ def _runs(dataset: fo.Dataset, options: argparse.Namespace) -> None:
                 "date": info.timestamp.isoformat(timespec="seconds"),
             }
         )
+        remarks += [f"{key}: {remark}" for remark in getattr(config, "remarks", [])]
     _print_table(pd.DataFrame(rows), options.json, "no learnability runs")
+    for remark in remarks:
+        print(remark, file=sys.stderr)
 
 
 def _compare(dataset: fo.Dataset, options: argparse.Namespace) -> None:
@@ -454,8 +463,8 @@ def _write(options: argparse.Namespace) -> None:
 
     report = write_run_directory(options.run_dir)
     print(f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {report.key!r}")
-    if report.vanished:
-        print(f"no longer in the dataset: {len(report.vanished)}, such as {report.vanished[0]}", file=sys.stderr)
+    for remark in report.remarks:
+        print(remark, file=sys.stderr)
 
 
 def _cache(options: argparse.Namespace) -> None:

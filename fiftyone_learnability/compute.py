@@ -19,6 +19,7 @@ from bson import json_util
 from pymongo.errors import ConnectionFailure
 
 from ._version import __version__
+from .dataset.changes import Changes, find_changes, some
 from .dataset.columns import WriteError
 from .dataset.fields import WriteReport, choose_key, recover, write_results
 from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
@@ -69,6 +70,7 @@ def compute_learnability(
     record_dynamics: bool = True,
     run_dir: str | Path | None = None,
     resume: Resume = True,
+    restart_diverged: bool = False,
     progress: bool | ProgressCallback = True,
 ) -> dict[str, ModelResults]:
     """Trains networks over labelled images and writes how easily each image is learned onto its sample.
@@ -127,6 +129,8 @@ def compute_learnability(
         resume (True): whether a run of the same data and settings that was killed or interrupted goes on where it was,
             while one of other data or settings is an error; False starts over; "if_same" starts over instead of the
             error
+        restart_diverged (False): whether a training that diverges is restarted, once, at a quarter of the learning
+            rate, which the run then says of itself, rather than an error
         progress (True): True shows bars and messages, False nothing; a callback gets each
             :class:`~fiftyone_learnability.ProgressEvent`
 
@@ -138,6 +142,7 @@ def compute_learnability(
         ValueError: if the samples, labels, images or options cannot be used; raised before any training, naming what
             is wrong
         TrainingDivergedError: if a training diverges; nothing is written
+        TrainingMemoryError: if the device has no memory, not even for batches that are taken in small parts
         WriteError: if the scores cannot be written; the dataset is as it was, the results are saved to a folder
             that the message names
     """
@@ -239,6 +244,7 @@ def compute_learnability(
             record_predictions,
             el2n_epoch,
             store,
+            restart_diverged,
         ):
             records[record.model].append(record)
         results = {
@@ -248,7 +254,13 @@ def compute_learnability(
             for name in factories
         }
         plan = WritePlan(
-            dataset.name, key, {**settings, "run_id": store.id}, overwrite, list(chosen_scores), _stages_of(samples)
+            dataset=dataset.name,
+            key=key,
+            settings={**settings, "run_id": store.id},
+            overwrite=overwrite,
+            scores=list(chosen_scores),
+            stages=_stages_of(samples),
+            newest=labelled.newest,
         )
         # hours of training must not be lost to a database that is away
         store.save_results(results, asdict(plan))
@@ -256,13 +268,8 @@ def compute_learnability(
         telling.report(ProgressEvent("writing", 0.0, "writing the scores"))
         report = _write(samples, results, plan, store.path, telling.say, again=store.resumed)
         store.remove()
-        message = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
-        if report.vanished:
-            message += (
-                f"; samples that vanished from the dataset meanwhile: {len(report.vanished)} "
-                f"({_some(report.vanished)}); the others were written"
-            )
-        telling.finish("writing", message)
+        wrote = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
+        telling.finish("writing", "; ".join((wrote, *report.remarks)))
         return results
 
 
@@ -279,13 +286,13 @@ def _read_images(
     # samples may share a file, so that there may be fewer files than samples
     num_unreadable = int((~images.readable).sum())
     if num_unreadable:
-        some = _some([f"{path}: {reason}" for path, reason in images.failures.items()])
+        examples = some([f"{path}: {reason}" for path, reason in images.failures.items()])
         if not skip_failures:
             raise ValueError(
-                f"{num_unreadable} of {len(labelled)} images cannot be read ({some}); repair or remove their "
+                f"{num_unreadable} of {len(labelled)} images cannot be read ({examples}); repair or remove their "
                 "samples, or leave them out with skip_failures=True"
             )
-        telling.say(f"images that cannot be read: {num_unreadable}; they are left out: {some}")
+        telling.say(f"images that cannot be read: {num_unreadable}; they are left out: {examples}")
         labelled = labelled.select(images.readable)
         if len(np.unique(labelled.labels)) < 2:
             raise ValueError("fewer than two classes have images that can be read")
@@ -342,6 +349,7 @@ class WritePlan:
         overwrite: whether existing fields and an existing run of that key may be replaced
         scores: the scores to be written
         stages: the stages of the view that was scored, as JSON; None for the whole dataset
+        newest: the sample that was made last when they were read
     """
 
     dataset: str
@@ -350,6 +358,7 @@ class WritePlan:
     overwrite: bool
     scores: list[str]
     stages: str | None
+    newest: str
 
 
 def _stages_of(samples: foc.SampleCollection) -> str | None:
@@ -380,7 +389,12 @@ def _write(
         try:
             if again and (report := _written(samples._root_dataset, results, plan, scores)) is not None:
                 return report
-            return write_results(samples, results, plan.key, plan.settings, plan.overwrite, scores)
+            incidents, changes = _incidents(results), _changes(samples, results, plan)
+            settings = {**plan.settings, "remarks": [*incidents, *changes.sentences()]}
+            report = write_results(samples, results, plan.key, settings, plan.overwrite, scores)
+            # more may have vanished since
+            changes = replace(changes, vanished=report.vanished)
+            return replace(report, remarks=[*incidents, *changes.sentences()])
         except Exception as error:
             if not _is_away(error) or time.monotonic() - start + wait > WRITE_SECONDS:
                 raise WriteError(
@@ -410,7 +424,18 @@ def _written(
     ids = next(iter(results.values())).ids.tolist()
     present = {str(document["_id"]) for document in dataset._sample_collection.find({}, {"_id": 1})}
     vanished = [id for id in ids if id not in present]
-    return WriteReport(plan.key, fields_of(list(results), scores), len(ids) - len(vanished), vanished)
+    remarks = getattr(dataset.get_run_info(plan.key).config, "remarks", [])
+    return WriteReport(plan.key, fields_of(list(results), scores), len(ids) - len(vanished), vanished, remarks)
+
+
+def _incidents(results: dict[str, ModelResults]) -> list[str]:
+    """What did not go as planned in the trainings."""
+    return [f"{model}, {text}" for model, result in results.items() for text in result.config.get("incidents", [])]
+
+
+def _changes(samples: foc.SampleCollection, results: dict[str, ModelResults], plan: WritePlan) -> Changes:
+    """What was done to the dataset meanwhile."""
+    return find_changes(samples, next(iter(results.values())), plan.settings["label_field"], plan.newest)
 
 
 def _written_key(dataset: fo.Dataset, models: Sequence[str], key: str | None, run_dir: str | Path | None) -> str | None:
@@ -446,8 +471,3 @@ def default_run_directory(dataset: fo.Dataset, key: str) -> Path:
 
     # the same key of another dataset, or of one that was deleted and made anew, is another run
     return cache_folder() / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', dataset.name)[:80]}-{dataset._doc.id}" / key
-
-
-def _some(things: list[str], most: int = 5) -> str:
-    more = f" and {len(things) - most} more" if len(things) > most else ""
-    return "; ".join(things[:most]) + more

@@ -279,4 +279,5 @@ def _describe(dataset: fo.Dataset, key: str) -> str:
         "imported": f"Scores from elsewhere, {networks}",
         "label_fixes": f"Suggested labels by {of}",
     }.get(kind, networks)
-    return f"{what}: {number(config.num_samples)} samples{epochs}, {info.timestamp:%Y-%m-%d %H:%M}"
+    about = f"{what}: {number(config.num_samples)} samples{epochs}, {info.timestamp:%Y-%m-%d %H:%M}"
+    return "\n".join((about, *(f"* {remark}" for remark in getattr(config, "remarks", []))))

@@ -130,7 +130,7 @@ def test_compute_hands_every_option_over(
     }
     chosen = ("--scores", "aum", "hits")
     arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
-    flags = ("--no-flip", "--overwrite", "--skip-failures", "--quiet", "--no-resume")
+    flags = ("--no-flip", "--overwrite", "--skip-failures", "--quiet", "--no-resume", "--restart-diverged")
     assert run("compute", digit_dataset.name, "--models", "x", "y", *arguments, *chosen, *flags).status == 0
     expected = {
         **given,
@@ -139,7 +139,7 @@ def test_compute_hands_every_option_over(
         "samples": digit_dataset,
         "horizontal_flip": False,
     }
-    expected |= {"horizontal_flip": False, "resume": False}
+    expected |= {"horizontal_flip": False, "resume": False, "restart_diverged": True}
     assert got == {**expected, "overwrite": True, "skip_failures": True, "progress": False}
 
     # and the defaults are those of the function

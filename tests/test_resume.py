@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fiftyone_learnability.dataset.registry import load_results
 from fiftyone_learnability.experiment import run_directory, units
 from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.experiment.run_directory import RunLockedError, RunMismatchError, open_run_directory
+from fiftyone_learnability.science import training
 
 from .dataset.helpers import learn, nothing_left_in, same_results, state, tiny, values_of
 
@@ -141,6 +143,19 @@ def test_a_checkpoint_comes_not_more_often_than_it_should(
     assert saved == [1, 2, 3]
 
 
+def test_an_end_in_the_middle_keeps_every_epoch_that_was_over(
+    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # however long ago the last checkpoint was
+    monkeypatch.setattr(units, "CHECKPOINT_SECONDS", 1000.0)
+    for count, error in ((2, Stopped()), (1, KeyboardInterrupt()), (1, MemoryError())):
+        with pytest.raises(type(error)):
+            learn(digit_dataset, epochs=5, progress=Stopper(count, error))
+    last = Stopper()
+    learn(digit_dataset, epochs=5, progress=last)
+    assert last.epochs == 1
+
+
 def test_nothing_is_left_after_success_or_an_early_end(digit_dataset: fo.Dataset, cache: Path) -> None:
     learn(digit_dataset, "a")
     assert nothing_left_in(cache)
@@ -163,6 +178,93 @@ def test_a_training_that_diverged_is_not_gone_on_with(digit_dataset: fo.Dataset,
     assert nothing_left_in(cache)
     # with the advice taken
     learn(digit_dataset, epochs=2)
+
+
+class OfRate(nn.Module):
+    """A network that diverges at high learning rates: its optimizer's step shows in its weights."""
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.network = tiny(num_classes, in_channels)
+        self.start = torch.nn.utils.parameters_to_vector(self.network.parameters()).detach().clone()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights = torch.nn.utils.parameters_to_vector(self.network.parameters()).detach()
+        far = (weights - self.start).abs().max() > 3
+        return self.network(x) * (torch.nan if far else 1.0)
+
+
+def test_a_training_that_diverged_can_be_restarted_once_and_says_so(digit_dataset: fo.Dataset, cache: Path) -> None:
+    models = {"calm": tiny, "touchy": OfRate}
+    options: dict[str, Any] = {"models": models, "epochs": 4, "lr": 4.0}
+    with pytest.raises(TrainingDivergedError, match=r"touchy: .* lr=4\.0; try a lower one, such as lr=1"):
+        learn(digit_dataset, **options)
+    stopper = Stopper()
+    results = learn(digit_dataset, **options, restart_diverged=True, progress=stopper)
+    # what was finished before is not trained again
+    assert "calm: already trained" in stopper.notices
+    assert any("It is restarted with lr=1" in notice for notice in stopper.notices)
+    said = "seed 0: diverged at lr=4 and was restarted with lr=1"
+    assert results["touchy"].config["incidents"] == [said]
+    assert "incidents" not in results["calm"].config
+    config = digit_dataset.get_run_info("learnability").config
+    assert config.remarks == [f"touchy, {said}"]
+    # the scores are those of the lower rate
+    expected = learn(digit_dataset, models={"other": OfRate}, epochs=4, lr=1.0)["other"]
+    assert results["touchy"].learnability.tobytes() == expected.learnability.tobytes()
+    assert nothing_left_in(cache)
+
+
+def test_a_restarted_training_is_resumed_at_its_lower_rate(digit_dataset: fo.Dataset) -> None:
+    options: dict[str, Any] = {"models": {"touchy": OfRate}, "epochs": 4, "lr": 4.0, "restart_diverged": True}
+    expected = learn(digit_dataset, **options)
+    fol.delete_run(digit_dataset, "learnability")
+    with pytest.raises(Stopped):
+        learn(digit_dataset, **options, progress=Stopper(2))
+    last = Stopper()
+    results = learn(digit_dataset, **options, progress=last)
+    assert last.epochs == 2
+    assert same_results(results, expected)
+    assert results["touchy"].config["incidents"] == ["seed 0: diverged at lr=4 and was restarted with lr=1"]
+
+
+def test_a_training_that_diverges_at_the_lower_rate_too_is_an_error(digit_dataset: fo.Dataset, cache: Path) -> None:
+    stopper = Stopper()
+    with pytest.raises(TrainingDivergedError, match=r"lr=2\.5e\+29; try a lower one"):
+        learn(digit_dataset, epochs=20, lr=1e30, restart_diverged=True, progress=stopper)
+    assert sum("It is restarted" in notice for notice in stopper.notices) == 1
+    assert nothing_left_in(cache)
+
+
+class Cramped(nn.Module):
+    """A network on a device without room for more than eight images at a time."""
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.network = conv(num_classes, in_channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 8:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        return self.network(x)
+
+
+def test_a_want_of_memory_is_recorded_and_resumed_with(
+    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "MEASURING_BATCH", 16)
+    options: dict[str, Any] = {"models": {"cramped": Cramped}, "epochs": 4}
+    stopper = Stopper()
+    expected = learn(digit_dataset, **options, progress=stopper)
+    said = "cpu ran out of memory in epoch 1 of 4: from there on each batch of 16 is taken in 2 parts"
+    assert any(f"cramped: {said}" in notice for notice in stopper.notices)
+    (incident,) = expected["cramped"].config["incidents"]
+    assert incident.startswith(f"seed 0: {said}")
+    assert digit_dataset.get_run_info("learnability").config.remarks == [f"cramped, {incident}"]
+    fol.delete_run(digit_dataset, "learnability")
+    with pytest.raises(Stopped):
+        learn(digit_dataset, **options, progress=Stopper(2))
+    assert same_results(learn(digit_dataset, **options), expected)
 
 
 DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
@@ -320,6 +422,60 @@ def test_a_disk_that_is_full_ends_no_training(
     assert any("the checkpoint of tiny could not be kept" in notice for notice in stopper.notices)
     assert digit_dataset.count("learnability_tiny") == 60
     assert nothing_left_in(cache)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def bulky(num_classes: int, in_channels: int) -> nn.Module:
+    """Its weights alone have more than a megabyte."""
+    hidden = nn.Linear(in_channels * 1024, 512)
+    return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(512, num_classes))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
+def test_a_disk_that_fills_up_costs_the_checkpoints_alone(digit_dataset: fo.Dataset, small_disk: Path) -> None:
+    expected = learn(digit_dataset, models={"bulky": bulky, "tiny": tiny})
+    fol.delete_run(digit_dataset, "learnability")
+    stopper = Stopper()
+    results = learn(digit_dataset, models={"bulky": bulky, "tiny": tiny}, run_dir=small_disk / "run", progress=stopper)
+    (said,) = {notice for notice in stopper.notices if "could not be kept" in notice}
+    assert said.startswith("the checkpoint of bulky could not be kept: [Errno 28] No space left on device")
+    assert same_results(results, expected)
+    assert digit_dataset.count("learnability_bulky") == 60
+    assert list(small_disk.iterdir()) == []
+    # one that is full from the start is told before any training
+    (small_disk / "full").write_bytes(bytes(1024 * 1024 - 4096))
+    with pytest.raises(ValueError, match=r"the run directory .* cannot be written: .*No space left on device"):
+        learn(digit_dataset, models={"never": never_trained}, run_dir=small_disk / "run")
+    assert [path.name for path in small_disk.rglob("*.partial")] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
+def test_a_disk_that_is_full_in_the_end_does_not_keep_the_scores_from_the_database(
+    digit_dataset: fo.Dataset, small_disk: Path
+) -> None:
+    def fill(event: ProgressEvent) -> None:
+        if event.loss is not None and event.epoch == event.epochs:
+            with suppress(OSError), (small_disk / "full").open("wb") as file:
+                while True:
+                    file.write(bytes(4096))
+                    file.flush()
+
+    results = learn(digit_dataset, run_dir=small_disk / "run", progress=fill)
+    assert values_of(digit_dataset, "learnability_tiny") == dict(
+        zip(results["tiny"].ids.tolist(), results["tiny"].learnability.tolist(), strict=True)
+    )
+    assert [path.name for path in small_disk.iterdir()] == ["full"]
 
 
 HOLD = """

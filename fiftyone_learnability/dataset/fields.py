@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,12 +42,14 @@ class WriteReport:
         fields: the fields that were written
         num_written: the samples that got values
         vanished: the ids of samples that are no longer in the dataset
+        remarks ([]): what did not go as planned, a sentence each
     """
 
     key: str
     fields: list[str]
     num_written: int
     vanished: list[str]
+    remarks: list[str] = dataclasses.field(default_factory=list)
 
 
 def choose_key(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
@@ -25,6 +25,7 @@ class LabelledSamples:
         labels: ``(N,)`` class of each sample, an index into ``classes``
         classes: the names of the classes, sorted
         num_unlabelled: the samples of the collection that have no label and are left out
+        newest: the id of the sample that was made last, also among those without a label
     """
 
     ids: NDArray[np.str_]
@@ -32,15 +33,14 @@ class LabelledSamples:
     labels: IntArray
     classes: tuple[str, ...]
     num_unlabelled: int
+    newest: str
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def select(self, keep: NDArray[np.bool_]) -> LabelledSamples:
         """The samples for which ``keep`` is true; the classes stay as they are."""
-        return LabelledSamples(
-            self.ids[keep], self.filepaths[keep], self.labels[keep], self.classes, self.num_unlabelled
-        )
+        return replace(self, ids=self.ids[keep], filepaths=self.filepaths[keep], labels=self.labels[keep])
 
 
 def find_label_fields(samples: foc.SampleCollection) -> list[str]:
@@ -98,6 +98,7 @@ def read_samples(samples: foc.SampleCollection, label_field: str) -> LabelledSam
         labels=np.array([number[labels[index]] for index in labelled], dtype=np.int64),
         classes=tuple(str(label) for label in classes),
         num_unlabelled=len(ids) - len(labelled),
+        newest=max(ids),
     )
 
 

@@ -36,6 +36,7 @@ class RunRecord:
         epoch_seconds: ``(T,)`` wall time of each epoch, the measurement included
         dynamics (None): ``(T, N)`` float16 probability of the true label after each epoch
         prediction (None): ``(N, classes)`` mean over epochs of the probabilities
+        incidents (()): what did not go as planned, a sentence each
     """
 
     model: str
@@ -47,6 +48,7 @@ class RunRecord:
     epoch_seconds: FloatArray
     dynamics: NDArray[np.float16] | None = None
     prediction: NDArray[np.float32] | None = None
+    incidents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,8 @@ class ModelResults:
         train_accuracy: ``(R, T)`` training accuracy of each epoch, on augmented images
         measured_accuracy: ``(R, T)`` accuracy after each epoch on the clean training images, in eval mode
         epoch_seconds: ``(R, T)`` wall time of each epoch, the measurement included
-        config: how the results came about: options, seeds, device, versions; values that JSON holds
+        config: how the results came about: options, seeds, device, versions, and what did not go as planned
+            (``incidents``, if anything); values that JSON holds
         dynamics (None): ``(T, N)`` float16 probability of the true label after each epoch, the mean over runs; None if
             it was not recorded
         prediction (None): ``(N, classes)`` float16 mean prediction, over epochs and runs; None if it was not kept
@@ -110,6 +113,8 @@ class ModelResults:
         def stack(name: str) -> FloatArray:
             return np.stack([getattr(record, name) for record in records])
 
+        incidents = [f"seed {record.seed}: {text}" for record in records for text in record.incidents]
+        config = {**config, "seeds": [record.seed for record in records]}
         return cls(
             model=records[0].model,
             ids=ids,
@@ -121,7 +126,7 @@ class ModelResults:
             train_accuracy=stack("train_accuracy"),
             measured_accuracy=stack("measured_accuracy"),
             epoch_seconds=stack("epoch_seconds"),
-            config={**config, "seeds": [record.seed for record in records]},
+            config={**config, "incidents": incidents} if incidents else config,
             dynamics=_mean([record.dynamics for record in records]),
             prediction=_mean([record.prediction for record in records]),
         )

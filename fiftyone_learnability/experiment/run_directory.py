@@ -130,6 +130,7 @@ class RunDirectory:
                     **{name: archive[name] for name in _CURVES},
                     dynamics=archive.get("dynamics"),
                     prediction=archive.get("prediction"),
+                    incidents=tuple(archive["incidents"].tolist()),
                 )
         except FileNotFoundError:
             return None
@@ -146,6 +147,7 @@ class RunDirectory:
         for name in ("dynamics", "prediction"):
             if getattr(record, name) is not None:
                 arrays[name] = getattr(record, name)
+        arrays["incidents"] = np.array(record.incidents, dtype=np.str_)
         with self._without_stopping(f"the record of {unit.title}"):
             write_atomically(self._of(unit, ".npz"), lambda file: np.savez(file, **arrays))
             self._finished += 1

@@ -6,9 +6,9 @@ A unit depends on its own arguments alone, so that units can be run in turn, as 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +23,10 @@ from .results import RunRecord
 
 CHECKPOINT_SECONDS = 60.0
 """The least time between two checkpoints of a training: short epochs need not each be on disk."""
+
+
+RESTART_SHARE = 0.25
+"""The share of the learning rate with which a training that diverged is restarted."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ class UnitStore(Protocol):
 class Checkpoints:
     """Saves the state of a training after its epochs, but not more often than every so many seconds.
 
+    As a context it also saves what is not saved yet when an error or an interrupt ends the training, and deletes all if
+    the training diverged: it would only diverge again.
+
     Args:
         store: where to
         unit: which training it is
@@ -78,24 +85,30 @@ class Checkpoints:
     def __init__(self, store: UnitStore, unit: TrainingUnit, seconds: float | None = None) -> None:
         self.store, self.unit = store, unit
         self.seconds = CHECKPOINT_SECONDS if seconds is None else seconds
-        self.saved = time.monotonic()
+        self._saved_at = time.monotonic()
+        self._unsaved: dict[str, Any] | None = None
 
-    def __call__(self, epoch: int, make_state: Callable[[], dict[str, Any]]) -> None:
-        """Is called after each epoch."""
-        if time.monotonic() - self.saved >= self.seconds:
-            self.store.save_checkpoint(self.unit, make_state())
-            self.saved = time.monotonic()
+    def __call__(self, epoch: int, state: dict[str, Any]) -> None:
+        """Is called after each epoch, with a state that does not change any more."""
+        self._unsaved = state
+        if time.monotonic() - self._saved_at >= self.seconds:
+            self._save()
 
+    def _save(self) -> None:
+        if self._unsaved is not None:
+            self.store.save_checkpoint(self.unit, self._unsaved)
+            self._saved_at, self._unsaved = time.monotonic(), None
 
-@contextmanager
-def _dropping(store: UnitStore | None, unit: TrainingUnit) -> Iterator[None]:
-    """Keeps nothing of a training that diverged: it would only diverge again."""
-    try:
-        yield
-    except TrainingDivergedError:
-        if store is not None:
-            store.drop_checkpoint(unit)
-        raise
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            return
+        if issubclass(kind, TrainingDivergedError):
+            self.store.drop_checkpoint(self.unit)
+        else:
+            self._save()
 
 
 def plan_units(models: list[str], runs: int, seed: int) -> list[TrainingUnit]:
@@ -122,6 +135,7 @@ def run_in_turn(
     record_predictions: bool = True,
     el2n_epoch: int | None = None,
     store: UnitStore | None = None,
+    restart_diverged: bool = False,
 ) -> Iterator[RunRecord]:
     """Trains the units one after the other and yields each record as it is done.
 
@@ -138,6 +152,11 @@ def run_in_turn(
         record_predictions (True): whether the records keep the mean prediction
         el2n_epoch (None): the early epoch for EL2N, by default a tenth of the training
         store (None): keeps checkpoints and records, and gives those that an earlier process has left
+        restart_diverged (False): whether a training that diverges is restarted, once, at a quarter of the rate
+
+    Raises:
+        TrainingDivergedError: if a training diverges, or does so again
+        TrainingMemoryError: if the device has no memory for a training
     """
     for number, unit in enumerate(units):
         record = None if store is None else store.load_record(unit)
@@ -146,32 +165,48 @@ def run_in_turn(
             yield record
             continue
         state = None if store is None else store.load_checkpoint(unit)
+        recipe = options
         if state is not None:
+            # that of a training which was restarted is a lower one
+            recipe = replace(options, lr=state["lr"])
             progress.say(f"{unit.title}: going on after epoch {len(state['reports'])} of {options.epochs}")
-        done = 0 if state is None else len(state["reports"])
-        with (
-            progress.training(
-                unit.model, unit.run, unit.runs, number, len(units), len(images), options.epochs, done
-            ) as (on_epoch, on_batch),
-            _dropping(store, unit),
-        ):
-            result = train(
-                unit.model,
-                factories[unit.model],
-                images,
-                labels,
-                num_classes,
-                options,
-                unit.seed,
-                placement,
-                on_epoch,
-                on_batch,
-                record_dynamics,
-                record_predictions,
-                el2n_epoch,
-                state=state,
-                on_state=None if store is None else Checkpoints(store, unit),
-            )
+        result = None
+        while result is None:
+            done = 0 if state is None else len(state["reports"])
+            checkpoints = None if store is None else Checkpoints(store, unit)
+            try:
+                with (
+                    progress.training(
+                        unit.model, unit.run, unit.runs, number, len(units), len(images), options.epochs, done
+                    ) as (on_epoch, on_batch),
+                    checkpoints or nullcontext(),
+                ):
+                    result = train(
+                        unit.model,
+                        factories[unit.model],
+                        images,
+                        labels,
+                        num_classes,
+                        recipe,
+                        unit.seed,
+                        placement,
+                        on_epoch,
+                        on_batch,
+                        record_dynamics,
+                        record_predictions,
+                        el2n_epoch,
+                        state=state,
+                        on_state=checkpoints,
+                        on_incident=progress.say,
+                    )
+            except TrainingDivergedError as error:
+                if not restart_diverged or recipe.lr != options.lr:
+                    raise
+                recipe, state = replace(options, lr=options.lr * RESTART_SHARE), None
+                progress.say(f"{error}. It is restarted with lr={recipe.lr:g}")
+        incidents = list(result.incidents)
+        if recipe.lr != options.lr:
+            incidents.insert(0, f"diverged at lr={options.lr:g} and was restarted with lr={recipe.lr:g}")
 
         def curve(name: str, reports: list = result.reports) -> FloatArray:
             return np.array([getattr(report, name) for report in reports], dtype=np.float64)
@@ -186,6 +221,7 @@ def run_in_turn(
             epoch_seconds=curve("seconds"),
             dynamics=result.dynamics,
             prediction=result.tracker.mean_prediction,
+            incidents=tuple(incidents),
         )
         if store is not None:
             store.save_record(unit, record)

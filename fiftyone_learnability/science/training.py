@@ -8,11 +8,12 @@ device but its end.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ MOMENTUM = 0.9
 WARMUP_EPOCHS = 2.0
 WARMUP_SHARE = 0.1
 MEASURING_BATCH = 500
+SMALLEST_PART = 2
+"""The fewest images that a batch is divided into for lack of memory: a batch norm needs two."""
 
 
 def default_learning_rate(batch_size: int) -> float:
@@ -55,6 +58,10 @@ def default_el2n_epoch(epochs: int) -> int:
 
 class TrainingDivergedError(RuntimeError):
     """The loss of a training run is no longer a finite number."""
+
+
+class TrainingMemoryError(RuntimeError):
+    """The device has no memory for a training run, however small the parts that its batches are taken in."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,7 @@ class TrainingResult:
         std: ``(C,)`` standard deviation, likewise
         placement: where it was trained
         seconds: wall time of the whole run
+        incidents: what did not go as planned, such as a want of memory, a sentence each
     """
 
     tracker: LearnabilityTracker
@@ -135,6 +143,7 @@ class TrainingResult:
     placement: Placement
     dynamics: NDArray[np.float16] | None = None
     seconds: float = 0.0
+    incidents: list[str] = field(default_factory=list)
 
 
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -208,11 +217,13 @@ def predict_logits(result: TrainingResult, images: NDArray[np.uint8]) -> NDArray
 
 
 @torch.no_grad()
-def _measure(network: nn.Module, images: _Images, placement: Placement) -> Iterator[tuple[Tensor, Tensor]]:
+def _measure(
+    network: nn.Module, images: _Images, placement: Placement, batch_size: int = MEASURING_BATCH
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields indices and float32 logits of the clean images, all of them, in eval mode."""
     network.eval()
     indices = torch.arange(len(images), device=placement.device)
-    for part in indices.split(MEASURING_BATCH):
+    for part in indices.split(batch_size):
         with _autocast(placement):
             logits = network(images.batch(part))
         yield part, logits.float()
@@ -224,6 +235,29 @@ def _autocast(placement: Placement) -> Iterator[None]:
     dtype = placement.autocast_dtype
     with torch.autocast(placement.device.type, dtype=dtype, enabled=dtype is not None):
         yield
+
+
+def _copied(value: Any) -> Any:
+    """A state with copies of its tensors, on the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        # with what torch notes beside the entries
+        copied = copy.copy(value)
+        copied.update({key: _copied(one) for key, one in value.items()})
+        return copied
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copied(one) for one in value)
+    return value
+
+
+_MEMORY_MESSAGES = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a device had no memory, for which only some devices and libraries have an error of its own."""
+    known = isinstance(error, RuntimeError) and any(message in str(error) for message in _MEMORY_MESSAGES)
+    return known or isinstance(error, MemoryError)
 
 
 @contextmanager
@@ -249,7 +283,8 @@ def train(
     record_predictions: bool = True,
     el2n_epoch: int | None = None,
     state: Mapping[str, Any] | None = None,
-    on_state: Callable[[int, Callable[[], dict[str, Any]]], None] | None = None,
+    on_state: Callable[[int, dict[str, Any]], None] | None = None,
+    on_incident: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Trains one network and records the probability of every image's true label after every epoch.
 
@@ -273,8 +308,11 @@ def train(
         el2n_epoch (None): the early epoch after which EL2N is taken, by default :func:`default_el2n_epoch`
         state (None): the state of a training with the same arguments, to go on from: on the CPU the result is then the
             same, bit for bit, as that of a training without a break
-        on_state (None): called after each epoch with its number and a function that gives the state: numbers, texts
-            and tensors that ``torch.load(weights_only=True)`` reads back
+        on_state (None): called after each epoch with its number and the state, whose arrays do not change any more:
+            numbers, texts and tensors that ``torch.load(weights_only=True)`` reads back
+        on_incident (None): called with a sentence when something does not go as planned. Where the device has no memory
+            for a batch, the epoch begins anew with batches that are taken in twice as many parts, whose gradients are
+            summed: the same recipe, but for batch norms, which see the parts
 
     Returns:
         the finished run
@@ -282,6 +320,7 @@ def train(
     Raises:
         ValueError: if the arguments do not fit together
         TrainingDivergedError: if the loss or the outputs of the network are not finite
+        TrainingMemoryError: if the device has no memory even for batches in parts of two images
     """
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or len(images) < 2:
         raise ValueError(
@@ -301,18 +340,31 @@ def train(
         tracker = LearnabilityTracker(
             len(images), placement.device, predictions=record_predictions, el2n_epoch=el2n_epoch
         )
-        run = _Run(name, factory, images, labels, num_classes, options, seed, placement, tracker, on_batch)
+        try:
+            run = _Run(name, factory, images, labels, num_classes, options, seed, placement, tracker, on_batch)
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise TrainingMemoryError(
+                f"{name}: {placement.device} has no memory for {len(images)} images of {images[0].nbytes} bytes and "
+                "the network: choose another device, or a smaller image_size"
+            ) from error
         if record_dynamics:
             run.result.dynamics = np.empty((options.epochs, len(images)), np.float16)
         if state is not None:
             run.load_state_dict(state)
+        latest = run.state_dict()
         for epoch in range(len(run.result.reports) + 1, options.epochs + 1):
-            report = run.epoch(epoch)
+            while (report := run.try_epoch(epoch)) is None:
+                # all randomness comes from (seed, epoch), so that the epoch can be begun anew
+                run.load_state_dict(latest)
+                run.take_smaller_parts(epoch, on_incident)
             run.result.reports.append(report)
             if run.result.dynamics is not None:
                 run.result.dynamics[epoch - 1] = run.result.tracker.last_probabilities
+            latest = run.state_dict()
             if on_state is not None:
-                on_state(epoch, run.state_dict)
+                on_state(epoch, latest)
             if on_epoch is not None:
                 on_epoch(report)
     run.result.seconds = time.perf_counter() - start
@@ -354,36 +406,85 @@ class _Run:
         self.scaler = torch.GradScaler(device.type, enabled=placement.precision == "fp16")
         # never a batch of one image, whose statistics a batch norm over 1x1 maps cannot take
         self.steps_per_epoch = max(1, min(math.ceil(len(images) / options.batch_size), len(images) // 2))
+        # how many parts each batch is taken in
+        self.parts = 1
         self.result = TrainingResult(tracker, [], self.network, mean, std, placement)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next epochs depend on: their randomness comes from (seed, epoch), and need not be kept."""
+        """All that the next epochs depend on: their randomness comes from (seed, epoch), and need not be kept.
+
+        Its tensors are copies on the CPU, so that the training may go on meanwhile.
+        """
         result = self.result
         done = len(result.reports)
-        return {
+        state = {
             "reports": [asdict(report) for report in result.reports],
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "tracker": result.tracker.state_dict(),
-            "dynamics": None if result.dynamics is None else torch.from_numpy(result.dynamics[:done]),
+            "lr": float(self.options.lr),
+            "parts": self.parts,
+            "incidents": result.incidents,
         }
+        # the largest of all, of which the epochs that are done do not change, is not copied
+        dynamics = None if result.dynamics is None else torch.from_numpy(result.dynamics[:done])
+        return {**_copied(state), "tracker": result.tracker.state_dict(), "dynamics": dynamics}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from the state of a run with the same arguments."""
         self.result.reports[:] = [EpochReport(**report) for report in state["reports"]]
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # the optimizer would go on in the very tensors that it is given
+        self.optimizer.load_state_dict(_copied(state["optimizer"]))
         self.scaler.load_state_dict(state["scaler"])
         self.result.tracker.load_state_dict(state["tracker"])
+        self.parts = state["parts"]
+        self.result.incidents[:] = state["incidents"]
         if self.result.dynamics is not None:
             self.result.dynamics[: len(self.result.reports)] = state["dynamics"].numpy()
+
+    def try_epoch(self, epoch: int) -> EpochReport | None:
+        """Trains and measures; None if the device has no memory for it, after which the state is undefined."""
+        try:
+            return self.epoch(epoch)
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+        # here, where the error no longer keeps what was allocated
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.placement.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def take_smaller_parts(self, epoch: int, tell: Callable[[str], None] | None) -> None:
+        """Has batches taken in twice as many parts.
+
+        Raises:
+            TrainingMemoryError: if the parts would be too small
+        """
+        smallest = len(self.images) // self.steps_per_epoch // (2 * self.parts)
+        where = f"{self.placement.device} ran out of memory in epoch {epoch} of {self.options.epochs}"
+        if smallest < SMALLEST_PART:
+            raise TrainingMemoryError(
+                f"{self.name}: {where}, although batches of {self.options.batch_size} are taken in {self.parts} parts: "
+                "choose another device, a smaller image_size or another network"
+            )
+        self.parts *= 2
+        incident = (
+            f"{where}: from there on each batch of {self.options.batch_size} is taken in {self.parts} parts, whose "
+            "gradients are summed"
+        )
+        self.result.incidents.append(incident)
+        if tell is not None:
+            tell(f"{self.name}: {incident}")
 
     def epoch(self, epoch: int) -> EpochReport:
         start = time.perf_counter()
         loss, accuracy = self._train_epoch(epoch)
         tracker = self.result.tracker
-        for indices, logits in _measure(self.network, self.images, self.placement):
+        for indices, logits in _measure(
+            self.network, self.images, self.placement, max(1, MEASURING_BATCH // self.parts)
+        ):
             tracker.update(indices, logits, self.labels[indices])
         try:
             measured = tracker.end_epoch()
@@ -404,27 +505,29 @@ class _Run:
         hit_sum = torch.zeros((), dtype=torch.int64, device=self.placement.device)
         step = (epoch - 1) * self.steps_per_epoch
         for index in draws.order.tensor_split(self.steps_per_epoch):
-            batch = crop_and_flip(
-                self.images.batch(index),
-                draws.rows[index],
-                draws.columns[index],
-                draws.flips[index],
-                options.crop_padding,
-            )
-            labels = self.labels[index]
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(
                     step, options.epochs * self.steps_per_epoch, self.steps_per_epoch, options.lr
                 )
-            with _autocast(self.placement):
-                logits = self.network(batch)
-                loss = F.cross_entropy(logits, labels)
             self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(loss).backward()
+            for part in index.tensor_split(self.parts):
+                batch = crop_and_flip(
+                    self.images.batch(part),
+                    draws.rows[part],
+                    draws.columns[part],
+                    draws.flips[part],
+                    options.crop_padding,
+                )
+                labels = self.labels[part]
+                with _autocast(self.placement):
+                    logits = self.network(batch)
+                    loss = F.cross_entropy(logits, labels)
+                share = loss if self.parts == 1 else loss * (len(part) / len(index))
+                self.scaler.scale(share).backward()
+                loss_sum += loss.detach() * len(part)
+                hit_sum += (logits.argmax(dim=1) == labels).sum()
             self.scaler.step(self.optimizer)
             self.scaler.update()
-            loss_sum += loss.detach() * len(index)
-            hit_sum += (logits.argmax(dim=1) == labels).sum()
             step += 1
             self.on_batch(len(index))
         loss_mean = float(loss_sum) / count

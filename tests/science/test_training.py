@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import math
 import random
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from fiftyone_learnability.science.scores import hits, learnability
 from fiftyone_learnability.science.training import (
     EpochReport,
     TrainingDivergedError,
+    TrainingMemoryError,
     TrainingOptions,
     TrainingResult,
     channel_statistics,
@@ -398,6 +401,127 @@ def test_a_network_that_returns_nan_has_diverged(
         )
     assert "lr=0.1; try a lower one, such as lr=0.025" in str(caught.value)
     assert isinstance(caught.value, RuntimeError)
+
+
+class Roomy(nn.Module):
+    """A network without batch norm on a device that has room for so many images at a time, from some call on."""
+
+    def __init__(self, num_classes: int, in_channels: int, room: int, calls: int = 1, message: str = "") -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_channels, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, num_classes)
+        )
+        self.room, self.calls, self.message = room, calls, message or "CUDA out of memory. Tried to allocate 2.00 GiB"
+        self.sizes: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        # the first call is that which tries the network out
+        self.sizes.append(len(x))
+        if len(x) > self.room and len(self.sizes) > self.calls:
+            raise torch.cuda.OutOfMemoryError(self.message)
+        return self.layers(x)
+
+
+def short_of_memory(
+    noise: tuple[np.ndarray, np.ndarray], options: TrainingOptions, **limits: Any
+) -> tuple[TrainingResult, list[str]]:
+    told: list[str] = []
+    result = train(
+        "net",
+        lambda num_classes, in_channels: Roomy(num_classes, in_channels, **limits),
+        *noise,
+        3,
+        options,
+        0,
+        CPU,
+        record_dynamics=True,
+        on_incident=told.append,
+    )
+    return result, told
+
+
+@pytest.mark.parametrize(("room", "parts"), [(16, 1), (15, 2), (7, 4), (3, 8)])
+def test_batches_that_do_not_fit_are_taken_in_parts_and_the_recipe_stays(
+    noise: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch, room: int, parts: int
+) -> None:
+    monkeypatch.setattr(training, "MEASURING_BATCH", 16)
+    options = replace(SHORT, epochs=3)
+    expected, nothing = short_of_memory(noise, options, room=10**9)
+    assert nothing == expected.incidents == []
+    result, told = short_of_memory(noise, options, room=room)
+    assert len(told) == len(result.incidents) == int(math.log2(parts))
+    if parts > 1:
+        assert told[-1] == f"net: {result.incidents[-1]}"
+        assert (
+            f"cpu ran out of memory in epoch 1 of 3: from there on each batch of 16 is taken in {parts} parts"
+            in told[-1]
+        )
+    # gradients of the parts add up to that of the whole, but for the order of adding
+    for name, value in expected.network.state_dict().items():
+        torch.testing.assert_close(result.network.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+    for name, values in expected.tracker.scores().items():
+        np.testing.assert_allclose(result.tracker.scores()[name], values, rtol=1e-3, atol=1e-5)
+    losses = [[report.train_loss for report in run.reports] for run in (result, expected)]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    network = result.network
+    assert isinstance(network, Roomy)
+    assert max(network.sizes[-4:]) <= room
+
+
+@pytest.mark.parametrize("calls", [9, 10, 13, 17])
+def test_an_epoch_that_ran_out_of_memory_begins_anew(noise: tuple[np.ndarray, np.ndarray], calls: int) -> None:
+    """In a step or in the measurement of the second epoch: its samples are not counted twice."""
+    options = replace(SHORT, epochs=3)
+    expected, _ = short_of_memory(noise, options, room=10**9)
+    result, told = short_of_memory(noise, options, room=10, calls=calls)
+    assert all("in epoch 2 of 3" in line for line in told)
+    assert told
+    assert result.tracker.epoch_counts.tolist() == [3] * 50
+    assert [report.epoch for report in result.reports] == [1, 2, 3]
+    assert result.dynamics is not None
+    assert expected.dynamics is not None
+    assert result.dynamics[0].tobytes() == expected.dynamics[0].tobytes()
+    np.testing.assert_allclose(result.dynamics, expected.dynamics, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 MiB",
+        "MPS backend out of memory (MPS allocated: 8.83 GB)",
+        "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_no_memory_at_all_says_what_to_do(noise: tuple[np.ndarray, np.ndarray], message: str) -> None:
+    with pytest.raises(TrainingMemoryError, match=r"^net: cpu ran out of memory.*in 4 parts: choose another device"):
+        short_of_memory(noise, SHORT, room=1, message=message)
+
+
+def test_another_error_of_a_network_is_not_taken_for_a_want_of_memory(noise: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.raises(RuntimeError, match="an illegal memory access") as caught:
+        short_of_memory(noise, SHORT, room=1, message="CUDA error: an illegal memory access was encountered")
+    assert not isinstance(caught.value, TrainingMemoryError)
+
+
+def test_a_state_does_not_change_while_the_training_goes_on(noise: tuple[np.ndarray, np.ndarray]) -> None:
+    states: list[tuple[dict[str, Any], bytes]] = []
+
+    def keep(epoch: int, state: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        states.append((state, buffer.getvalue()))
+
+    train("net", SmallNet, *noise, 3, replace(SHORT, epochs=4), 0, CPU, record_dynamics=True, on_state=keep)
+    for state, saved in states:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        assert buffer.getvalue() == saved
+        # a training that goes on from it leaves it alone too
+        train("net", SmallNet, *noise, 3, replace(SHORT, epochs=4), 0, CPU, record_dynamics=True, state=state)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        assert buffer.getvalue() == saved
 
 
 @pytest.mark.parametrize(
