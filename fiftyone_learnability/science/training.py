@@ -357,8 +357,8 @@ def train(
         for epoch in range(len(run.result.reports) + 1, options.epochs + 1):
             while (report := run.try_epoch(epoch)) is None:
                 # all randomness comes from (seed, epoch), so that the epoch can be begun anew
+                latest = run.with_smaller_parts(latest, epoch, on_incident)
                 run.load_state_dict(latest)
-                run.take_smaller_parts(epoch, on_incident)
             run.result.reports.append(report)
             if run.result.dynamics is not None:
                 run.result.dynamics[epoch - 1] = run.result.tracker.last_probabilities
@@ -456,8 +456,10 @@ class _Run:
             torch.cuda.empty_cache()
         return None
 
-    def take_smaller_parts(self, epoch: int, tell: Callable[[str], None] | None) -> None:
-        """Has batches taken in twice as many parts.
+    def with_smaller_parts(
+        self, state: dict[str, Any], epoch: int, tell: Callable[[str], None] | None
+    ) -> dict[str, Any]:
+        """The state from before an epoch, with batches that are taken in twice as many parts.
 
         Raises:
             TrainingMemoryError: if the parts would be too small
@@ -469,14 +471,14 @@ class _Run:
                 f"{self.name}: {where}, although batches of {self.options.batch_size} are taken in {self.parts} parts: "
                 "choose another device, a smaller image_size or another network"
             )
-        self.parts *= 2
+        parts = 2 * self.parts
         incident = (
-            f"{where}: from there on each batch of {self.options.batch_size} is taken in {self.parts} parts, whose "
+            f"{where}: from there on each batch of {self.options.batch_size} is taken in {parts} parts, whose "
             "gradients are summed"
         )
-        self.result.incidents.append(incident)
         if tell is not None:
             tell(f"{self.name}: {incident}")
+        return {**state, "parts": parts, "incidents": [*state["incidents"], incident]}
 
     def epoch(self, epoch: int) -> EpochReport:
         start = time.perf_counter()
