@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .compare import check_scored, choose_models, find_scores, label_path_of
 from .dataset.fields import WriteReport
 from .dataset.registry import load_model_results, score_field
+from .experiment.archives import check_regular, check_size, open_archive
 from .experiment.results import ModelResults
 from .science.catalog import SCORES
 from .science.scores import IntArray
@@ -204,12 +205,13 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
     path = check_ending(path)
     try:
+        check_regular(path)
         if path.suffix == ".csv":
             table = pd.read_csv(path, dtype={"id": str, "filepath": str, "label": str})
         elif path.suffix == ".parquet":
-            table = pd.read_parquet(path)
+            table = _read_parquet(path)
         else:
-            with np.load(path, allow_pickle=False) as archive:
+            with open_archive(path) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             # the results of one network name their samples in the plural
             arrays = {{"ids": "id", "filepaths": "filepath"}.get(name, name): array for name, array in arrays.items()}
@@ -229,6 +231,18 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if not {"id", "filepath"} & set(table.columns):
         raise ValueError(f"{path.name} names no samples: it needs a column id or filepath; it has {columns_of(table)}")
     return table
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow.parquet
+
+    # columns of one value repeated take next to nothing on disk
+    with pyarrow.parquet.ParquetFile(path) as file:
+        about = file.metadata
+        check_size(str(path), about.num_rows * max(about.num_columns, 1) * 8, path.stat().st_size)
+    # the other engine that pandas knows reads formats in which a column may be pickled
+    return pd.read_parquet(path, engine="pyarrow")
 
 
 def check_ending(path: str | Path) -> Path:
