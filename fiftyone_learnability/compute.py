@@ -49,7 +49,7 @@ times that for a moment."""
 def compute_learnability(
     samples: foc.SampleCollection,
     label_field: str = "ground_truth",
-    models: str | Sequence[str] | Mapping[str, NetworkFactory] = ("resnet20",),
+    models: str | Sequence[str] | Mapping[str, NetworkFactory | str] = ("resnet20",),
     *,
     epochs: int = 200,
     runs: int = 1,
@@ -97,7 +97,8 @@ def compute_learnability(
         samples: a dataset or view of images
         label_field ("ground_truth"): a ``fo.Classification`` field, or a string, int or bool field
         models (("resnet20",)): networks: names among resnet20, vgg16, mobilenet, or of another library such as
-            "torchvision/resnet18" or "timm/convnext_atto" (untrained); or a mapping of names to factories
+            "torchvision/resnet18" or "timm/convnext_atto" (untrained), or of a factory of yours that is then imported,
+            such as "mypackage.nets:make_net"; or a mapping of names to factories
             ``factory(num_classes=..., in_channels=...) -> nn.Module``
         epochs (200): T, the epochs of each training; each is one step of the mean
         runs (1): the trainings of each network, with the seeds ``seed``, ``seed + 1``, ...; scores are their mean

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fiftyone_learnability.compare import find_models, label_path_of
 from fiftyone_learnability.dataset.registry import INFO_KEY, score_field, unpacked
 from fiftyone_learnability.dataset.stages import check_stage_classes
-from fiftyone_learnability.experiment.archives import Archive, open_archive
+from fiftyone_learnability.experiment.files import Archive, open_archive
 from fiftyone_learnability.science.catalog import SCORES
 
 from .columns import read_columns

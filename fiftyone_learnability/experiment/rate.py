@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from .archives import read_json
+from .files import read_json
 
 NUM_CLASSES = 10
 

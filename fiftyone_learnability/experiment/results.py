@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..science.catalog import SCORES
 from ..science.scores import FloatArray, IntArray, learnability_rank
-from .archives import open_archive
+from .files import open_archive
 
 if TYPE_CHECKING:
     import pandas as pd

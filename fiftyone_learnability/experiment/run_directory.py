@@ -31,7 +31,7 @@ from typing import IO, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .archives import Archive, check_regular, open_archive, read_json
+from .files import Archive, check_regular, open_archive, read_json, write_atomically
 from .results import CURVES, ModelResults, RunRecord
 from .units import TrainingUnit
 
@@ -358,34 +358,6 @@ def open_run_directory(
         finally:
             if path.exists() and not any(_kept(path)):
                 remove_run_directory(path)
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Writes a file so that it is there whole or not at all, whatever happens meanwhile.
-
-    Args:
-        path: the file
-        write: writes its content into an open file
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        # by an earlier process of the same id, or a link that somebody has put there
-        partial.unlink(missing_ok=True)
-        with partial.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            # the renaming itself must be on disk too
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Reads files that anybody may have put there: nothing in them is executed, and none of them takes all the memory.
+"""Reads files that anybody may have put there, executing nothing and safely; writes files whole or not at all.
 
 numpy and json execute nothing that they read, but they believe what a file says of its own size, and what they raise
 depends on how a file is damaged. Here each file is looked at before it is read, and whatever is wrong with it becomes a
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +124,34 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except RecursionError:
         raise ValueError(f"{path} is nested without end") from None
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Writes a file so that it is there whole or not at all, whatever happens meanwhile.
+
+    Args:
+        path: the file
+        write: writes its content into an open file
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        # by an earlier process of the same id, or a link that somebody has put there
+        partial.unlink(missing_ok=True)
+        with partial.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            # the renaming itself must be on disk too
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def check_regular(path: Path) -> None:
