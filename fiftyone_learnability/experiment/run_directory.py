@@ -559,7 +559,9 @@ def _clear(path: Path) -> None:
             entry.suffix in (".pt", ".npz", ".partial") and (entry.is_symlink() or not entry.is_dir())
         ):
             entry.unlink()
-    (path / "run.json").unlink(missing_ok=True)
+    # one that is a folder cannot be replaced, which whoever writes it is told
+    with suppress(IsADirectoryError, PermissionError):
+        (path / "run.json").unlink(missing_ok=True)
 
 
 _NAMES = {
