@@ -14,27 +14,26 @@ import argparse
 import gc
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
+import statistics
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psutil
+
+from scripts.database import use_own_database
+from scripts.images import write_digits
+from scripts.server import serve
 
 if TYPE_CHECKING:
     import fiftyone as fo
     from torch import nn
 
-ROOT = Path(__file__).resolve().parent.parent
 WARM_UP = 10
 PLUGIN = "@fiftyone-learnability/learnability"
 
@@ -227,3 +226,166 @@ def soak(dataset: fo.Dataset, rounds: int, warm_up: int = WARM_UP) -> tuple[Usag
 def grown(before: Usage, after: Usage) -> dict[str, float]:
     """By how much each thing has grown or shrunk."""
     return {name: value - getattr(before, name) for name, value in asdict(after).items()}
+
+
+# how the App's server answers while a job trains
+
+JOB: dict[str, Any] = {
+    "preset": "custom",
+    "epochs": 10_000,
+    "batch_size": 32,
+    "device": "cpu",
+    "models": ["resnet20"],
+    "label_field": "ground_truth",
+    "how": "background",
+}
+"""A training that goes on until it is cancelled."""
+
+
+class Client:
+    """Sends the App's server what a browser sends, over HTTP.
+
+    Args:
+        url: the App's address
+        dataset: the dataset that the App shows
+    """
+
+    def __init__(self, url: str, dataset: fo.Dataset) -> None:
+        self.url, self.dataset = url, dataset
+        self._panel_state: dict[str, Any] = {}
+
+    def send(self, path: str, body: Any = None) -> bytes:
+        """Sends a request, a POST if it has a body.
+
+        Returns:
+            the answer
+        """
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, content, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.read()
+
+    def operator(self, name: str, params: dict[str, Any], path: str = "execute") -> bytes:
+        """Executes an operator, or resolves its form."""
+        body = {"operator_uri": f"{PLUGIN}/{name}", "dataset_name": self.dataset.name, "params": params, "view": []}
+        return self.send(f"/operators/{path}", body)
+
+    def panel(self, event: str) -> bytes:
+        """Plays an event of the panel."""
+        params = {"panel_id": "p", "panel_state": self._panel_state, "__method__": event}
+        return self.operator("learnability_panel", params)
+
+    def requests(self) -> dict[str, Callable[[], bytes]]:
+        """What a user causes who looks at the App: pages, the grid, the panel and a form."""
+        return {
+            "the server's state": lambda: self.send("/fiftyone"),
+            "a query of the grid": lambda: self.send("/graphql", {"query": "{ estimatedDatasetCount }"}),
+            "the panel's look at the job": lambda: self.panel("on_timer"),
+            "the panel drawn anew": lambda: self.panel("on_load"),
+            "the form of compute": lambda: self.operator("compute_learnability", JOB, "resolve-type"),
+        }
+
+    def time_requests(self, rounds: int, pause: float = 0.1) -> dict[str, list[float]]:
+        """Sends each request again and again, as a user who clicks without pause would.
+
+        Returns:
+            the seconds that each took, by its name
+        """
+        taken: dict[str, list[float]] = {name: [] for name in self.requests()}
+        for _ in range(rounds):
+            for name, request in self.requests().items():
+                start = time.perf_counter()
+                answer = request()
+                taken[name].append(time.perf_counter() - start)
+                assert b'"error":' not in answer.replace(b'"error": null', b"").replace(b'"error":null', b""), answer
+                time.sleep(pause)
+        return taken
+
+    def start_job(self, seconds: float = 120) -> str:
+        """Starts a background training over HTTP and waits until it trains.
+
+        Returns:
+            the id of its operation
+        """
+        self.operator("compute_learnability", JOB, "execute/generator")
+        return self.wait_for_job(lambda found: (found.get("status") or {}).get("progress"), seconds)
+
+    def wait_for_job(self, reached: Callable[[dict[str, Any]], Any], seconds: float = 120) -> str:
+        """Waits for the newest job of the dataset to come to something."""
+        import fiftyone.core.odm as foo
+
+        deadline = time.monotonic() + seconds
+        while True:
+            found = foo.get_db_conn()["delegated_ops"].find_one(
+                {"dataset_id": self.dataset._doc.id}, sort=[("queued_at", -1)]
+            )
+            if found is not None and reached(found):
+                return str(found["_id"])
+            assert time.monotonic() < deadline, f"waited {seconds} s for the job: {found}"
+            time.sleep(0.2)
+
+    def cancel_job(self) -> None:
+        """Cancels the job, as the panel's button does."""
+        self.panel("on_cancel")
+        self.wait_for_job(lambda found: found["run_state"] == "failed")
+
+
+def table(usages: tuple[Usage, Usage]) -> str:
+    """What was held, and by how much it has grown."""
+    before, after = usages
+    lines = [f"{'':20} {'warm':>12} {'in the end':>12} {'growth':>10}"]
+    for name, change in grown(before, after).items():
+        first, last = getattr(before, name), getattr(after, name)
+        lines.append(f"{name:20} {first:12,.6g} {last:12,.6g} {change:+10,.6g}")
+    return "\n".join(lines)
+
+
+def times(taken: dict[str, list[float]]) -> str:
+    """Median and largest of the times, in milliseconds."""
+    lines = [f"{'':30} {'requests':>8} {'median ms':>10} {'largest ms':>10}"]
+    every = {**taken, "all": [one for seconds in taken.values() for one in seconds]}
+    for name, seconds in every.items():
+        middle, most = statistics.median(seconds) * 1000, max(seconds) * 1000
+        lines.append(f"{name:30} {len(seconds):8} {middle:10.0f} {most:10.0f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--requests", type=int, default=20, help="how often each request is sent")
+    parser.add_argument("--skip-app", action="store_true", help="only the rounds")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        (folder / "tmp").mkdir()
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder / "tmp")
+        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+        use_own_database(folder / "db")
+        import fiftyone as fo
+
+        files, labels = write_digits(folder / "images")
+        dataset = fo.Dataset("soak", persistent=True)
+        dataset.add_samples(
+            [
+                fo.Sample(file, ground_truth=fo.Classification(label=label))
+                for file, label in zip(files[:600], labels[:600], strict=True)
+            ],
+            progress=False,
+        )
+        usages = soak(dataset.limit(60).clone(), options.rounds)
+        print(f"{options.rounds} rounds in one process, 60 samples\n\n{table(usages)}", flush=True)
+        if options.skip_app:
+            return
+        learn(dataset, "resnet20")
+        with serve(dataset.name) as url:
+            client = Client(url, dataset)
+            client.time_requests(2)
+            print(f"\nthe App, nothing else to do\n\n{times(client.time_requests(options.requests))}")
+            client.start_job()
+            print(f"\nthe App while a job trains\n\n{times(client.time_requests(options.requests))}")
+            client.cancel_job()
+
+
+if __name__ == "__main__":
+    main()

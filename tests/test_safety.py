@@ -795,7 +795,7 @@ FORBIDDEN_METHODS = {
     "unsafe_load", "full_load",
 }  # fmt: skip
 IMPORTING = {"fiftyone_learnability/science/networks.py", "fiftyone_learnability/__init__.py", "benchmarks/tracker.py"}
-"""Where a module is imported by a name: one that the SDK or the command line gives, or one that stands in the source."""
+"""Where a module is imported by name: one that the SDK or the command line gives, or one that stands in the source."""
 
 
 def offences(source: str, name: str) -> list[str]:
