@@ -11,9 +11,11 @@ the App's own address, and times requests before and while it trains.
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import json
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -238,6 +240,7 @@ JOB: dict[str, Any] = {
     "models": ["resnet20"],
     "label_field": "ground_truth",
     "how": "background",
+    "overwrite": True,
 }
 """A training that goes on until it is cancelled."""
 
@@ -356,35 +359,36 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=20, help="how often each request is sent")
     parser.add_argument("--skip-app", action="store_true", help="only the rounds")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        (folder / "tmp").mkdir()
-        tempfile.tempdir = os.environ["TMPDIR"] = str(folder / "tmp")
-        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-        use_own_database(folder / "db")
-        import fiftyone as fo
+    folder = Path(tempfile.mkdtemp(prefix="learnability-soak-"))
+    # after the database has ended, which is registered later
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "tmp").mkdir()
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder / "tmp")
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    use_own_database(folder / "db")
+    import fiftyone as fo
 
-        files, labels = write_digits(folder / "images")
-        dataset = fo.Dataset("soak", persistent=True)
-        dataset.add_samples(
-            [
-                fo.Sample(file, ground_truth=fo.Classification(label=label))
-                for file, label in zip(files[:600], labels[:600], strict=True)
-            ],
-            progress=False,
-        )
-        usages = soak(dataset.limit(60).clone(), options.rounds)
-        print(f"{options.rounds} rounds in one process, 60 samples\n\n{table(usages)}", flush=True)
-        if options.skip_app:
-            return
-        learn(dataset, "resnet20")
-        with serve(dataset.name) as url:
-            client = Client(url, dataset)
-            client.time_requests(2)
-            print(f"\nthe App, nothing else to do\n\n{times(client.time_requests(options.requests))}")
-            client.start_job()
-            print(f"\nthe App while a job trains\n\n{times(client.time_requests(options.requests))}")
-            client.cancel_job()
+    files, labels = write_digits(folder / "images")
+    dataset = fo.Dataset("soak", persistent=True)
+    dataset.add_samples(
+        [
+            fo.Sample(file, ground_truth=fo.Classification(label=label))
+            for file, label in zip(files[:600], labels[:600], strict=True)
+        ],
+        progress=False,
+    )
+    usages = soak(dataset.limit(60).clone(), options.rounds)
+    print(f"{options.rounds} rounds in one process, 60 samples\n\n{table(usages)}", flush=True)
+    if options.skip_app:
+        return
+    learn(dataset, "resnet20")
+    with serve(dataset.name) as url:
+        client = Client(url, dataset)
+        client.time_requests(2)
+        print(f"\nthe App, nothing else to do\n\n{times(client.time_requests(options.requests))}")
+        client.start_job()
+        print(f"\nthe App while a job trains\n\n{times(client.time_requests(options.requests))}")
+        client.cancel_job()
 
 
 if __name__ == "__main__":
