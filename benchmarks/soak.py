@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from bson import ObjectId
 
 from scripts.database import use_own_database
 from scripts.images import write_digits
@@ -300,7 +301,9 @@ class Client:
                 start = time.perf_counter()
                 answer = request()
                 taken[name].append(time.perf_counter() - start)
-                assert b'"error":' not in answer.replace(b'"error": null', b"").replace(b'"error":null', b""), answer
+                said = json.loads(answer)
+                if wrong := said.get("error") or said.get("errors"):
+                    raise RuntimeError(f"{name}: {wrong}")
                 time.sleep(pause)
         return taken
 
@@ -326,6 +329,14 @@ class Client:
                 return str(found["_id"])
             assert time.monotonic() < deadline, f"waited {seconds} s for the job: {found}"
             time.sleep(0.2)
+
+    def progress(self) -> float:
+        """How far the newest job is."""
+        import fiftyone.core.odm as foo
+
+        id = ObjectId(self.wait_for_job(lambda found: True))
+        found = foo.get_db_conn()["delegated_ops"].find_one({"_id": id})
+        return (found.get("status") or {}).get("progress") or 0.0
 
     def cancel_job(self) -> None:
         """Cancels the job, as the panel's button does."""
