@@ -148,7 +148,11 @@ def requests(operator: str) -> st.SearchStrategy[dict[str, Any]]:
         name: st.sampled_from(good) | st.sampled_from(HOSTILE) | JSON | st.lists(st.sampled_from(HOSTILE), max_size=3)
         for name, good in GOOD[operator].items()
     }
-    return st.fixed_dictionaries({}, optional={**values, "advanced": JSON, "$where": JSON, "unheard_of": JSON})
+    mixed = st.fixed_dictionaries({}, optional={**values, "advanced": JSON, "$where": JSON, "unheard_of": JSON})
+    # a request of a form in which one thing is wrong, or none, gets further than one in which all are
+    good = st.fixed_dictionaries({name: st.sampled_from(good) for name, good in GOOD[operator].items()})
+    spoilt = st.builds(lambda whole, part: {**whole, **part}, good, st.fixed_dictionaries({}, optional=values))
+    return good | spoilt | mixed
 
 
 def is_count(value: Any, most: float = math.inf) -> bool:
