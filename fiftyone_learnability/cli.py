@@ -28,6 +28,7 @@ _SCORES = ("hits", "variability", "forgetting", "learned_epoch", "aum", "el2n", 
 _EPILOG = """\
 examples:
   fiftyone-learnability compute cifar10-train --models resnet20 vgg16 mobilenet --epochs 200
+  fiftyone-learnability compute cifar10-train --models resnet20 mypackage.nets:make_net
   fiftyone-learnability compare cifar10-train --figure figure1.png
   fiftyone-learnability hardest cifar10-train --model resnet20 -k 20
   fiftyone-learnability tag cifar10-train --model resnet20 --percent 2
@@ -67,7 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=["resnet20"],
         metavar="NAME",
-        help="resnet20, vgg16, mobilenet, or of another library such as torchvision/resnet18",
+        help="resnet20, vgg16, mobilenet, one of another library such as torchvision/resnet18, or a factory of yours "
+        "such as mypackage.nets:make_net, whose module is then imported, from the current folder too",
     )
     compute.add_argument("--label-field", default="ground_truth", metavar="FIELD", help="the field of the labels")
     compute.add_argument("--view", metavar="NAME", help="a saved view of the dataset to take in place of all samples")
@@ -272,6 +274,9 @@ def _compute(dataset: fo.Dataset, options: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from .compute import compute_learnability
 
+    if any(":" in model for model in options.models) and os.getcwd() not in sys.path:
+        # last, so that nothing in it takes the place of an installed package
+        sys.path.append(os.getcwd())
     if options.npz is not None:
         # a folder that cannot be written to is better known before hours of training
         options.npz.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,12 @@ from .dataset.changes import Changes, find_changes, some
 from .dataset.columns import WriteError
 from .dataset.fields import WriteReport, choose_key, recover, write_results
 from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
-from .dataset.registry import fields_of, list_runs
+from .dataset.registry import check_identifier, fields_of, list_runs
 from .dataset.samples import LabelledSamples, check_images, read_samples
+from .dataset.stages import check_stages
 from .experiment.progress import Progress, ProgressCallback, ProgressEvent
 from .experiment.results import ModelResults, RunRecord
-from .science.catalog import choose_scores
+from .science.catalog import SCORES, choose_scores
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +50,7 @@ times that for a moment."""
 def compute_learnability(
     samples: foc.SampleCollection,
     label_field: str = "ground_truth",
-    models: str | Sequence[str] | Mapping[str, NetworkFactory] = ("resnet20",),
+    models: str | Sequence[str] | Mapping[str, NetworkFactory | str] = ("resnet20",),
     *,
     epochs: int = 200,
     runs: int = 1,
@@ -98,7 +99,8 @@ def compute_learnability(
         samples: a dataset or view of images
         label_field ("ground_truth"): a ``fo.Classification`` field, or a string, int or bool field
         models (("resnet20",)): networks: names among resnet20, vgg16, mobilenet, or of another library such as
-            "torchvision/resnet18" or "timm/convnext_atto" (untrained); or a mapping of names to factories
+            "torchvision/resnet18" or "timm/convnext_atto" (untrained), or of a factory of yours that is then imported,
+            such as "mypackage.nets:make_net"; or a mapping of names to factories
             ``factory(num_classes=..., in_channels=...) -> nn.Module``
         epochs (200): T, the epochs of each training; each is one step of the mean
         runs (1): the trainings of each network, with the seeds ``seed``, ``seed + 1``, ...; scores are their mean
@@ -327,12 +329,18 @@ def write_run_directory(path: str | Path) -> WriteReport:
     load_results_to_write(path)
     with locked(path):
         results, said = load_results_to_write(path)
-        plan = WritePlan(**said)
+        try:
+            plan = WritePlan.from_json(said)
+        except ValueError as error:
+            raise ValueError(
+                f"{path / 'results' / 'plan.json'} is damaged ({error}): call compute_learnability again, which makes "
+                "it anew from the records"
+            ) from error
         if not fo.dataset_exists(plan.dataset):
             raise ValueError(f"the dataset {plan.dataset!r} of the run in {path} no longer exists")
         samples = fo.load_dataset(plan.dataset)
         if plan.stages is not None:
-            samples = fo.DatasetView._build(samples, json_util.loads(plan.stages))
+            samples = fo.DatasetView._build(samples, plan.view)
         report = _write(samples, results, plan, path, lambda message: None, again=True)
         remove_run_directory(path)
     return report
@@ -359,6 +367,45 @@ class WritePlan:
     scores: list[str]
     stages: str | None
     newest: str
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> WritePlan:
+        """Reads a plan from a file that anybody may have written.
+
+        Raises:
+            ValueError: if it is not what this package writes
+        """
+        if said.keys() != {field.name for field in fields(cls)}:
+            raise ValueError(f"it says {', '.join(map(repr, said)) or 'nothing'}")
+        plan = cls(**said)
+        if not isinstance(plan.dataset, str) or not isinstance(plan.overwrite, bool):
+            raise ValueError("dataset must be a text, overwrite true or false")
+        check_identifier(plan.key)
+        taken = {"models", "method", "cls", "type"}
+        if not isinstance(plan.settings, dict) or not isinstance(plan.settings.get("run_id"), str):
+            raise ValueError("settings must describe a run")
+        if strange := [name for name in plan.settings if not name.isidentifier() or name in taken]:
+            raise ValueError(f"settings has an entry {strange[0]!r}")
+        if not isinstance(plan.scores, list) or not all(isinstance(one, str) and one in SCORES for one in plan.scores):
+            raise ValueError("scores must be names of scores")
+        if plan.stages is not None:
+            if not isinstance(plan.stages, str):
+                raise ValueError("stages must be a text")
+            check_stages(plan.view)
+        return plan
+
+    @property
+    def view(self) -> list[dict[str, Any]]:
+        """The stages of the view.
+
+        Raises:
+            ValueError: if they cannot be read
+        """
+        try:
+            return json_util.loads(self.stages or "[]")
+        # what stands for a date or an id may be anything
+        except Exception as error:
+            raise ValueError(f"stages cannot be read: {error}") from error
 
 
 def _stages_of(samples: foc.SampleCollection) -> str | None:

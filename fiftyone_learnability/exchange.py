@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .compare import check_scored, choose_models, find_scores, label_path_of
 from .dataset.fields import WriteReport
 from .dataset.registry import load_model_results, score_field
+from .experiment.files import check_regular, check_size, open_archive, write_atomically
 from .experiment.results import ModelResults
 from .science.catalog import SCORES
 from .science.scores import IntArray
@@ -174,10 +175,12 @@ def export_scores(samples: foc.SampleCollection, path: str | Path, models: str |
     path = check_ending(path)
     table = scores_table(samples, models)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        table = table.astype({"label": "string"})
     if path.suffix == ".csv":
-        table.to_csv(path, index=False)
+        write_atomically(path, lambda file: table.to_csv(file, index=False))
     elif path.suffix == ".parquet":
-        table.astype({"label": "string"}).to_parquet(path, index=False)
+        write_atomically(path, lambda file: table.to_parquet(file, index=False, engine="pyarrow"))
     else:
         text: dict[str, Any] = {
             name: np.array(["" if value is None else str(value) for value in table[name]], np.str_)
@@ -186,7 +189,7 @@ def export_scores(samples: foc.SampleCollection, path: str | Path, models: str |
         numbers = {
             name: table[name].to_numpy(np.float64, na_value=np.nan) for name in table.columns if name not in text
         }
-        np.savez_compressed(path, **text, **numbers)
+        write_atomically(path, lambda file: np.savez_compressed(file, **text, **numbers))
     return len(table)
 
 
@@ -204,12 +207,13 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
     path = check_ending(path)
     try:
+        check_regular(path)
         if path.suffix == ".csv":
             table = pd.read_csv(path, dtype={"id": str, "filepath": str, "label": str})
         elif path.suffix == ".parquet":
-            table = pd.read_parquet(path)
+            table = _read_parquet(path)
         else:
-            with np.load(path, allow_pickle=False) as archive:
+            with open_archive(path) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             # the results of one network name their samples in the plural
             arrays = {{"ids": "id", "filepaths": "filepath"}.get(name, name): array for name, array in arrays.items()}
@@ -231,6 +235,18 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return table
 
 
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow.parquet
+
+    # columns of one value repeated take next to nothing on disk
+    with pyarrow.parquet.ParquetFile(path) as file:
+        about = file.metadata
+        check_size(str(path), about.num_rows * max(about.num_columns, 1) * 8, path.stat().st_size)
+    # the other engine that pandas knows reads formats in which a column may be pickled
+    return pd.read_parquet(path, engine="pyarrow")
+
+
 def check_ending(path: str | Path) -> Path:
     """The path, if its ending is that of a file that scores can be in.
 
@@ -241,6 +257,33 @@ def check_ending(path: str | Path) -> Path:
     if path.suffix not in _ENDINGS:
         raise ValueError(f"{path.name!r} must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}")
     return path
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether a file is one that :func:`export_scores` wrote, by the names of its columns.
+
+    Args:
+        path: the file
+    """
+    path = check_ending(path)
+    start = ["id", "filepath", "label"]
+    try:
+        check_regular(path)
+        if path.suffix == ".csv":
+            with path.open("rb") as file:
+                columns = file.readline(100_000).decode().rstrip("\r\n").split(",")
+        elif path.suffix == ".parquet":
+            import pyarrow.parquet
+
+            with pyarrow.parquet.ParquetFile(path) as opened:
+                columns = list(opened.schema_arrow.names)
+        else:
+            with open_archive(path) as archive:
+                columns = archive.files
+    # whatever cannot be read was not written by us
+    except Exception:  # noqa: BLE001
+        return False
+    return columns[:3] == start and any(column.startswith("learnability") for column in columns)
 
 
 def _results_in(path: Path) -> ModelResults | None:

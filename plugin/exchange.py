@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import fiftyone.operators.types as types
 from fiftyone_learnability import add_scores, export_scores, find_models, find_scores, import_scores, write_consensus
 from fiftyone_learnability.consensus import CONSENSUS
 from fiftyone_learnability.dataset.registry import score_field
-from fiftyone_learnability.exchange import check_ending
+from fiftyone_learnability.exchange import is_exported
 from fiftyone_learnability.science.catalog import SCORES
 
+from .folder import allowed_folders, file_within
 from .forms import Tool, ask_overwrite, ask_several, networks_named, refuse
 from .names import listed, number
 from .params import flag, several, text, warn_of_selection
@@ -158,7 +160,7 @@ class ImportScores(Tool):
             "path",
             required=True,
             label="File",
-            description="On the server; .csv, .npz or .parquet, with a column id or filepath",
+            description=f"In {allowed_folders()[0]} on the server; .csv, .npz or .parquet, with an id or filepath",
         )
         inputs.str("name", label="Name of the model", description="Not needed if the file was exported from here")
         inputs.bool("advanced", default=False, label="More options", view=types.SwitchView())
@@ -173,9 +175,12 @@ class ImportScores(Tool):
             inputs.view("wrong", types.Error(label=str(error)))
             refuse(form, str(error))
             name = None
-        problem = _bad_source(ctx.params.get("path"))
-        if problem and ctx.params.get("path"):
-            path.invalid, path.error_message = True, problem
+        try:
+            _source(ctx.params)
+        except ValueError as error:
+            # an empty form is not yet wrong
+            if ctx.params.get("path"):
+                path.invalid, path.error_message = True, str(error)
         if name is not None and ctx.dataset.has_field(score_field(name)):
             ask_overwrite(ctx, inputs, form, "Scores exist already", f"`{score_field(name)}`")
         elif name is None:
@@ -186,15 +191,13 @@ class ImportScores(Tool):
 
     def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
         """Reads the file and writes its scores."""
-        problem = _bad_source(ctx.params.get("path"))
-        if problem:
-            raise ValueError(problem)
+        path = _source(ctx.params)
         name = text(ctx.params, "name")
         if name is not None:
             _check_name(name)
         reports = import_scores(
             ctx.target_view(),
-            ctx.params["path"],
+            path,
             name,
             learnability=text(ctx.params, "learnability") or "learnability",
             overwrite=flag(ctx.params, "overwrite"),
@@ -231,29 +234,28 @@ class ExportScores(Tool):
     def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
         """Where to."""
         samples = ctx.target_view()
-        default = str(Path.home() / f"{ctx.dataset.name}-learnability.csv")
-        path = inputs.str(
-            "path", default=default, required=True, label="File", description="On the server; .csv, .npz or .parquet"
-        )
-        given = Path(str(ctx.params.get("path") or default))
-        problem = _bad_target(given)
-        if problem:
-            path.invalid, path.error_message = True, problem
-        elif given.exists():
-            inputs.view("exists", types.Warning(label=f"{given} exists and will be replaced"))
-            inputs.bool("overwrite", default=False, label="Replace it")
-            if not ctx.params.get("overwrite"):
-                form.invalid, form.error_message = True, "Tick “Replace it” to go on"
+        default = re.sub(r"[^A-Za-z0-9._-]+", "_", ctx.dataset.name).lstrip(".")[:80] + "-learnability.csv"
+        about = f"In {allowed_folders()[0]} on the server; .csv, .npz or .parquet"
+        path = inputs.str("path", default=default, required=True, label="File", description=about)
+        try:
+            given = _target({"path": default, **ctx.params})
+        except ValueError as error:
+            path.invalid, path.error_message = True, str(error)
+        else:
+            if given.exists():
+                inputs.view("exists", types.Warning(label=f"{given} exists and will be replaced"))
+                inputs.bool("overwrite", default=False, label="Replace it")
+                if ctx.params.get("overwrite") is not True:
+                    refuse(form, "Tick “Replace it” to go on")
         inputs.md(f"**{number(len(samples))}** samples", name="count")
 
     def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
         """Writes the file."""
-        path = Path(str(ctx.params.get("path", "")))
-        problem = _bad_target(path)
-        if problem:
-            raise ValueError(problem)
+        path = _target(ctx.params)
         if path.exists() and not flag(ctx.params, "overwrite"):
-            raise ValueError(f"{path} exists: choose another file, or replace it with overwrite=True")
+            raise ValueError(f"path: {path} exists: choose another file, or replace it with overwrite=True")
+        if problem := self.lacks(ctx):
+            raise ValueError(problem)
         count = export_scores(ctx.target_view(), path)
         ctx.ops.notify(f"Wrote {number(count)} samples to {path}", variant="success")
         return {"path": str(path), "samples": count}
@@ -297,21 +299,25 @@ def _check_name(name: str) -> None:
         raise ValueError(f"name must be an identifier: letters, digits and underscores, not {name!r}")
 
 
-def _bad_source(path: Any) -> str | None:
-    if not isinstance(path, str) or not path.strip():
-        return "The path of a file is needed"
-    try:
-        found = check_ending(path)
-    except ValueError as error:
-        return f"The file {error}"
-    return None if found.is_absolute() and found.is_file() else f"There is no file {path}: give a whole path"
+def _source(params: dict[str, Any]) -> Path:
+    """The file that is read.
+
+    Raises:
+        ValueError: if there is none, or it is not where the App's users may read
+    """
+    found = file_within(params.get("path"))
+    if not found.is_file():
+        raise ValueError(f"path: there is no file {found}")
+    return found
 
 
-def _bad_target(path: Path) -> str | None:
-    try:
-        check_ending(path)
-    except ValueError as error:
-        return f"The file {error}"
-    if not path.is_absolute() or not path.parent.is_dir():
-        return f"There is no folder {path.parent}: give a whole path into a folder that exists"
-    return None
+def _target(params: dict[str, Any]) -> Path:
+    """The file that is written.
+
+    Raises:
+        ValueError: if it is not where the App's users may write, or something else than exported scores is there
+    """
+    found = file_within(params.get("path"))
+    if found.exists() and not is_exported(found):
+        raise ValueError(f"path: {found} exists and holds no exported scores: choose another file")
+    return found

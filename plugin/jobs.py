@@ -12,9 +12,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fiftyone as fo
 import fiftyone.operators as foo
@@ -29,6 +31,10 @@ CANCELLED = "Cancelled by user"
 WRITING = "Writing the scores"
 _ACTIVE = (ExecutionRunState.QUEUED, ExecutionRunState.SCHEDULED, ExecutionRunState.RUNNING)
 _DISMISSED = "learnability_dismissed"
+_LOG = "fiftyone-learnability-"
+
+LOG_SECONDS = 30 * 86400.0
+"""How long the log of a job that failed is kept if nobody dismisses it."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +93,9 @@ def start_worker(operation_id: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
     # threads that wait for each other sleep: else, beside a busy browser, they keep each other from working
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with open(log_file(operation_id), "wb") as log:
-        command = [sys.executable, str(Path(__file__).with_name("worker.py")), operation_id]
+    _prune_logs()
+    with _open_log(log_file(operation_id)) as log:
+        command = [sys.executable, str(Path(__file__).with_name("worker.py")), operation_id, log.name]
         worker = spawn(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     _operations().update_one(
         {"_id": ObjectId(operation_id)}, {"$set": {"metadata.worker": {"pid": worker.pid, "host": platform.node()}}}
@@ -110,8 +117,26 @@ def spawn(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
 
 
 def log_file(operation_id: str) -> Path:
-    """Where the worker of an operation writes what it prints."""
-    return Path(tempfile.gettempdir()) / f"fiftyone-learnability-{operation_id}.log"
+    """Where the worker of an operation writes what it prints.
+
+    The worker deletes it when the job is done or was cancelled; one that failed keeps it until it is dismissed.
+    """
+    return Path(tempfile.gettempdir()) / f"{_LOG}{operation_id}.log"
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    # others can write into the folder of temporary files: no link of theirs is followed, nor may they read along
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    return open(path, "wb", opener=lambda name, _: os.open(name, flags, 0o600))
+
+
+def _prune_logs() -> None:
+    """Deletes logs that nobody has dismissed for long."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_LOG}*.log"):
+        # another process may have deleted it, or it may be another user's
+        with suppress(OSError):
+            if time.time() - path.lstat().st_mtime > LOG_SECONDS:
+                path.unlink()
 
 
 def latest(dataset: fo.Dataset) -> Job | None:
@@ -162,7 +187,9 @@ def cancel(job_id: str) -> bool:
 
 
 def dismiss(job_id: str) -> None:
-    """Takes an ended job off the panel."""
+    """Takes an ended job off the panel, and deletes its log."""
+    with suppress(OSError):
+        log_file(job_id).unlink(missing_ok=True)
     _operations().update_one({"_id": ObjectId(job_id)}, {"$set": {f"metadata.{_DISMISSED}": True}})
 
 

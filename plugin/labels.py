@@ -20,6 +20,7 @@ from .forms import Tool, ask_overwrite, ask_several, networks_named, refuse
 from .names import number
 from .params import between, flag, several, text, warn_of_selection
 from .scores import predicted_classes
+from .tools import LONGEST
 
 
 class SuggestLabelFixes(Tool):
@@ -217,8 +218,8 @@ def _target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:
         return None
     into = given or f"{label_field}_fixed"
     existing = dataset.get_field(into) if into.isidentifier() else None
-    if not into.isidentifier():
-        raise ValueError(f"into must be the name of a field, an identifier, not {into!r}")
+    if not into.isidentifier() or len(into) > LONGEST:
+        raise ValueError(f"into must be the name of a field, an identifier, not {into[:LONGEST]!r}")
     if into == label_field:
         raise ValueError(f"into is {into!r} itself: to change it, tick “Change the original labels” (in_place=True)")
     if existing is not None and (existing.info or {}).get(INFO_KEY, {}).get("copy_of") != label_field:

@@ -7,6 +7,7 @@ FiftyOne come doubled, on mount and when state is set, so that each handler retu
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 from urllib.parse import quote
 
 import fiftyone.operators as foo
@@ -22,6 +23,7 @@ from fiftyone_learnability.science.label_errors import HARD, MISLABELLED
 from . import jobs
 from .binning import within
 from .data_map import MAP_SCORES
+from .events import boxed, cell, check_event, clicked, sample_id, selected
 from .layout import lay_out
 from .names import APPLY_FIXES, COMPUTE, SAVE_VIEW, SUGGEST_FIXES, TAG, WRITE_SCORES, network_label
 from .review import match_change, show_labels
@@ -52,6 +54,11 @@ class LearnabilityPanel(foo.Panel):
             help_markdown="Which samples networks find easy and hard to learn. A click or a dragged box in a plot "
             "shows those samples in the grid.",
         )
+
+    def execute(self, ctx: foo.ExecutionContext) -> Any:
+        """Answers an event, after a look at what it brings."""
+        check_event(ctx)
+        return super().execute(ctx)
 
     # events of the App
 
@@ -203,7 +210,9 @@ class LearnabilityPanel(foo.Panel):
     def on_matrix(self, ctx: foo.ExecutionContext) -> None:
         """Chooses the pair of a cell."""
         models = scope_table(ctx).models
-        row, column = ctx.params["idx"]
+        if (place := cell(ctx)) is None:
+            return
+        row, column = place
         # an event may be of a plot that has changed meanwhile
         if row != column and max(row, column) < len(models):
             ctx.panel.set_state({"controls.first": models[row], "controls.second": models[column]})
@@ -211,32 +220,32 @@ class LearnabilityPanel(foo.Panel):
 
     def on_pair_click(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of a cell."""
-        self._show_cells(ctx, _clicked(ctx))
+        self._show_cells(ctx, clicked(ctx))
 
     def on_pair_box(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of all cells in a box."""
-        self._show_cells(ctx, _boxed(ctx))
+        self._show_cells(ctx, boxed(ctx))
 
     def on_map_click(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of a cell of the data map."""
-        self._show_map(ctx, _clicked(ctx))
+        self._show_map(ctx, clicked(ctx))
 
     def on_map_box(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of all cells of the data map in a box."""
-        self._show_map(ctx, _boxed(ctx))
+        self._show_map(ctx, boxed(ctx))
 
     def on_histogram_click(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of a bar."""
-        self._show_bars(ctx, _clicked(ctx))
+        self._show_bars(ctx, clicked(ctx))
 
     def on_histogram_box(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of a range."""
-        self._show_bars(ctx, _boxed(ctx))
+        self._show_bars(ctx, boxed(ctx))
 
     def on_change_of_label(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of a given and a suggested label, most contradicted first."""
-        review, place = scope_review(ctx), ctx.params.get("idx")
-        if review is None or not isinstance(place, list):
+        review, place = scope_review(ctx), cell(ctx)
+        if review is None or place is None:
             return
         inside = match_change(review, *place)
         if inside is not None:
@@ -245,10 +254,11 @@ class LearnabilityPanel(foo.Panel):
 
     def on_class(self, ctx: foo.ExecutionContext) -> None:
         """Shows the samples of a class that lie in a cell of its distribution."""
-        table, choice = scope_table(ctx), self._choice(ctx)
-        rows = class_rows(table, choice)
-        row, column = ctx.params["idx"]
-        if row >= len(rows.classes):
+        table, choice, place = scope_table(ctx), self._choice(ctx), cell(ctx)
+        if place is None or not table.sources or not table.label_path:
+            return
+        rows, (row, column) = class_rows(table, choice), place
+        if row >= len(rows.classes) or column >= len(rows.edges) - 1:
             return
         # not bare, since MongoDB would take a class "$x" for a field
         label, edges = E({"$literal": table.classes[rows.classes[row]]}), rows.edges
@@ -257,22 +267,28 @@ class LearnabilityPanel(foo.Panel):
 
     def on_example(self, ctx: foo.ExecutionContext) -> None:
         """Shows one sample in the grid."""
-        show(ctx, lambda view: view.select([ctx.params["id"]]))
+        id = sample_id(ctx)
+        if id is not None:
+            show(ctx, lambda view: view.select([id]))
 
     def _show_cells(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
         choice = self._choice(ctx)
+        if not choice.first:
+            return
         histogram = pair_histogram(scope_table(ctx), choice)
         _show_inside(ctx, histogram.match(points, score_field(*choice.x), score_field(*choice.y)))
 
     def _show_map(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
         table, choice = scope_table(ctx), self._choice(ctx)
-        if missing_for_map(table, choice.first):
+        if missing_for_map(table, choice.first) or not choice.first:
             return
         x, y = (score_field(choice.first, score) for score in MAP_SCORES[:2])
         _show_inside(ctx, bin_map(table, choice).cells.match(points, x, y))
 
     def _show_bars(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
         choice = self._choice(ctx)
+        if not choice.first:
+            return
         edges = histogram_edges(scope_table(ctx), choice)
         points = [point for point in points if point < len(edges) - 1]
         if points:
@@ -290,9 +306,9 @@ class LearnabilityPanel(foo.Panel):
     def _drawn(self, ctx: foo.ExecutionContext) -> str:
         """A mark of all that the drawing depends on, short even where thousands of samples are selected."""
         table, choice = scope_table(ctx), self._choice(ctx)
-        selected = sorted(ctx.selected or []) if choice.tab == "curves" else None
+        chosen = sorted(selected(ctx)) if choice.tab == "curves" else None
         suggested = choice.tab == "labels" and scope_review(ctx) is not None
-        return mark(str((id(table), scope_mark(ctx), choice, selected, suggested)))
+        return mark(str((id(table), scope_mark(ctx), choice, chosen, suggested)))
 
     def _set_controls(self, ctx: foo.ExecutionContext, choice: Choice) -> None:
         for name in ("first", "quantity", "second", "against"):
@@ -330,13 +346,3 @@ def _draw_examples(ctx: foo.ExecutionContext, table: ScoreTable, choice: Choice)
 def _show_inside(ctx: foo.ExecutionContext, inside: F | None) -> None:
     if inside is not None:
         show(ctx, lambda view: view.match(inside))
-
-
-def _clicked(ctx: foo.ExecutionContext) -> list[int]:
-    """The point of a click, as a list that may be empty."""
-    return [ctx.params["idx"]] if isinstance(ctx.params.get("idx"), int) else []
-
-
-def _boxed(ctx: foo.ExecutionContext) -> list[int]:
-    """The points in a box; a second, empty event follows each."""
-    return [point["idx"] for point in ctx.params.get("data") or [] if isinstance(point.get("idx"), int)]

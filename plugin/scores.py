@@ -5,7 +5,6 @@ FiftyOne runs the plugin's ``__init__`` anew on each call; this module stays, an
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import threading
@@ -21,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiftyone_learnability.compare import find_models, label_path_of
-from fiftyone_learnability.dataset.registry import INFO_KEY, score_field
+from fiftyone_learnability.dataset.registry import INFO_KEY, score_field, unpacked
+from fiftyone_learnability.dataset.stages import check_stage_classes
+from fiftyone_learnability.experiment.files import Archive, open_archive
 from fiftyone_learnability.science.catalog import SCORES
 
 from .columns import read_columns
@@ -126,7 +127,12 @@ def load_scores(dataset: fo.Dataset, stages: list[dict[str, Any]], filters: dict
 def build_view(
     dataset: fo.Dataset, stages: list[dict[str, Any]], filters: dict[str, Any] | None = None
 ) -> foc.SampleCollection:
-    """The view of stages and filters."""
+    """The view of stages and filters.
+
+    Raises:
+        ValueError: if the stages are not FiftyOne's
+    """
+    check_stage_classes(stages or [])
     return fosv.get_view(dataset, stages=stages or None, filters=filters or None)
 
 
@@ -177,21 +183,18 @@ def load_training_curves(dataset: fo.Dataset, model: str) -> dict[str, NDArray[n
     return {name: archive[name] for name in ("train_loss", "train_accuracy", "measured_accuracy")}
 
 
-def _archive(dataset: fo.Dataset, model: str) -> np.lib.npyio.NpzFile | None:
+def _archive(dataset: fo.Dataset, model: str) -> Archive | None:
     """The arrays that the run of a network keeps, each read when it is asked for: the dynamics are large."""
     written = dataset.get_field(score_field(model))
     key = ((written.info or {}) if written else {}).get(INFO_KEY, {}).get("run")
     if key is None or key not in dataset.list_runs():
         return None
 
-    def read() -> dict[str, np.lib.npyio.NpzFile]:
+    def read() -> dict[str, Archive]:
         # once for all networks of the run, which are stored as one
         results = dataset.load_run_results(key, cache=False, load_view=False)
-        archives = {} if results is None else results.archives
-        return {
-            name: np.load(io.BytesIO(base64.b64decode(archive)), allow_pickle=False)
-            for name, archive in archives.items()
-        }
+        archives = {} if results is None else unpacked(results.archives)
+        return {name: open_archive(io.BytesIO(archive)) for name, archive in archives.items()}
 
     timestamp = dataset.get_run_info(key).timestamp
     return remember(("archives", str(dataset._doc.id), key, str(timestamp)), read).get(model)

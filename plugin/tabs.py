@@ -16,6 +16,7 @@ from fiftyone_learnability.experiment.comparison import Comparison
 from . import figures
 from .binning import FloatArray, Histogram2D, bin_two, score_edges
 from .data_map import MAP_SCORES, DataMap, draw_map, make_map
+from .events import selected
 from .review import draw_changes
 from .scope import scope_review
 from .scores import ScoreTable, load_dynamics, load_training_curves, remember
@@ -118,7 +119,7 @@ def draw_plots(ctx: foo.ExecutionContext, table: ScoreTable, choice: Choice) -> 
         choice: what is chosen
     """
     if choice.tab == "curves":
-        return _curve_plots(ctx.dataset, table, ctx.selected or [])
+        return _curve_plots(ctx.dataset, table, selected(ctx))
     if choice.tab == "labels":
         review = scope_review(ctx)
         return {} if review is None or not review.changes else {"changes": draw_changes(review)}
@@ -143,9 +144,9 @@ def _score_plots(table: ScoreTable, choice: Choice) -> Plots:
     return {}
 
 
-def _curve_plots(dataset: fo.Dataset, table: ScoreTable, selected: list[str]) -> Plots:
+def _curve_plots(dataset: fo.Dataset, table: ScoreTable, chosen: list[str]) -> Plots:
     plots: Plots = {}
-    curves = selected_curves(dataset, table, selected)
+    curves = selected_curves(dataset, table, chosen)
     if curves:
         plots["samples"] = figures.sample_curves(curves)
     trainings = {model: load_training_curves(dataset, model) for model in table.models}
@@ -204,17 +205,17 @@ def find_examples(table: ScoreTable, choice: Choice) -> dict[str, NDArray[np.int
 
 
 def selected_curves(
-    dataset: fo.Dataset, table: ScoreTable, selected: list[str]
+    dataset: fo.Dataset, table: ScoreTable, chosen: list[str]
 ) -> list[tuple[str, str, NDArray[np.float16]]]:
     """(label and short id, network, probabilities after each epoch) of the first selected samples."""
     curves = []
-    position = {id: index for index, id in enumerate(table.ids.tolist())} if selected else {}
-    for model in table.models if selected else ():
+    position = {id: index for index, id in enumerate(table.ids.tolist())} if chosen else {}
+    for model in table.models if chosen else ():
         dynamics = load_dynamics(dataset, model)
         if dynamics is None:
             continue
         ids, probabilities = dynamics
-        for sample in selected[:MOST_CURVES]:
+        for sample in chosen[:MOST_CURVES]:
             column = int(np.searchsorted(ids, sample))
             if column == len(ids) or ids[column] != sample:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import fiftyone as fo
@@ -23,7 +24,10 @@ from fiftyone_learnability.dataset.registry import check_identifier
 
 from .forms import EASIEST, HARDEST, Tool, ask_model
 from .names import listed, number
-from .params import flag, one_of, positive, warn_of_selection, whole
+from .params import flag, one_of, positive, text, warn_of_selection, whole
+
+LONGEST = 100
+"""The characters that a tag or a key has at most."""
 
 
 class SortByLearnability(Tool):
@@ -87,8 +91,10 @@ class TagByDifficulty(Tool):
         inputs.bool("per_class", default=False, label="Of each class")
         default = "easy" if ctx.params.get("which") == EASIEST else "hard"
         tag = inputs.str("tag", default=default, required=True, label="Tag")
-        if not str(ctx.params.get("tag", default) or "").strip():
-            tag.invalid, tag.error_message = True, "The tag must not be empty"
+        try:
+            _tag(ctx.params, HARDEST)
+        except ValueError as error:
+            tag.invalid, tag.error_message = True, str(error)
         warn_of_selection(inputs, ctx, len(samples))
         inputs.md(f"Chosen among **{number(len(samples))}** samples", name="among")
 
@@ -96,8 +102,7 @@ class TagByDifficulty(Tool):
         """Tags."""
         by_count = one_of(ctx.params, "unit", ("count", "percent"), "count") == "count"
         which = one_of(ctx.params, "which", (HARDEST, EASIEST), HARDEST)
-        tag = ctx.params.get("tag")
-        tag = ("easy" if which == EASIEST else "hard") if tag is None else str(tag)
+        tag = _tag(ctx.params, which)
         tagged = tag_by_difficulty(
             ctx.target_view(),
             _model(ctx, "model"),
@@ -164,7 +169,11 @@ class ShowDisagreement(Tool):
             raise ValueError(problem)
         models = find_models(ctx.dataset)
         limit = whole(ctx.params, "limit", 100, 1)
-        easy_for, hard_for = ctx.params.get("easy_for", models[0]), ctx.params.get("hard_for", models[1])
+        sources = find_models(ctx.dataset, derived=True)
+        easy_for = one_of(ctx.params, "easy_for", sources, models[0])
+        hard_for = one_of(ctx.params, "hard_for", sources, models[1])
+        if easy_for == hard_for:
+            raise ValueError(f"easy_for and hard_for must be two networks, not {easy_for!r} twice")
         ctx.ops.set_view(disagreement(ctx.view, easy_for, hard_for, limit))
 
 
@@ -215,7 +224,11 @@ class ManageRuns(Tool):
 
     def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
         """Renames or deletes."""
-        key, action = str(ctx.params.get("key")), one_of(ctx.params, "action", ("rename", "delete"), "rename")
+        if problem := self.lacks(ctx):
+            raise ValueError(problem)
+        runs = list_runs(ctx.dataset)
+        key = one_of(ctx.params, "key", runs, "" if len(runs) > 1 else runs[0])
+        action = one_of(ctx.params, "action", ("rename", "delete"), "rename")
         if action == "delete":
             if not flag(ctx.params, "confirmed"):
                 raise ValueError("deleting a run must be confirmed: confirmed=True")
@@ -258,13 +271,32 @@ def _model(ctx: foo.ExecutionContext, name: str) -> str:
     models = find_models(ctx.dataset, derived=True)
     if not models:
         raise ValueError("there are no scores yet: run compute_learnability first")
-    return str(ctx.params.get(name) or models[0])
+    return one_of(ctx.params, name, models, models[0])
+
+
+def _tag(params: Mapping[str, Any], which: str) -> str:
+    """The tag.
+
+    Raises:
+        ValueError: if it is empty, no text, or longer than a tag can be
+    """
+    if params.get("tag") is None:
+        return "easy" if which == EASIEST else "hard"
+    tag = text(params, "tag")
+    if tag is None or len(tag) > LONGEST:
+        raise ValueError(f"tag must not be empty, nor longer than {LONGEST} characters")
+    return tag
 
 
 def _check_new_key(dataset: fo.Dataset, key: Any) -> None:
-    check_identifier(key)
+    try:
+        check_identifier(key)
+    except ValueError as error:
+        raise ValueError(f"new_key: {error}") from error
+    if len(key) > LONGEST:
+        raise ValueError(f"new_key must not be longer than {LONGEST} characters")
     if key in dataset.list_runs():
-        raise ValueError(f"the dataset already has a run {key!r}")
+        raise ValueError(f"new_key: the dataset already has a run {key!r}")
 
 
 def _describe(dataset: fo.Dataset, key: str) -> str:

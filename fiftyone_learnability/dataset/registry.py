@@ -115,11 +115,24 @@ class LearnabilityRunResults(fors.RunResults):
 
     @property
     def models(self) -> dict[str, ModelResults]:
-        """The results of each network: scores, ranks, ids and learning curves."""
-        return {
-            model: ModelResults.from_npz(io.BytesIO(base64.b64decode(archive)))
-            for model, archive in self.archives.items()
-        }
+        """The results of each network: scores, ranks, ids and learning curves.
+
+        Raises:
+            ValueError: if the database holds something else for them
+        """
+        return {model: ModelResults.from_npz(io.BytesIO(archive)) for model, archive in unpacked(self.archives).items()}
+
+
+def unpacked(archives: Any) -> dict[str, bytes]:
+    """The npz file of each network, of the archives that a run keeps in the database.
+
+    Raises:
+        ValueError: if they are something else
+    """
+    try:
+        return {str(model): base64.b64decode(archive, validate=True) for model, archive in archives.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"the results of the run are damaged: {error}") from error
 
 
 def owning_run(dataset: fo.Dataset, field_name: str) -> str | None:

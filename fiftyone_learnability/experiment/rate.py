@@ -19,6 +19,8 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+from .files import read_json
+
 NUM_CLASSES = 10
 
 
@@ -44,7 +46,8 @@ def known_rates(models: Sequence[str], image_size: int, device: str = "auto") ->
     """
     measured = _read()
     rates = {model: measured.get(_key(model, image_size, device)) for model in models}
-    return {model: float(rate) for model, rate in rates.items() if isinstance(rate, (int, float)) and rate > 0}
+    # no machine trains a billion images a second; larger numbers may be too large for a float
+    return {model: float(rate) for model, rate in rates.items() if isinstance(rate, (int, float)) and 0 < rate < 1e9}
 
 
 def estimate_seconds(rates: Mapping[str, float], num_samples: int, epochs: int, runs: int) -> float:
@@ -128,7 +131,7 @@ def remember_rate(model: str, image_size: int, device: str, rate: float) -> None
 def _read() -> dict[str, Any]:
     """What has been measured; nothing if the file cannot be read."""
     try:
-        measured = json.loads(cache_file().read_text())
+        measured = read_json(cache_file())
     except (OSError, ValueError):
         return {}
     return measured if isinstance(measured, dict) else {}

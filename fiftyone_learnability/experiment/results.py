@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..science.catalog import SCORES
 from ..science.scores import FloatArray, IntArray, learnability_rank
+from .files import open_archive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,26 +267,64 @@ class ModelResults:
             ValueError: if the file was not written by :meth:`to_npz`, or by another version of it
         """
         try:
-            loaded = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError, BadZipFile) as error:
-            raise ValueError(f"{file} does not hold learnability results") from error
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise ValueError(f"{file} does not hold learnability results")
-        with loaded as archive:
+            opened = open_archive(file)
+        except ValueError as error:
+            raise ValueError(f"{file} does not hold learnability results: {error}") from error
+        with opened as archive:
             if "header" not in archive:
                 raise ValueError(f"{file} does not hold learnability results")
-            header = json.loads(str(archive["header"]))
-            if header["format"] != _FORMAT_VERSION:
-                raise ValueError(f"{file} has format {header['format']}; this version reads format {_FORMAT_VERSION}")
-            return cls(
-                model=header["model"],
-                classes=tuple(header["classes"]),
-                config=header["config"],
-                **{name: archive[name] for name in _ARRAYS},
-                run_scores={name.removeprefix(_RUN): archive[name] for name in archive.files if name.startswith(_RUN)},
-                dynamics=archive.get("dynamics"),
-                prediction=archive.get("prediction"),
-            )
+            try:
+                header = json.loads(str(archive["header"]))
+                if header["format"] != _FORMAT_VERSION:
+                    raise ValueError(f"has format {header['format']}; this version reads format {_FORMAT_VERSION}")
+                results = cls(
+                    model=header["model"],
+                    classes=tuple(header["classes"]),
+                    config=header["config"],
+                    **{name: archive[name] for name in _ARRAYS},
+                    run_scores={
+                        name.removeprefix(_RUN): archive[name] for name in archive.files if name.startswith(_RUN)
+                    },
+                    dynamics=archive.get("dynamics"),
+                    prediction=archive.get("prediction"),
+                )
+                results._check()
+            # a header may be any JSON, nested without end, and lack anything
+            except (KeyError, TypeError, RecursionError) as error:
+                raise ValueError(f"{file} is damaged: {type(error).__name__}: {error}") from error
+            except ValueError as error:
+                raise ValueError(f"{file} {error}") from error
+        return results
+
+    def _check(self) -> None:
+        """Checks that everything is of the type and size that it must be, as whoever takes the results believes.
+
+        Raises:
+            ValueError: if something is not
+        """
+        learnability = self.run_scores.get("learnability")
+        if learnability is None or learnability.ndim != 2 or self.train_loss.ndim != 2:
+            raise ValueError("is damaged: it has no learnability of each run")
+        (runs, samples), epochs = learnability.shape, self.train_loss.shape[1]
+        wanted: dict[str, tuple[Any, str, tuple[int, ...]]] = {
+            "ids": (self.ids, "U", (samples,)),
+            "filepaths": (self.filepaths, "U", (samples,)),
+            "labels": (self.labels, "i", (samples,)),
+            **{name: (getattr(self, name), "f", (runs, epochs)) for name in CURVES},
+            **{f"{_RUN}{name}": (values, "f", (runs, samples)) for name, values in self.run_scores.items()},
+        }
+        if self.dynamics is not None:
+            wanted["dynamics"] = (self.dynamics, "f", (epochs, samples))
+        if self.prediction is not None:
+            wanted["prediction"] = (self.prediction, "f", (samples, len(self.classes)))
+        for name, (array, kind, shape) in wanted.items():
+            if array.dtype.kind != kind or array.shape != shape:
+                raise ValueError(f"is damaged: {name} is {array.dtype} of {array.shape}, not {kind} of {shape}")
+        texts = [self.model, *self.classes]
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.config, dict) or not runs:
+            raise ValueError("is damaged: its header does not describe results")
+        if samples and not -1 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise ValueError("is damaged: it has labels that are not among its classes")
 
     def to_bytes(self) -> bytes:
         """The npz file as bytes."""
@@ -314,12 +352,7 @@ def _mean(arrays: Sequence[NDArray[Any] | None]) -> NDArray[np.float16] | None:
 _RUN = "run_"
 """What the names of the runs' scores begin with in a file."""
 
-_ARRAYS = (
-    "ids",
-    "filepaths",
-    "labels",
-    "train_loss",
-    "train_accuracy",
-    "measured_accuracy",
-    "epoch_seconds",
-)
+CURVES = ("train_loss", "train_accuracy", "measured_accuracy", "epoch_seconds")
+"""The learning curves of a run or of several."""
+
+_ARRAYS = ("ids", "filepaths", "labels", *CURVES)

@@ -8,7 +8,8 @@
            /results/plan.json     what is to be written of them
 
 Every file is written under another name, flushed and then renamed, so that a process that is killed leaves either the
-old file or the new one. Nothing is unpickled: checkpoints are read with ``weights_only=True``, arrays without pickle.
+old file or the new one. Whatever is read is taken for hostile: checkpoints are read with ``weights_only=True``, arrays
+without pickle, names in them never become paths unchecked, and no symbolic link is followed out of the directory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -24,17 +26,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
-from zipfile import BadZipFile
+from typing import IO, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .results import ModelResults, RunRecord
+from .files import Archive, check_regular, open_archive, read_json, write_atomically
+from .results import CURVES, ModelResults, RunRecord
 from .units import TrainingUnit
 
 _FORMAT = 1
-_CURVES = ("train_loss", "train_accuracy", "measured_accuracy", "epoch_seconds")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
+"""What the names of networks look like, which are parts of the names of files."""
 
 IF_SAME: Literal["if_same"] = "if_same"
 """Goes on with a run of the same data and settings, and starts over in place of one of others."""
@@ -78,8 +81,19 @@ def load_results_to_write(path: Path) -> tuple[dict[str, ModelResults], dict[str
     if not path.is_dir():
         raise ValueError(f"there is no run directory {path}")
     try:
-        plan = json.loads((folder / "plan.json").read_text())
-        return {model: ModelResults.from_npz(folder / f"{model}.npz") for model in plan.pop("models")}, plan
+        if folder.is_symlink():
+            raise ValueError("results is a symbolic link")
+        plan = _read(folder / "plan.json", read_json)
+        if not isinstance(plan, dict):
+            raise ValueError("plan.json is no plan")
+        models = plan.pop("models", None)
+        if not isinstance(models, list) or not models or not all(map(_is_name, models)):
+            raise ValueError(f"plan.json does not name networks, but {_short(models)}")
+        results = {model: _read(folder / f"{model}.npz", ModelResults.from_npz) for model in models}
+        for model, result in results.items():
+            if result.model != model:
+                raise ValueError(f"{model}.npz is of {_short(result.model)}")
+        return results, plan
     except FileNotFoundError:
         raise ValueError(
             f"{path} holds no finished results: call compute_learnability again, which goes on from its checkpoints"
@@ -91,8 +105,27 @@ def load_results_to_write(path: Path) -> tuple[dict[str, ModelResults], dict[str
         ) from error
 
 
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, BadZipFile)
+_UNREADABLE = (OSError, ValueError)
 """What reading a damaged file raises."""
+
+_Read = TypeVar("_Read")
+
+
+def _read(path: Path, read: Callable[[Path], _Read]) -> _Read:
+    """Reads a file of a run, but nothing that only a link leads to.
+
+    Raises:
+        FileNotFoundError: if there is none
+        ValueError: if it is a link, or something else than a file
+    """
+    if path.is_symlink():
+        raise ValueError("it is a symbolic link")
+    check_regular(path)
+    return read(path)
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def _digest(array: NDArray[Any]) -> str:
@@ -112,8 +145,11 @@ class RunDirectory:
         resumed: whether it was there before, so that this run goes on
     """
 
-    def __init__(self, path: Path, id: str, resumed: bool, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, id: str, resumed: bool, say: Callable[[str], None], num_samples: int | None = None
+    ) -> None:
         self.path, self.id, self.resumed = path, id, resumed
+        self._num_samples = num_samples
         self._say = say
         self._finished = 0
         self._under_way: tuple[str, int] | None = None
@@ -122,16 +158,8 @@ class RunDirectory:
         """The record of a training that is finished, None if it is not."""
         path = self._of(unit, ".npz")
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                record = RunRecord(
-                    model=unit.model,
-                    seed=unit.seed,
-                    scores={name[6:]: archive[name] for name in archive.files if name.startswith("score_")},
-                    **{name: archive[name] for name in _CURVES},
-                    dynamics=archive.get("dynamics"),
-                    prediction=archive.get("prediction"),
-                    incidents=tuple(archive["incidents"].tolist()),
-                )
+            with _read(path, open_archive) as archive:
+                record = self._record(unit, archive)
         except FileNotFoundError:
             return None
         except _UNREADABLE as error:
@@ -140,9 +168,38 @@ class RunDirectory:
         self._finished += 1
         return record
 
+    def _record(self, unit: TrainingUnit, archive: Archive) -> RunRecord:
+        """The record in an archive, if it is one of these samples.
+
+        Raises:
+            ValueError: if it is not
+        """
+        if lacking := [name for name in ("score_learnability", *CURVES) if name not in archive]:
+            raise ValueError(f"it lacks {', '.join(lacking)}")
+        record = RunRecord(
+            model=unit.model,
+            seed=unit.seed,
+            scores={name[6:]: archive[name] for name in archive.files if name.startswith("score_")},
+            **{name: archive[name] for name in CURVES},
+            dynamics=archive.get("dynamics"),
+            prediction=archive.get("prediction"),
+            incidents=tuple(map(str, archive["incidents"].tolist())) if "incidents" in archive else (),
+        )
+        epochs = record.train_loss.shape[:1]
+        samples = record.scores["learnability"].shape[:1] if self._num_samples is None else (self._num_samples,)
+        wanted: list[tuple[NDArray[Any], tuple[int, ...]]] = [(values, samples) for values in record.scores.values()]
+        wanted += [(getattr(record, name), epochs) for name in CURVES]
+        if record.dynamics is not None:
+            wanted.append((record.dynamics, (*epochs, *samples)))
+        if record.prediction is not None:
+            wanted.append((record.prediction, (*samples, *record.prediction.shape[1:2])))
+        if not all(values.dtype.kind == "f" and values.shape == shape for values, shape in wanted):
+            raise ValueError("it is not of these samples")
+        return record
+
     def save_record(self, unit: TrainingUnit, record: RunRecord) -> None:
         """Keeps the record of a finished training, in place of its checkpoint."""
-        arrays: dict[str, Any] = {name: getattr(record, name) for name in _CURVES}
+        arrays: dict[str, Any] = {name: getattr(record, name) for name in CURVES}
         arrays.update({f"score_{name}": values for name, values in record.scores.items()})
         for name in ("dynamics", "prediction"):
             if getattr(record, name) is not None:
@@ -159,10 +216,13 @@ class RunDirectory:
         import torch
 
         path = self._of(unit, ".pt")
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = _read(path, lambda file: torch.load(file, map_location="cpu", weights_only=True))
+            lacking = {"reports", "network", "optimizer", "scaler", "tracker"} - state.keys()
+            if lacking or not isinstance(state["reports"], list):
+                raise ValueError("it holds no state of a training")
             epoch = len(state["reports"])
         # whatever a damaged file makes torch's unpickler stumble over
         except Exception as error:  # noqa: BLE001
@@ -190,6 +250,9 @@ class RunDirectory:
         """Keeps all results, and what is to be done with them, until they are in the database."""
         folder = self.path / "results"
         with self._without_stopping("the results"):
+            if folder.is_symlink():
+                # whatever it leads to is not ours to write to
+                folder.unlink()
             folder.mkdir(exist_ok=True)
             for model, result in results.items():
                 write_atomically(folder / f"{model}.npz", lambda file, result=result: result.to_npz(file))  # type: ignore[misc]
@@ -286,7 +349,7 @@ def open_run_directory(
             _clear(path)
             meta = {"format": _FORMAT, "id": uuid.uuid4().hex, **dict(about or {}), "fingerprint": said}
             _make_sure_it_can_be_written(path, meta)
-        directory = RunDirectory(path, meta["id"], resumed, say)
+        directory = RunDirectory(path, meta["id"], resumed, say, said.get("num_samples"))
         try:
             yield directory
         except KeyboardInterrupt as error:
@@ -297,32 +360,6 @@ def open_run_directory(
         finally:
             if path.exists() and not any(_kept(path)):
                 remove_run_directory(path)
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Writes a file so that it is there whole or not at all, whatever happens meanwhile.
-
-    Args:
-        path: the file
-        write: writes its content into an open file
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            # the renaming itself must be on disk too
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 @contextmanager
@@ -340,7 +377,7 @@ def locked(path: Path) -> Iterator[None]:
     while lock is None:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = (path / "lock").open("a+")
+            lock = _open_lock(path / "lock")
         except OSError as error:
             raise ValueError(
                 f"the run directory {path} cannot be written: {error}; choose another with run_dir= (--run-dir)"
@@ -362,6 +399,12 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def _open_lock(path: Path) -> IO[str]:
+    # what the lock says of its owner must not be written over a file that a link leads to
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "r+")
+
+
 def _lock(lock: IO[str], path: Path) -> None:
     try:
         import fcntl
@@ -373,7 +416,7 @@ def _lock(lock: IO[str], path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
-        owner = lock.read().strip() or "unknown"
+        owner = lock.read(20).strip() or "unknown"
         raise RunLockedError(
             f"another process (pid {owner}) is working on the run in {path}: wait for it to end, or choose another run "
             "directory or key"
@@ -408,11 +451,12 @@ def find_run_directories() -> list[FoundRun]:
     """The run directories in the cache, those last that were written to last."""
     found = []
     for path in cache_folder().glob("*/*"):
-        if not path.is_dir():
+        if not path.is_dir() or path.is_symlink() or path.parent.is_symlink():
+            # what lies elsewhere is not ours to clean
             continue
         meta, _ = _read_meta(path)
         # to look whether it is locked writes into the lock
-        files = [file.stat() for file in path.rglob("*") if file.is_file() and file.name != "lock"]
+        files = [file.lstat() for file in path.rglob("*") if file.is_file() and file.name != "lock"]
         newest = max((file.st_mtime for file in files), default=path.stat().st_mtime)
         meta = meta or {}
         state = "unfinished" if meta else "unknown"
@@ -473,12 +517,13 @@ def read_identity(path: Path) -> tuple[str, str] | None:
 def _read_meta(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     """What run.json says, and what is wrong with it."""
     try:
-        meta = json.loads((path / "run.json").read_text())
+        meta = _read(path / "run.json", read_json)
     except FileNotFoundError:
         return None, None
-    except (OSError, ValueError) as error:
+    except _UNREADABLE as error:
         return None, _first_line(error)
-    if not isinstance(meta, dict) or not {"id", "fingerprint"} <= meta.keys():
+    texts = [meta.get("id"), meta.get("dataset", ""), meta.get("key", "")] if isinstance(meta, dict) else [None]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(meta.get("fingerprint"), dict):
         return None, "it does not describe a run"
     return meta, None
 
@@ -509,11 +554,16 @@ def _clear(path: Path) -> None:
     if not path.is_dir():
         return
     for entry in path.iterdir():
-        if entry.name == "results":
+        # a link is deleted, never what it leads to; a folder of that name is somebody else's
+        if entry.name == "results" and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
-        elif entry.suffix in (".pt", ".npz", ".partial"):
+        elif entry.name == "results" or (
+            entry.suffix in (".pt", ".npz", ".partial") and (entry.is_symlink() or not entry.is_dir())
+        ):
             entry.unlink()
-    (path / "run.json").unlink(missing_ok=True)
+    # one that is a folder cannot be replaced, which whoever writes it is told
+    with suppress(IsADirectoryError, PermissionError):
+        (path / "run.json").unlink(missing_ok=True)
 
 
 _NAMES = {

@@ -8,6 +8,7 @@ He et al. 2015, so that no network has an advantage from its initialisation.
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -204,16 +205,38 @@ def _timm_factory(name: str) -> NetworkFactory:
     return factory
 
 
-def resolve_networks(models: str | Sequence[str] | Mapping[str, NetworkFactory]) -> dict[str, NetworkFactory]:
+def _named_factory(name: str) -> NetworkFactory:
+    """Imports the factory that ``"<module>:<factory>"`` names.
+
+    Raises:
+        ValueError: if it is not so named, or there is no such factory
+    """
+    module, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        raise ValueError(f"{name!r} must be '<module>:<factory>', such as 'mypackage.nets:make_net'")
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise ValueError(f"the network {name!r} cannot be imported: {error}") from error
+    except AttributeError:
+        raise ValueError(f"the module {module!r} has no {attribute!r}") from None
+    if not callable(factory):
+        raise ValueError(f"{name!r} is no factory: it must be called as factory(num_classes=..., in_channels=...)")
+    return factory
+
+
+def resolve_networks(models: str | Sequence[str] | Mapping[str, NetworkFactory | str]) -> dict[str, NetworkFactory]:
     """Turns what a user calls networks into factories.
 
     Args:
         models: names, or a mapping of a name of your own to a factory. A name is one of :data:`NETWORKS`,
-            ``"torchvision/<name>"`` or ``"timm/<name>"`` (always without pretrained weights)
+            ``"torchvision/<name>"``, ``"timm/<name>"`` (always without pretrained weights), or
+            ``"<module>:<factory>"``, whose module is imported: never pass on what somebody else has named. In a mapping
+            a factory may be named so too
 
     Returns:
-        factories by the name that goes into field names, such as ``resnet20`` or ``resnet18`` for
-        ``"torchvision/resnet18"``
+        factories by the name that goes into field names, such as ``resnet20``, ``resnet18`` for
+        ``"torchvision/resnet18"`` or ``make_net`` for ``"mypackage.nets:make_net"``
 
     Raises:
         ValueError: if there is no such network, none is given, two share a name, or a name cannot be part of a field's
@@ -226,6 +249,8 @@ def resolve_networks(models: str | Sequence[str] | Mapping[str, NetworkFactory])
     for model in models:
         if isinstance(models, Mapping):
             name, factory = model, models[model]
+            if isinstance(factory, str):
+                factory = _named_factory(factory)
         elif not isinstance(model, str):
             raise TypeError(
                 f"{model!r} has no name: pass networks of your own as a mapping, "
@@ -234,7 +259,9 @@ def resolve_networks(models: str | Sequence[str] | Mapping[str, NetworkFactory])
         else:
             library, _, rest = model.rpartition("/")
             name = re.sub(r"\W", "_", rest)
-            if library == "torchvision":
+            if ":" in model:
+                name, factory = model.rpartition(":")[2], _named_factory(model)
+            elif library == "torchvision":
                 factory = _torchvision_factory(rest)
             elif library == "timm":
                 factory = _timm_factory(rest)
@@ -243,7 +270,8 @@ def resolve_networks(models: str | Sequence[str] | Mapping[str, NetworkFactory])
             else:
                 raise ValueError(
                     f"unknown network {model!r}: choose from {', '.join(NETWORKS)}, or name one of "
-                    "another library as 'torchvision/resnet18' or 'timm/convnext_atto'"
+                    "another library as 'torchvision/resnet18' or 'timm/convnext_atto', or a factory of your own as "
+                    "'mypackage.nets:make_net'"
                 )
         if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name, re.IGNORECASE):
             raise ValueError(f"the name {name!r} of a network must consist of letters, digits and underscores")

@@ -450,17 +450,10 @@ class LearnabilityTracker:
             state: the state of a tracker over the same N samples
 
         Raises:
-            ValueError: if the state is of another version or another N, or lacks the predictions that this tracker
-                keeps
+            ValueError: if the state is of another version or another N, lacks the predictions that this tracker keeps,
+                or is no state of a tracker at all; the tracker is as it was before
         """
-        if state["version"] != _STATE_VERSION:
-            raise ValueError(f"the state has version {state['version']}; this is version {_STATE_VERSION}")
-        if state["probability_sum"].shape != (self.num_samples,):
-            raise ValueError(
-                f"the state is of {len(state['probability_sum'])} samples; this tracker has {self.num_samples}"
-            )
-        if self._keeps_predictions and state["prediction_sum"] is None and state["epochs"]:
-            raise ValueError("the state holds no predictions: make this tracker with predictions=False too")
+        self._check_state(state)
         self._epochs, self.el2n_epoch, self._classes = state["epochs"], state["el2n_epoch"], state["classes"]
         self._epoch_hits, self._epoch_seen = list(state["epoch_hits"]), list(state["epoch_seen"])
         for name in _SUMS:
@@ -469,6 +462,37 @@ class LearnabilityTracker:
         if state["prediction_sum"] is not None and self._keeps_predictions:
             self._buffers()[1].copy_(state["prediction_sum"])
         self._start_epoch()
+
+    def _check_state(self, state: Any) -> None:
+        """Checks all that :meth:`load_state_dict` takes, which may come from a file that anybody has written."""
+        kept = {"epochs", "epoch_hits", "epoch_seen", "classes", "el2n_epoch", "prediction_sum"}
+        if not isinstance(state, dict) or "version" not in state:
+            raise ValueError("this is no state of a tracker")
+        if state["version"] != _STATE_VERSION:
+            raise ValueError(f"the state has version {state['version']}; this is version {_STATE_VERSION}")
+        if lacking := [name for name in (*sorted(kept), *(name[1:] for name in _SUMS)) if name not in state]:
+            raise ValueError(f"the state lacks {', '.join(lacking)}")
+        for name in _SUMS:
+            found, wanted = state[name[1:]], getattr(self, name)
+            if not isinstance(found, Tensor) or found.dtype != wanted.dtype or found.ndim != 1:
+                raise ValueError(f"the state's {name[1:]} is no tensor of {wanted.dtype}")
+            if found.shape != wanted.shape:
+                raise ValueError(f"the state is of {len(found)} samples; this tracker has {self.num_samples}")
+        numbers = [state["epochs"], state["classes"]]
+        if state["el2n_epoch"] is not None:
+            numbers.append(state["el2n_epoch"])
+        for name in ("epoch_hits", "epoch_seen"):
+            if not isinstance(state[name], (list, tuple)) or len(state[name]) != state["epochs"]:
+                raise ValueError(f"the state's {name} does not tell of its epochs")
+            numbers += state[name]
+        if not all(isinstance(number, int) and number >= 0 for number in numbers):
+            raise ValueError("the state counts in what are no numbers")
+        prediction = state["prediction_sum"]
+        if prediction is None:
+            if self._keeps_predictions and state["epochs"]:
+                raise ValueError("the state holds no predictions: make this tracker with predictions=False too")
+        elif not isinstance(prediction, Tensor) or prediction.shape != (self.num_samples, state["classes"]):
+            raise ValueError("the state's predictions are not of its samples and classes")
 
 
 def _as_list(names: Any) -> list[Any]:

@@ -21,7 +21,9 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import expect
 
-from .browser import App, browse, processes_of_database, serve
+from scripts.server import processes_of_database, serve
+
+from .browser import App, browse
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 

@@ -26,6 +26,7 @@ MEASURED = ["hits", "variability", "forgetting", "aum"]
 def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keeps forms from measuring this machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("FIFTYONE_LEARNABILITY_DIR", str(tmp_path))
     monkeypatch.setattr(plugin_module("compute"), "measure_rates", lambda request: None)
 
 
@@ -247,7 +248,7 @@ def bad_files(folder: Path, dataset: fo.Dataset) -> list[tuple[dict[str, Any], s
         ({"path": 3}, "path"),
         ({"path": str(folder / "good.xlsx"), "name": "m"}, "parquet"),
         ({"path": str(folder / "none.csv"), "name": "m"}, "no file"),
-        ({"path": "good.csv", "name": "m"}, "whole path"),
+        ({"path": "nothing.csv", "name": "m"}, "no file"),
         ({"path": str(folder / "good.csv")}, "name"),
         ({"path": str(folder / "good.csv"), "name": "two words"}, "two words"),
         ({"path": str(folder / "good.csv"), "name": 5}, "name"),

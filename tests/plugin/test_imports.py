@@ -83,7 +83,11 @@ def test_forms_and_panel_never_load_torch(make_dataset: Callable[..., fo.Dataset
         text=True,
         timeout=120,
         cwd=ROOT,
-        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "nothing")},
+        env={
+            **os.environ,
+            "XDG_CACHE_HOME": str(tmp_path / "nothing"),
+            "FIFTYONE_LEARNABILITY_DIR": str(tmp_path),
+        },
     )
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()

@@ -41,6 +41,7 @@ TOOLS = OPERATORS[1:6]
 def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """Keeps forms from measuring this machine; collects what they would have measured."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("FIFTYONE_LEARNABILITY_DIR", str(tmp_path))
     asked: list[Any] = []
     monkeypatch.setattr(plugin_module("compute"), "measure_rates", asked.append)
     return asked
@@ -444,8 +445,8 @@ BAD_TOOLS = [
     ("manage_learnability_runs", {"key": "learnability"}, "key"),
     ("manage_learnability_runs", {"key": "nothing", "action": "delete", "confirmed": True}, "nothing"),
     ("manage_learnability_runs", {"key": "foreign", "action": "delete", "confirmed": True}, "foreign"),
-    ("export_learnability", {}, "end in"),
-    ("export_learnability", {"path": "scores.csv"}, "folder"),
+    ("export_learnability", {}, "path must name a file"),
+    ("export_learnability", {"path": "../scores.csv"}, "path: .* is not in"),
     ("export_learnability", {"path": "/no/such/folder/scores.csv"}, "/no/such/folder"),
     ("export_learnability", {"path": "/tmp/scores.xlsx"}, "or .parquet"),
 ]
