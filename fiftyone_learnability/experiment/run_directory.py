@@ -220,7 +220,8 @@ class RunDirectory:
             return None
         try:
             state = _read(path, lambda file: torch.load(file, map_location="cpu", weights_only=True))
-            lacking = {"reports", "network", "optimizer", "scaler", "tracker"} - state.keys()
+            wanted = {"reports", "network", "optimizer", "scaler", "tracker", "lr", "parts", "incidents"}
+            lacking = wanted - state.keys()
             if lacking or not isinstance(state["reports"], list):
                 raise ValueError("it holds no state of a training")
             epoch = len(state["reports"])
