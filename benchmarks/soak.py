@@ -393,7 +393,7 @@ def main() -> None:
     if options.skip_app:
         return
     learn(dataset, "resnet20")
-    with serve(dataset.name) as url:
+    with serve() as url:
         client = Client(url, dataset)
         client.time_requests(2)
         print(f"\nthe App, nothing else to do\n\n{times(client.time_requests(options.requests))}")

@@ -25,6 +25,7 @@ from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 from fiftyone_learnability.science.catalog import DEFAULT_SCORES, SCORES, choose_scores
 
 from . import jobs
+from .alone import alone
 from .forms import ask_several
 from .names import NETWORKS, duration, network_label, number
 from .params import flag, one_of, positive, several, warn_of_selection, whole
@@ -168,7 +169,8 @@ class ComputeLearnability(foo.Operator):
         options = request.options
         choose_key(ctx.dataset, request.models, options.get("key"), options["overwrite"], options["scores"])
         if request.how == NOW:
-            yield from _compute_now(ctx, request, samples)
+            with alone(ctx):
+                yield from _compute_now(ctx, request, ctx.target_view(require_flat=True))
             return
         job_id = jobs.queue(ctx, request.title)
         if request.how == SCHEDULED:

@@ -16,6 +16,7 @@ from fiftyone_learnability.dataset.registry import score_field
 from fiftyone_learnability.exchange import is_exported
 from fiftyone_learnability.science.catalog import SCORES
 
+from .alone import alone
 from .folder import allowed_folders, file_within
 from .forms import Tool, ask_overwrite, ask_several, networks_named, refuse
 from .names import listed, number
@@ -70,9 +71,10 @@ class WriteScores(Tool):
             raise ValueError(problem)
         models, scores = _what(ctx.dataset, ctx.params)
         unwritten, added = _unwritten(ctx.dataset), []
-        for model in models:
-            if wanted := [score for score in unwritten[model] if score in scores]:
-                added += add_scores(ctx.dataset, wanted, [model])
+        with alone(ctx):
+            for model in models:
+                if wanted := [score for score in unwritten[model] if score in scores]:
+                    added += add_scores(ctx.dataset, wanted, [model])
         ctx.ops.reload_dataset()
         ctx.ops.notify(f"Wrote {', '.join(added)}", variant="success")
         return {"fields": added}
@@ -126,7 +128,8 @@ class ComputeConsensus(Tool):
             raise ValueError(problem)
         networks = find_models(ctx.dataset)
         models = several(ctx.params, "models", networks, networks, 2)
-        report = write_consensus(ctx.target_view(), models, overwrite=flag(ctx.params, "overwrite"))
+        with alone(ctx):
+            report = write_consensus(ctx.target_view(), models, overwrite=flag(ctx.params, "overwrite"))
         ctx.ops.reload_dataset()
         ctx.ops.notify(f"Consensus of {listed(models)} on {number(report.num_written)} samples", variant="success")
         return {"key": report.key, "fields": report.fields, "samples": report.num_written}
@@ -195,13 +198,14 @@ class ImportScores(Tool):
         name = text(ctx.params, "name")
         if name is not None:
             _check_name(name)
-        reports = import_scores(
-            ctx.target_view(),
-            path,
-            name,
-            learnability=text(ctx.params, "learnability") or "learnability",
-            overwrite=flag(ctx.params, "overwrite"),
-        )
+        with alone(ctx):
+            reports = import_scores(
+                ctx.target_view(),
+                path,
+                name,
+                learnability=text(ctx.params, "learnability") or "learnability",
+                overwrite=flag(ctx.params, "overwrite"),
+            )
         fields = [field for report in reports for field in report.fields]
         unknown = max((len(report.vanished) for report in reports), default=0)
         written = max((report.num_written for report in reports), default=0)

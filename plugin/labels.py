@@ -16,6 +16,7 @@ from fiftyone_learnability.dataset.samples import label_path
 from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT
 from fiftyone_learnability.science.label_errors import HARD, MISLABELLED, THRESHOLD
 
+from .alone import alone
 from .forms import Tool, ask_overwrite, ask_several, networks_named, refuse
 from .names import number
 from .params import between, flag, several, text, warn_of_selection
@@ -83,9 +84,10 @@ class SuggestLabelFixes(Tool):
         if problem := self.lacks(ctx):
             raise ValueError(problem)
         models, threshold = _read(ctx)
-        found = suggest_label_fixes(
-            ctx.target_view(), models, threshold=threshold, overwrite=flag(ctx.params, "overwrite")
-        )
+        with alone(ctx):
+            found = suggest_label_fixes(
+                ctx.target_view(), models, threshold=threshold, overwrite=flag(ctx.params, "overwrite")
+            )
         counts = Counter(found["verdict"].tolist())
         wrong, hard = counts[MISLABELLED], counts[HARD]
         ctx.ops.reload_dataset()
@@ -157,11 +159,11 @@ class ApplyLabelFixes(Tool):
         """Applies them."""
         if problem := self.lacks(ctx):
             raise ValueError(problem)
-        samples = ctx.target_view()
-        if not _chosen(samples):
+        if not _chosen(ctx.target_view()):
             raise ValueError("choose the samples whose suggestions are accepted: a selection, or a view")
         into = _target(ctx.dataset, ctx.params)
-        field, changed = apply_label_fixes(samples, into, in_place=into is None)
+        with alone(ctx):
+            field, changed = apply_label_fixes(ctx.target_view(), into, in_place=into is None)
         ctx.ops.reload_dataset()
         ctx.ops.notify(f"Changed {number(changed)} labels in {field}", variant="success")
         return {"field": field, "changed": changed}

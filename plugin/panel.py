@@ -21,6 +21,7 @@ from fiftyone_learnability.dataset.registry import score_field
 from fiftyone_learnability.science.label_errors import HARD, MISLABELLED
 
 from . import jobs
+from .alone import alone
 from .binning import within
 from .data_map import MAP_SCORES
 from .events import boxed, cell, check_event, clicked, sample_id, selected
@@ -152,7 +153,8 @@ class LearnabilityPanel(foo.Panel):
             # the second click of two
             return
         try:
-            added = add_scores(ctx.dataset, lacking, [model])
+            with alone(ctx):
+                added = add_scores(ctx.dataset, lacking, [model])
         except ValueError as error:
             ctx.ops.notify(f"They cannot be written: {error}", variant="error")
             return

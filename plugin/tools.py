@@ -22,6 +22,7 @@ from fiftyone_learnability import (
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.registry import check_identifier
 
+from .alone import alone
 from .forms import EASIEST, HARDEST, Tool, ask_model
 from .names import listed, number
 from .params import flag, one_of, positive, text, warn_of_selection, whole
@@ -232,11 +233,13 @@ class ManageRuns(Tool):
         if action == "delete":
             if not flag(ctx.params, "confirmed"):
                 raise ValueError("deleting a run must be confirmed: confirmed=True")
-            deleted = delete_run(ctx.dataset, key)
+            with alone(ctx):
+                deleted = delete_run(ctx.dataset, key)
             ctx.ops.reload_dataset()
             return {"deleted": deleted}
         _check_new_key(ctx.dataset, ctx.params.get("new_key"))
-        rename_run(ctx.dataset, key, ctx.params["new_key"])
+        with alone(ctx):
+            rename_run(ctx.dataset, key, ctx.params["new_key"])
         return {"key": ctx.params["new_key"]}
 
 

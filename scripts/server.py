@@ -1,9 +1,4 @@
-"""The App's server in a process of its own, for the tests and the benchmarks.
-
-    python -m scripts.server DATASET PORT
-
-serves the App on a dataset until it is killed; :func:`serve` does so for as long as somebody needs it.
-"""
+"""The App's server in a process of its own, for the tests and the benchmarks."""
 
 from __future__ import annotations
 
@@ -25,11 +20,11 @@ from .database import ROOT
 
 
 @contextmanager
-def serve(dataset_name: str) -> Iterator[str]:
+def serve() -> Iterator[str]:
     """Serves the App from a process of its own, and ends that with all it has started.
 
-    Args:
-        dataset_name: the dataset to begin with
+    It is FiftyOne's server without a session: a session connects some time after the server answers, and anew when it
+    has lost the connection, and then moves every open page to its own dataset.
 
     Yields:
         the App's address
@@ -39,7 +34,7 @@ def serve(dataset_name: str) -> Iterator[str]:
         port = probe.getsockname()[1]
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "scripts.server", dataset_name, str(port)],
+            [sys.executable, "-m", "fiftyone.server.main", "--address", "127.0.0.1", "--port", str(port)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
@@ -88,10 +83,3 @@ def processes_of_database() -> list[psutil.Process]:
                 found.append(process)
     return found
 
-
-if __name__ == "__main__":
-    import fiftyone as fo
-
-    name, port = sys.argv[1:]
-    session = fo.launch_app(fo.load_dataset(name), remote=True, address="127.0.0.1", port=int(port))
-    session.wait(-1)

@@ -21,8 +21,6 @@ from .dataset.helpers import scratch_collections, state, values_of
 from .dataset.measured import ALL, MEASURED, measured, write_measured
 
 MakeDataset = Callable[..., fo.Dataset]
-
-
 COUNT = 30
 L = [0.5] * 12
 LABELS = ["a"] * 16 + ["b"] * 9 + [None] * 5

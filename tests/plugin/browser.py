@@ -62,9 +62,11 @@ def browse(url: str, executable: str, journey: str) -> Iterator[App]:
         context.route("**/*", lambda r: r.continue_() if r.request.url.startswith(ours) else r.abort())
         app = App(context.pages[0], url, journey)
         app.page.on("pageerror", lambda error: str(error) in _OF_THE_APP or app.errors.append(str(error)))
-        # an error may be shown for a moment only
+        # errors and notifications may be shown for a moment only
         app.page.expose_function("reportError", lambda text: app.errors.append(text))
+        app.page.expose_function("reportNotice", lambda text: app.notices.append(text))
         app.page.add_init_script(_WATCH_FOR_ERRORS)
+        app.page.add_init_script(_WATCH_FOR_NOTICES)
         # what the App advertises covers it when it is opened for the first time
         advertisement = app.page.locator(".MuiPopover-root").filter(has_text="Explore Enterprise")
         app.page.add_locator_handler(
@@ -90,6 +92,16 @@ new MutationObserver((changes) => {
 }).observe(document, {childList: true, subtree: true, characterData: true});
 """
 
+_WATCH_FOR_NOTICES = """
+new MutationObserver((changes) => {
+    for (const change of changes)
+        for (const node of change.addedNodes)
+            if (node.nodeType === Node.ELEMENT_NODE)
+                for (const part of [node, ...node.querySelectorAll(".notistack-Snackbar")])
+                    if (part.matches(".notistack-Snackbar")) window.reportNotice(part.textContent.slice(0, 1000));
+}).observe(document, {childList: true, subtree: true});
+"""
+
 
 @dataclass
 class App:
@@ -100,12 +112,14 @@ class App:
         url: the App's address
         journey: what the names of its screenshots begin with
         errors: what went wrong in the page
+        notices: the notifications that the page has shown
     """
 
     page: Page
     url: str
     journey: str
     errors: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     _shots: int = 0
     _asked: set[Request] = field(default_factory=set)
     _last_asked: float = 0.0
@@ -146,33 +160,52 @@ class App:
     def open_panel(self) -> None:
         """Opens the panel from the menu of panels, unless the session remembers it."""
         if self.page.locator(f"[data-cy=panel-tab-{PANEL}]").count() == 0:
-            self.page.locator("[data-cy=new-panel-btn]").first.click()
-            self.page.locator(f"[data-cy=new-panel-option-{PANEL}]").click()
+            self.press(self.page.locator("[data-cy=new-panel-btn]").first)
+            self.press(self.page.locator(f"[data-cy=new-panel-option-{PANEL}]"))
         expect(self.panel).to_be_visible()
 
-    def settle(self) -> None:
-        """Waits until the page has asked the server nothing for a second: forms ask a moment after what is typed."""
-        self.until(
-            lambda: not self._asked and time.monotonic() - self._last_asked > 1,
-            "the page to be at rest",
-            lambda: [request.url for request in self._asked],
-        )
+    def press(self, control: Locator) -> None:
+        """Clicks a control that is there, once the page is at rest.
+
+        An answer that is on its way may draw anew what the click is meant for. Name the control in full: for a moment
+        an opened tab still shows the controls of the one before.
+        """
+        expect(control).to_be_visible()
+        self.settle(0.3)
+        control.click()
+
+    def settle(self, seconds: float = 1) -> None:
+        """Waits until the page has asked the server nothing for a while.
+
+        Args:
+            seconds: how long; forms ask a moment after what is typed, and the default is longer than that
+        """
+        self.until(lambda: not self._asked and time.monotonic() - self._last_asked > seconds, "the page to be at rest")
 
     def until(
-        self, is_true: Callable[[], bool], what: str, state: Callable[[], Any] = lambda: "", seconds: float = 60
+        self, is_true: Callable[[], bool], what: str, state: Callable[[], Any] | None = None, seconds: float = 60
     ) -> None:
         """Waits for what the page's own waiting cannot express.
 
         Args:
             is_true: the condition
             what: names it
-            state: what there is instead, for the message
+            state: what there is instead, for the message, which always tells what the page shows
             seconds: how long to wait
         """
         deadline = time.monotonic() + seconds
         while not is_true():
-            assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}; there is {state()}"
+            if time.monotonic() > deadline:
+                there = "" if state is None else f"there is {state()}; "
+                raise AssertionError(f"waited {seconds:.0f} s for {what}; {there}{self._told()}")
             self.page.wait_for_timeout(100)
+
+    def _told(self) -> str:
+        """What the page shows, has notified of and waits for."""
+        # of none there is, the text is empty: a message must not wait
+        panel, form = (" ".join(" ".join(part.all_inner_texts()).split())[:2000] for part in (self.panel, self.form))
+        asked = [(request.url, (request.post_data or "")[:300]) for request in self._asked]
+        return f"panel: {panel!r}; form: {form!r}; notifications: {self.notices}; unanswered: {asked}"
 
     def screenshot(self, name: str) -> None:
         """Keeps a picture of the page."""
@@ -188,8 +221,8 @@ class App:
         return self.page.locator(f"[data-cy=panel-content-{PANEL}]")
 
     def button(self, name: str) -> Locator:
-        """A button of the panel, behind whose name stands that of its icon."""
-        return self.panel.get_by_role("button", name=re.compile(rf"(^|\W){re.escape(name)}$"))
+        """A button of the panel."""
+        return self.panel.get_by_role("button", name=name, exact=True)
 
     def tab(self, name: str) -> Locator:
         """A tab of the panel."""
@@ -202,8 +235,8 @@ class App:
 
     def choose_in_panel(self, index: int, option: str) -> None:
         """Chooses an option of one of the panel's dropdowns."""
-        self.panel.get_by_role("combobox").nth(index).click()
-        self.page.get_by_role("option", name=option, exact=True).click()
+        self.press(self.panel.get_by_role("combobox").nth(index))
+        self.press(self.page.get_by_role("option", name=option, exact=True))
 
     @property
     def percent(self) -> int:
@@ -362,13 +395,13 @@ class App:
 
     def choose_in_form(self, now: str, option: str) -> None:
         """Chooses another option of the form's dropdown that shows one."""
-        self.form.get_by_role("combobox").filter(has_text=now).click()
-        self.page.get_by_role("option", name=option, exact=True).click()
+        self.press(self.form.get_by_role("combobox").filter(has_text=now))
+        self.press(self.page.get_by_role("option", name=option, exact=True))
 
     def add_in_form(self, option: str) -> None:
         """Adds an option to the form's list."""
-        self.form.get_by_role("button", name="Open").click()
-        self.page.get_by_role("option", name=option, exact=True).click()
+        self.press(self.form.get_by_role("button", name="Open"))
+        self.press(self.page.get_by_role("option", name=option, exact=True))
 
     # grid and sidebar
 

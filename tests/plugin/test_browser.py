@@ -44,13 +44,10 @@ def images(request: pytest.FixtureRequest) -> Images:
 
 
 @pytest.fixture(scope="module")
-def url(images: Images) -> Iterator[str]:
+def url() -> Iterator[str]:
     """The address of an App."""
-    dataset = fo.Dataset("browser-home", persistent=True)
-    dataset.add_samples([fo.Sample(images[0][0])], progress=False)
-    with serve(dataset.name) as address:
+    with serve() as address:
         yield address
-    dataset.delete()
 
 
 @pytest.fixture
@@ -89,7 +86,7 @@ def compute_from_the_grid(app: App) -> None:
     app.add_in_form("MobileNet")
     app.choose_in_form("Paper: 200 epochs", "Other")
     app.form_input("Epochs").fill("6")
-    app.form.get_by_text("More options").click()
+    app.press(app.form.get_by_text("More options"))
     app.form_input("Batch size").fill("32")
     app.form_input("Learning rate").fill("0.05")
     for field in (RESNET, "learnability_rank_resnet20", MOBILENET, "learnability_rank_mobilenet"):
@@ -97,7 +94,7 @@ def compute_from_the_grid(app: App) -> None:
     # what the server made of the last field typed into; the form sends it after a moment
     app.settle()
     app.screenshot("form")
-    app.form_button("Compute").click()
+    app.press(app.form_button("Compute"))
     expect(app.form).to_be_hidden()
 
 
@@ -112,7 +109,7 @@ def watch_it_over_a_reload(app: App, dataset: fo.Dataset) -> None:
     app.reload()
     expect(app.panel).to_contain_text(progress)
     assert app.button("Cancel").is_visible()
-    app.until(lambda: before < app.percent, f"more than {before} %", lambda: app.panel.inner_text())
+    app.until(lambda: before < app.percent, f"more than {before} %")
     app.screenshot("after-a-reload")
     # from here on the page is not reloaded
     expect(app.in_sidebar(RESNET)).to_be_visible(timeout=240_000)
@@ -155,7 +152,7 @@ def explore_the_plots(app: App, dataset: fo.Dataset) -> None:
     app.click(2, middle(edges, bars.argmax()), bars.max() / 2)
     app.expect_count(int(bars.max()))
 
-    app.button("Reset").click()
+    app.press(app.button("Reset"))
     app.expect_count(200)
     app.settle()
     # what the panel speaks of has not been narrowed by its own filters, not even for a moment
@@ -183,7 +180,7 @@ def sort_and_tag(app: App, dataset: fo.Dataset) -> None:
     hardest = [ids[index] for index in np.argsort(scores(dataset, RESNET), kind="stable")]
     assert ranks[ids.index(hardest[0])] == 200
     app.show_field("learnability_rank_resnet20")
-    app.button("Hardest first").click()
+    app.press(app.button("Hardest first"))
     app.until(
         lambda: app.shown_values("learnability_rank_resnet20")[:3] == ["200", "199", "198"],
         "the hardest first",
@@ -191,22 +188,22 @@ def sort_and_tag(app: App, dataset: fo.Dataset) -> None:
     )
     app.settle()
     app.screenshot("hardest-first")
-    app.button("Easiest first").click()
+    app.press(app.button("Easiest first"))
     app.until(
         lambda: app.shown_values("learnability_rank_resnet20")[:3] == ["1", "2", "3"],
         "the easiest first",
         lambda: app.shown_values("learnability_rank_resnet20"),
     )
-    app.button("Disagreement").click()
+    app.press(app.button("Disagreement"))
     app.expect_count(int((scores(dataset, "learnability_rank_mobilenet") > ranks).sum()))
-    app.button("Reset").click()
+    app.press(app.button("Reset"))
     app.expect_count(200)
 
-    app.button("Tag").click()
+    app.press(app.button("Tag"))
     app.form_input("Number").fill("10")
     app.settle()
     app.screenshot("tag-form")
-    app.form_button("Execute").click()
+    app.press(app.form_button("Execute"))
     expect(app.form).to_be_hidden()
     app.until(lambda: len(dataset.match_tags("hard")) == 10, "ten tagged samples")
     assert set(dataset.match_tags("hard").values("id")) == set(hardest[:10])
@@ -217,7 +214,7 @@ def sort_and_tag(app: App, dataset: fo.Dataset) -> None:
 def look_at_classes_examples_and_curves(app: App, dataset: fo.Dataset) -> None:
     first = scores(dataset, RESNET)
     labels = np.array(dataset.values("ground_truth.label"))
-    app.tab("Classes").click()
+    app.press(app.tab("Classes"))
     expect(app.plots()).to_have_count(1)
     rows = app.traces(0)[0]["y"]
     means = {str(label): first[labels == label].mean() for label in set(labels)}
@@ -231,7 +228,7 @@ def look_at_classes_examples_and_curves(app: App, dataset: fo.Dataset) -> None:
     app.settle()
     app.screenshot("class-cell")
 
-    app.tab("Examples").click()
+    app.press(app.tab("Examples"))
     pictures = app.panel.locator("img")
     expect(pictures).to_have_count(16)
     app.until(
@@ -241,17 +238,17 @@ def look_at_classes_examples_and_curves(app: App, dataset: fo.Dataset) -> None:
     both = scores(dataset, "learnability_rank_resnet20") + scores(dataset, "learnability_rank_mobilenet")
     third = dataset[dataset.values("id")[np.argsort(both, kind="stable")[2]]]
     assert Path(third.filepath).name in str(pictures.nth(2).get_attribute("src"))
-    pictures.nth(2).click()
+    app.press(pictures.nth(2))
     app.expect_count(1)
     app.until(
         lambda: app.shown_values("learnability_rank_resnet20") == [str(third.learnability_rank_resnet20)],
         f"the sample of rank {third.learnability_rank_resnet20}",
         lambda: app.shown_values("learnability_rank_resnet20"),
     )
-    app.button("Reset").click()
+    app.press(app.button("Reset"))
     app.expect_count(200)
 
-    app.tab("Curves").click()
+    app.press(app.tab("Curves"))
     expect(app.panel).to_contain_text("Select samples")
     expect(app.plots()).to_have_count(1)
     app.screenshot("trainings")
@@ -273,17 +270,17 @@ def find_all_again(app: App) -> None:
     group = app.page.locator("[data-cy=sidebar-group-entry-LEARNABILITY]")
     expect(group).to_be_visible()
     app.expect_tag("hard")
-    app.tab("Compare").click()
+    app.press(app.tab("Compare"))
     expect(app.plots()).to_have_count(3)
     app.screenshot("found-again")
-    app.button("Compute").click()
+    app.press(app.button("Compute"))
     expect(app.form).to_contain_text("Scores exist already")
     expect(app.form_button("Compute")).to_be_disabled()
     # two samples are still selected, and the form would train on them only
     expect(app.form).to_contain_text("Current selection")
     expect(app.form).to_contain_text(re.compile(r"(?<!\d)2 images"))
     app.screenshot("form-over-scores")
-    app.form_button("Cancel").click()
+    app.press(app.form_button("Cancel"))
 
 
 def test_cancelled_and_failed_runs(
@@ -292,12 +289,12 @@ def test_cancelled_and_failed_runs(
     dataset = make_dataset(*images, name="cancelled", persistent=True)
     app.open(dataset.name)
     app.open_panel()
-    app.button("Compute learnability").click()
-    app.form_button("Compute").click()
+    app.press(app.button("Compute learnability"))
+    app.press(app.form_button("Compute"))
     expect(app.panel).to_contain_text(re.compile(r"epoch \d+/200, .*accuracy [\d.]+, .*left"), timeout=120_000)
     trained_by = workers()
     assert trained_by, "no process trains"
-    app.button("Cancel").click()
+    app.press(app.button("Cancel"))
     expect(app.panel).to_contain_text("Cancelled by user")
     app.screenshot("cancelled")
     assert psutil.wait_procs(trained_by, timeout=60)[1] == []
@@ -305,22 +302,22 @@ def test_cancelled_and_failed_runs(
     dataset.reload()
     assert [name for name in dataset.get_field_schema() if "learnability" in name] == []
     assert fol.list_runs(dataset) == []
-    app.button("Compute learnability").click()
+    app.press(app.button("Compute learnability"))
     expect(app.form_button("Compute")).to_be_enabled()
-    app.form_button("Cancel").click()
+    app.press(app.form_button("Cancel"))
 
     bad = tmp_path / "no-image.png"
     bad.write_text("this is no image")
     broken = make_dataset([*images[0], str(bad)], [*images[1], images[1][0]], name="broken", persistent=True)
     app.open(broken.name)
     app.open_panel()
-    app.button("Compute learnability").click()
-    app.form_button("Compute").click()
+    app.press(app.button("Compute learnability"))
+    app.press(app.form_button("Compute"))
     expect(app.panel).to_contain_text(bad.name, timeout=120_000)
     expect(app.panel).to_contain_text("1 of 201 images cannot be read")
     expect(app.panel).to_contain_text("repair or remove")
     app.screenshot("failed")
-    app.button("Dismiss").click()
+    app.press(app.button("Dismiss"))
     expect(app.panel).not_to_contain_text("cannot be read")
     app.reload()
     expect(app.panel).to_contain_text("No scores yet")
@@ -339,8 +336,8 @@ def test_data_map_and_label_review(app: App, images: Images, make_dataset: Calla
     app.open(dataset.name)
     app.open_panel()
 
-    app.tab("Data map").click()
-    app.panel.get_by_role("button", name=re.compile("^Write ")).click()
+    app.press(app.tab("Data map"))
+    app.press(app.button("Write variability and hits"))
     app.until(lambda: dataset.reload() or dataset.has_field(f"{RESNET}_variability"), "the scores")
     # until then there is the histogram of the tab before
     app.until(lambda: app.plots().count() == 1 and app.traces(0)[0]["type"] == "scatter", "the map")
@@ -362,12 +359,12 @@ def test_data_map_and_label_review(app: App, images: Images, make_dataset: Calla
     app.expect_count(expected)
     app.settle()
     app.screenshot("data-map-box")
-    app.button("Reset").click()
+    app.press(app.button("Reset"))
     app.expect_count(200)
 
-    app.tab("Labels").click()
-    app.button("Suggest label fixes").click()
-    app.form_button("Execute").click()
+    app.press(app.tab("Labels"))
+    app.press(app.button("Suggest label fixes"))
+    app.press(app.form_button("Execute"))
     expect(app.form).to_be_hidden()
     expect(app.panel).to_contain_text(re.compile(r"\d+ probably mislabelled, \d+ hard but plausible"))
     dataset.reload()
@@ -377,7 +374,7 @@ def test_data_map_and_label_review(app: App, images: Images, make_dataset: Calla
     app.settle()
     app.screenshot("labels")
     shown, verdict = (wrong, "mislabelled") if wrong else (hard, "hard")
-    app.button("Show probably mislabelled" if wrong else "Show hard but plausible").click()
+    app.press(app.button("Show probably mislabelled" if wrong else "Show hard but plausible"))
     app.expect_count(shown)
     view = fol.label_problems(dataset, verdict)
     most = view.first()
@@ -391,11 +388,11 @@ def test_data_map_and_label_review(app: App, images: Images, make_dataset: Calla
     app.screenshot("label-review")
 
     app.select(1)
-    app.button("Accept selected").click()
+    app.press(app.button("Accept selected"))
     expect(app.form).to_contain_text(re.compile(r"1 of 1 labels in ground_truth_fixed will change"))
     app.settle()
     app.screenshot("accept")
-    app.form_button("Execute").click()
+    app.press(app.form_button("Execute"))
     expect(app.form).to_be_hidden()
     app.until(lambda: dataset.reload() or dataset.has_field("ground_truth_fixed"), "the copy")
     fixed = dict(zip(*dataset.values(["id", "ground_truth_fixed.label"]), strict=True))
@@ -422,7 +419,7 @@ def test_looks(app: App, theme: str, images: Images, make_dataset: Callable[...,
     for width in (400, 800, 1200):
         app.give_the_panel(width)
         for name in ("Compare", "Data map", "Labels", "Examples", "Classes", "Curves"):
-            app.tab(name).click()
+            app.press(app.tab(name))
             expect(app.panel.locator("img" if name == "Examples" else ".js-plotly-plot").first).to_be_visible()
             app.settle()
             app.screenshot(f"{theme}-{width}-{name.lower().replace(' ', '-')}")

@@ -120,7 +120,7 @@ def test_the_server_answers_while_a_job_trains(
     files, labels = digits
     dataset = make_dataset(files[:600], labels[:600], persistent=True)
     fol.write_scores(dataset, {"id": dataset.values("id"), "learnability": [n / 600 for n in range(600)]}, "mine")
-    with serve(dataset.name) as url:
+    with serve() as url:
         client = Client(url, dataset)
         # what is loaded at the first request is not asked about
         client.time_requests(1)

@@ -1,0 +1,111 @@
+"""What the plugin writes while other events of the App load the same dataset: nothing of it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+import pytest
+from fiftyone.core.odm import get_db_conn, mixins
+
+import fiftyone_learnability as fol
+
+from .harness import PanelHarness, execute
+from .made_up import write_scores
+
+COUNT = 20
+MODELS = ["resnet20", "vgg16"]
+
+
+@pytest.fixture
+def scored(make_dataset: Callable[..., fo.Dataset], rng: np.random.Generator) -> fo.Dataset:
+    """Two networks that have measured more than is written, and kept their predictions."""
+    dataset = make_dataset([f"/no/{index}.png" for index in range(COUNT)], list("ab") * (COUNT // 2))
+    write_scores(
+        dataset,
+        {model: rng.random(COUNT) for model in MODELS},
+        more={model: {score: rng.random(COUNT) for score in ("hits", "variability")} for model in MODELS},
+        predictions={model: rng.dirichlet([0.1, 0.1], COUNT).astype(np.float32) for model in MODELS},
+    )
+    return dataset
+
+
+def write_map(dataset: fo.Dataset) -> None:
+    panel = PanelHarness(dataset)
+    panel.open()
+    panel.tab("map")
+    assert panel.event("on_write_map").drawn == ["map"]
+
+
+def accept(dataset: fo.Dataset) -> None:
+    execute("apply_label_fixes", dataset, selected=dataset.values("id"), view_target="SELECTED_SAMPLES")
+
+
+def take_over(dataset: fo.Dataset, folder: Path) -> None:
+    """Imports scores of hardly any meaning."""
+    path = folder / "scores.csv"
+    path.write_text("\n".join(["id,learnability", *(f"{id},0.5" for id in dataset.values("id"))]))
+    execute("import_learnability", dataset, {"path": str(path), "name": "theirs"})
+
+
+WRITERS: dict[str, Callable[[fo.Dataset, Path], Any]] = {
+    "data map": lambda dataset, _: write_map(dataset),
+    "scores": lambda dataset, _: execute("write_learnability_scores", dataset, {"models": MODELS, "scores": ["all"]}),
+    "consensus": lambda dataset, _: execute("compute_consensus", dataset),
+    "import": take_over,
+    "suggestions": lambda dataset, _: execute("suggest_label_fixes", dataset),
+    "labels": lambda dataset, _: accept(dataset),
+    "delete": lambda dataset, _: execute(
+        "manage_learnability_runs", dataset, {"key": "learnability", "action": "delete", "confirmed": True}
+    ),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_is_written_survives_other_events(
+    scored: fo.Dataset, writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if writer == "labels":
+        fol.suggest_label_fixes(scored)
+    before, undisturbed = stored(scored), scored.clone()
+    WRITERS[writer](undisturbed, tmp_path)
+    expected = stored(undisturbed)
+    undisturbed.delete()
+    assert expected != before, "nothing is written"
+
+    disturb(scored, monkeypatch)
+    WRITERS[writer](scored, tmp_path)
+    assert stored(scored) == expected
+
+
+def test_what_is_computed_survives_other_events(digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    disturb(digit_dataset, monkeypatch)
+    params = {"preset": "custom", "epochs": 1, "batch_size": 32, "device": "cpu", "how": "now", "key": "mine"}
+    execute("compute_learnability", digit_dataset, params)
+    fields, runs = stored(digit_dataset)
+    assert {"learnability_resnet20", "learnability_rank_resnet20"} < set(fields)
+    assert runs == {"mine"}
+
+
+def disturb(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on loads a dataset anew in the midst of each change to it, as events in other threads do."""
+
+    def disturbed(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            fo.load_dataset(dataset.name, reload=True)
+            return original(*args, **options)
+
+        return call
+
+    # what FiftyOne calls after it has taken the document of the dataset, and before it saves that
+    for name in ("validate_field_name", "_add_field_doc", "_update_field_doc", "_delete_field_doc"):
+        monkeypatch.setattr(mixins, name, disturbed(getattr(mixins, name)))
+
+
+def stored(dataset: fo.Dataset) -> tuple[dict[str, Any], set[str]]:
+    """Fields with what is noted in them, and runs, as the database has them."""
+    document = get_db_conn().datasets.find_one({"name": dataset.name})
+    return {field["name"]: field["info"] for field in document["sample_fields"]}, set(document["runs"])
