@@ -15,6 +15,7 @@ from .dataset.fields import WriteReport
 from .dataset.registry import load_model_results, score_field
 from .experiment.results import ModelResults
 from .science.catalog import SCORES
+from .science.checks import shown
 from .science.scores import IntArray
 from .writing import columns_of, prepare_scores, write_prepared, write_scores
 
@@ -61,7 +62,7 @@ def import_scores(
     Raises:
         ValueError: if the file cannot be read, a ``key`` is given for several models, or see :func:`write_scores`
     """
-    path = Path(path)
+    path = check_ending(path)
     if (results := _results_in(path)) is not None:
         return [write_scores(samples, results, name or results.model, **options)]
     table = read_table(path)
@@ -203,6 +204,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     path = check_ending(path)
+    # a pipe would be waited for, perhaps for ever
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} cannot be read as a {path.suffix[1:]} file: it is none, but a folder, pipe or device")
     try:
         if path.suffix == ".csv":
             table = pd.read_csv(path, dtype={"id": str, "filepath": str, "label": str})
@@ -225,7 +229,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     except ImportError as error:
         raise ValueError(f"parquet files need pyarrow: pip install pyarrow ({error})") from error
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as a {path.suffix[1:]} file: {error}") from error
+        raise ValueError(f"{path} cannot be read as a {path.suffix[1:]} file: {shown(str(error), 300)}") from error
     if not {"id", "filepath"} & set(table.columns):
         raise ValueError(f"{path.name} names no samples: it needs a column id or filepath; it has {columns_of(table)}")
     return table
@@ -237,6 +241,8 @@ def check_ending(path: str | Path) -> Path:
     Raises:
         ValueError: if it is not
     """
+    if not isinstance(path, (str, Path)) or "\0" in str(path):
+        raise ValueError(f"the path of a file is needed, not {shown(path)}")
     path = Path(path)
     if path.suffix not in _ENDINGS:
         raise ValueError(f"{path.name!r} must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}")

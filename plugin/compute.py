@@ -23,11 +23,12 @@ from fiftyone_learnability.dataset.registry import check_identifier, fields_of, 
 from fiftyone_learnability.dataset.samples import check_images, find_label_fields, label_path
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 from fiftyone_learnability.science.catalog import DEFAULT_SCORES, SCORES, choose_scores
+from fiftyone_learnability.science.checks import shown
 
 from . import jobs
 from .forms import ask_several
 from .names import NETWORKS, duration, network_label, number
-from .params import flag, one_of, positive, several, warn_of_selection, whole
+from .params import flag, one_of, positive, several, text, warn_of_selection, whole
 
 PRESETS = {"paper": 200, "standard": 60, "quick": 20}
 CUSTOM, CUSTOM_EPOCHS = "custom", 100
@@ -64,10 +65,10 @@ class Request:
         """
         models = ["resnet20"] if params.get("models") is None else params["models"]
         if not isinstance(models, (list, tuple)) or not models or len(set(map(str, models))) < len(models):
-            raise ValueError(f"models must be a list of at least one network, each once, not {models!r}")
+            raise ValueError(f"models must be a list of at least one network, each once, not {shown(models)}")
         for model in models:
             if not isinstance(model, str) or model not in NETWORKS:
-                raise ValueError(f"unknown network {model!r}: choose from {', '.join(NETWORKS)}")
+                raise ValueError(f"unknown network {shown(model)}: choose from {', '.join(NETWORKS)}")
         preset = one_of(params, "preset", (*PRESETS, CUSTOM), CUSTOM if "epochs" in params else "paper")
         options: dict[str, Any] = {
             "epochs": PRESETS[preset] if preset in PRESETS else whole(params, "epochs", CUSTOM_EPOCHS, 1, 10_000),
@@ -84,10 +85,10 @@ class Request:
             options["lr"] = positive(params, "lr", 0.1, 1000)
         if params.get("device"):
             options["device"] = one_of(params, "device", DEVICES, "auto")
-        if params.get("key"):
-            options["key"] = str(params["key"])
+        if key := text(params, "key"):
+            options["key"] = key
         how = one_of(params, "how", (BACKGROUND, SCHEDULED, NOW), BACKGROUND)
-        return cls(str(params.get("label_field") or "ground_truth"), list(models), options, how)
+        return cls(text(params, "label_field") or "ground_truth", list(models), options, how)
 
     @property
     def title(self) -> str:
@@ -273,7 +274,7 @@ def _ask_advanced(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
 
 
 def _out_of_range(value: Any, low: int, high: int) -> bool:
-    return value is not None and not low <= value <= high
+    return value is not None and (not isinstance(value, (int, float)) or not low <= value <= high)
 
 
 def _tell_consequences(

@@ -14,6 +14,8 @@ from fiftyone_learnability.consensus import CONSENSUS
 from fiftyone_learnability.dataset.registry import score_field
 from fiftyone_learnability.exchange import check_ending
 from fiftyone_learnability.science.catalog import SCORES
+from fiftyone_learnability.science.checks import shown
+from fiftyone_learnability.writing import check_name
 
 from .forms import Tool, ask_overwrite, ask_several, networks_named, refuse
 from .names import listed, number
@@ -168,7 +170,7 @@ class ImportScores(Tool):
         try:
             name = text(ctx.params, "name")
             if name is not None:
-                _check_name(name)
+                check_name(name)
         except ValueError as error:
             inputs.view("wrong", types.Error(label=str(error)))
             refuse(form, str(error))
@@ -191,7 +193,7 @@ class ImportScores(Tool):
             raise ValueError(problem)
         name = text(ctx.params, "name")
         if name is not None:
-            _check_name(name)
+            check_name(name)
         reports = import_scores(
             ctx.target_view(),
             ctx.params["path"],
@@ -292,11 +294,6 @@ def _what(dataset: fo.Dataset, params: dict[str, Any]) -> tuple[list[str], list[
     return models, scores
 
 
-def _check_name(name: str) -> None:
-    if not name.isidentifier():
-        raise ValueError(f"name must be an identifier: letters, digits and underscores, not {name!r}")
-
-
 def _bad_source(path: Any) -> str | None:
     if not isinstance(path, str) or not path.strip():
         return "The path of a file is needed"
@@ -304,7 +301,7 @@ def _bad_source(path: Any) -> str | None:
         found = check_ending(path)
     except ValueError as error:
         return f"The file {error}"
-    return None if found.is_absolute() and found.is_file() else f"There is no file {path}: give a whole path"
+    return None if found.is_absolute() and found.is_file() else f"There is no file {shown(path)}: give a whole path"
 
 
 def _bad_target(path: Path) -> str | None:
@@ -312,6 +309,13 @@ def _bad_target(path: Path) -> str | None:
         check_ending(path)
     except ValueError as error:
         return f"The file {error}"
-    if not path.is_absolute() or not path.parent.is_dir():
+    try:
+        lacking = not path.is_absolute() or not path.parent.is_dir()
+        if path.is_dir():
+            return f"{path} is a folder: give the path of a file"
+    # such as a name that is too long for the file system
+    except OSError as error:
+        return f"The file cannot be written: {error}"
+    if lacking:
         return f"There is no folder {path.parent}: give a whole path into a folder that exists"
     return None

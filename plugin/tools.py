@@ -20,6 +20,7 @@ from fiftyone_learnability import (
 )
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.registry import check_identifier
+from fiftyone_learnability.science.checks import shown
 
 from .forms import EASIEST, HARDEST, Tool, ask_model
 from .names import listed, number
@@ -97,7 +98,9 @@ class TagByDifficulty(Tool):
         by_count = one_of(ctx.params, "unit", ("count", "percent"), "count") == "count"
         which = one_of(ctx.params, "which", (HARDEST, EASIEST), HARDEST)
         tag = ctx.params.get("tag")
-        tag = ("easy" if which == EASIEST else "hard") if tag is None else str(tag)
+        tag = ("easy" if which == EASIEST else "hard") if tag is None else tag
+        if not isinstance(tag, str):
+            raise ValueError(f"tag must be a text, not {shown(tag)}")
         tagged = tag_by_difficulty(
             ctx.target_view(),
             _model(ctx, "model"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,18 +271,25 @@ class ModelResults:
         with loaded as archive:
             if "header" not in archive:
                 raise ValueError(f"{file} does not hold learnability results")
-            header = json.loads(str(archive["header"]))
-            if header["format"] != _FORMAT_VERSION:
-                raise ValueError(f"{file} has format {header['format']}; this version reads format {_FORMAT_VERSION}")
-            return cls(
-                model=header["model"],
-                classes=tuple(header["classes"]),
-                config=header["config"],
-                **{name: archive[name] for name in _ARRAYS},
-                run_scores={name.removeprefix(_RUN): archive[name] for name in archive.files if name.startswith(_RUN)},
-                dynamics=archive.get("dynamics"),
-                prediction=archive.get("prediction"),
-            )
+            try:
+                header = json.loads(str(archive["header"]))
+                if header["format"] != _FORMAT_VERSION:
+                    raise ValueError(
+                        f"{file} has format {header['format']}; this version reads format {_FORMAT_VERSION}"
+                    )
+                return cls(
+                    model=header["model"],
+                    classes=tuple(header["classes"]),
+                    config=header["config"],
+                    **{name: archive[name] for name in _ARRAYS},
+                    run_scores={
+                        name.removeprefix(_RUN): archive[name] for name in archive.files if name.startswith(_RUN)
+                    },
+                    dynamics=archive.get("dynamics"),
+                    prediction=archive.get("prediction"),
+                )
+            except (KeyError, TypeError, BadZipFile, zlib.error) as error:
+                raise ValueError(f"{file} does not hold learnability results") from error
 
     def to_bytes(self) -> bytes:
         """The npz file as bytes."""
