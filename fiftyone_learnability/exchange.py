@@ -255,8 +255,8 @@ def _results_in(path: Path) -> ModelResults | None:
         return None
     try:
         return ModelResults.from_npz(path)
-    # another npz file, or none: to be read as a table, and refused as one
-    except ValueError:
+    # another npz file, or one that is damaged in any way: to be read as a table, and refused as one
+    except Exception:  # noqa: BLE001
         return None
 
 
