@@ -22,6 +22,9 @@ from .writing import columns_of, prepare_scores, write_prepared, write_scores
 if TYPE_CHECKING:
     import pandas as pd
 
+_LONGEST_PATH, _LONGEST_PART = 4095, 255
+"""What systems take, in bytes; their own messages would repeat all of it."""
+
 _ENDINGS = (".csv", ".npz", ".parquet")
 
 
@@ -242,8 +245,10 @@ def check_ending(path: str | Path) -> Path:
         ValueError: if it is not
     """
     if not isinstance(path, (str, Path)) or "\0" in str(path):
-        raise ValueError(f"the path of a file is needed, not {shown(path)}")
+        raise ValueError(f"{shown(path)} is no path of a file")
     path = Path(path)
+    if len(str(path).encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_PART for part in path.parts):
+        raise ValueError(f"{shown(str(path))} is too long for a path")
     if path.suffix not in _ENDINGS:
         raise ValueError(f"{path.name!r} must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}")
     return path

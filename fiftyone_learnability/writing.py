@@ -329,6 +329,9 @@ def _from_table(
     }
     scores = {}
     for score, name in {"learnability": learnability, **wanted}.items():
+        # dates and complex numbers would pass for numbers
+        if len(table) and table[name].dtype.kind in "mMc":
+            raise ValueError(f"the column {name!r} holds what is not a number: {shown(table[name].iloc[0])}")
         try:
             numbers = pd.to_numeric(table[name], errors="coerce")
         # such as whole numbers too large for any float
@@ -336,9 +339,6 @@ def _from_table(
             raise ValueError(f"the column {name!r} holds what is not a number: {error}") from error
         if len(strange := table[name][numbers.isna() & table[name].notna()]):
             raise ValueError(f"the column {name!r} holds what is not a number: {shown(strange.iloc[0])}")
-        # dates and complex numbers would pass for numbers
-        if len(table) and numbers.dtype.kind not in "biuf":
-            raise ValueError(f"the column {name!r} holds what is not a number: {shown(table[name].iloc[0])}")
         scores[score] = numbers.to_numpy(np.float64, na_value=np.nan)
     if np.isinf(scores["learnability"]).any():
         raise ValueError(f"the column {learnability!r} holds infinite values, which cannot be learnability")

@@ -20,7 +20,7 @@ from fiftyone_learnability import ModelResults, ProgressEvent, compute_learnabil
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.fields import choose_key
 from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs
-from fiftyone_learnability.dataset.samples import check_images, find_label_fields, label_path
+from fiftyone_learnability.dataset.samples import check_images, find_label_fields, label_path, reading
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 from fiftyone_learnability.science.catalog import DEFAULT_SCORES, SCORES, choose_scores
 from fiftyone_learnability.science.checks import shown
@@ -148,6 +148,9 @@ class ComputeLearnability(foo.Operator):
         _ask_advanced(inputs, ctx)
         try:
             request = Request.from_params(ctx.params)
+            # as long as nothing is chosen, the form has a default of its own
+            if ctx.params.get("label_field"):
+                label_path(samples, request.label_field)
         except ValueError as error:
             inputs.view("wrong", types.Error(label=str(error)))
             form.invalid, form.error_message = True, str(error)
@@ -211,10 +214,12 @@ def _unusable(samples: foc.SampleCollection) -> str | None:
     if missing:
         return f"Training needs {' and '.join(missing)}: pip install torch torchvision, then start the App anew"
     try:
-        check_images(samples)
+        with reading(samples):
+            check_images(samples)
+            empty = not len(samples)
     except ValueError as error:
         return str(error)
-    if not len(samples):
+    if empty:
         return "There are no samples to train on"
     if not find_label_fields(samples):
         return "There is no Classification, string, int or bool field to take the labels from"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import fiftyone as fo
@@ -77,17 +79,13 @@ def read_samples(samples: foc.SampleCollection, label_field: str) -> LabelledSam
         ValueError: if the collection is empty or does not consist of images, the field does not exist or is of another
             type, or fewer than two classes are left
     """
-    try:
+    with reading(samples):
         check_images(samples)
         # of an empty dataset the fields are not the trouble
         if not len(samples):
             raise ValueError(f"{_name(samples)} is empty: there is nothing to learn")
         values_path = label_path(samples, label_field)
         ids, filepaths, labels = samples.values(["id", "filepath", values_path])
-    except OperationFailure as error:
-        # a stage of somebody's own that MongoDB does not understand
-        message = (error.details or {}).get("errmsg", error)
-        raise ValueError(f"{_name(samples)} cannot be read; the database says of it: {shown(message)}") from error
     if len(set(ids)) < len(ids):
         raise ValueError(f"{_name(samples)} holds some samples more than once")
     labelled = [index for index, label in enumerate(labels) if label is not None]
@@ -108,6 +106,20 @@ def read_samples(samples: foc.SampleCollection, label_field: str) -> LabelledSam
         classes=tuple(str(label) for label in classes),
         num_unlabelled=len(ids) - len(labelled),
     )
+
+
+@contextmanager
+def reading(samples: foc.SampleCollection) -> Iterator[None]:
+    """Says of which collection it is that the database refuses to read.
+
+    Raises:
+        ValueError: if it does, as it does for a view with a stage of somebody's own that MongoDB does not understand
+    """
+    try:
+        yield
+    except OperationFailure as error:
+        message = (error.details or {}).get("errmsg", error)
+        raise ValueError(f"{_name(samples)} cannot be read; the database says of it: {shown(message)}") from error
 
 
 def _check_types(label_field: str, rows: list[tuple[str, object, object]]) -> None:

@@ -66,7 +66,7 @@ class Case:
 
 def good(world: World) -> fo.Dataset:
     """Eight images of two classes, with which all is well."""
-    return world.of()
+    return world.kept("good", lambda place: place.of())
 
 
 # files
@@ -691,8 +691,8 @@ def _view(make: Callable[[fo.Dataset], Any]) -> Callable[[World], Any]:
 
 
 def _boxes(world: World) -> Any:
-    box = fo.Detection(label="a", bounding_box=[0, 0, 0.5, 0.5])
-    return world.of(boxes=[fo.Detections(detections=[box])] * SAMPLES).to_patches("boxes")
+    boxes = [fo.Detections(detections=[fo.Detection(label="a", bounding_box=[0, 0, 1, 1])]) for _ in range(SAMPLES)]
+    return world.of(boxes=boxes).to_patches("boxes")
 
 
 def _media(world: World, name: str) -> fo.Dataset:
@@ -785,7 +785,6 @@ VIEWS = (
         "A view has a stage of nonsense.",
         _view(lambda d: d.mongo([{"$nonsense": 1}])),
         says=("cannot be read", "$nonsense"),
-        known=False,
     ),
     Case(
         "stage that drops the paths",
@@ -936,7 +935,7 @@ MEANWHILE = (
 
 
 def _scored(world: World) -> fo.Dataset:
-    return world.scored()
+    return world.kept("scored", lambda place: place.scored())
 
 
 def _import(make: Callable[[World, fo.Dataset], Any], name: str | None = "mine", **options: Any) -> Call:
@@ -1265,7 +1264,7 @@ def _export(path: Callable[[World], Any]) -> Call:
 
 
 def _suggested(world: World) -> fo.Dataset:
-    return world.scored(suggestions=True)
+    return world.kept("suggested", lambda place: place.scored(suggestions=True))
 
 
 TOOLS = (
@@ -1438,7 +1437,7 @@ TOOLS = (
         "It is too long.",
         _scored,
         _export(lambda world: f"/{'x' * 5000}.csv"),
-        says=("name too long",),
+        says=("too long for a path",),
     ),
     Case(
         "export to a zero byte",

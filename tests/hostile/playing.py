@@ -13,7 +13,7 @@ import fiftyone as fo
 import pytest
 
 from .cases import CASES, Case
-from .world import World, differences, files_in, snapshot
+from .world import World, differences, snapshot
 
 SECONDS = 60
 """How long a case may take; most take less than one. What takes longer counts as a hang."""
@@ -58,9 +58,10 @@ def in_time(call: Callable[[], Any], seconds: float = SECONDS) -> Outcome:
 
 def begin(world: World, case: Case) -> tuple[Any, dict[str, Any]]:
     """Makes what a case needs, and remembers it as it is."""
+    world.refused = bool(case.says)
     samples = case.build(world)
     world.watch(samples)
-    return samples, files_in(world.folder)
+    return samples, world.files()
 
 
 def check_error(error: BaseException, words: Sequence[str]) -> None:
@@ -84,6 +85,8 @@ def check_message(message: str, words: Sequence[str]) -> None:
 def check_harm(world: World, case: Case, files: dict[str, Any]) -> None:
     """Checks that nothing was changed that should not have been: samples, fields, indexes, runs, files."""
     after = snapshot(world.dataset_id)
+    if after != world.before:
+        world.forget()
     if world.before is None or after is None:
         assert world.before == after
     elif case.says:
@@ -91,7 +94,7 @@ def check_harm(world: World, case: Case, files: dict[str, Any]) -> None:
     else:
         assert not (found := differences(world.before, after, case.written, case.changed)), found
     if case.name != "files vanish":
-        there = files_in(world.folder)
+        there = world.files()
         assert {path: there.get(path) for path in files} == files
     if case.scored is not None:
         assert isinstance(world.dataset, fo.Dataset)

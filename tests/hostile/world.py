@@ -44,14 +44,20 @@ class World:
         meanwhile: what somebody else does while the network is trained
         dataset: the dataset that must not be harmed
         before: what it was like, after anything that somebody else has done
+        common: where datasets are kept that several cases are refused to change
+        refused: whether the case is one of those
     """
 
     folder: Path
+    common: World | None = None
+    refused: bool = False
     meanwhile: Callable[[], Any] | None = None
     dataset: fo.Dataset | None = None
     before: dict[str, Any] | None = None
     _made: list[fo.Dataset] = field(default_factory=list)
+    _kept: dict[str, fo.Dataset] = field(default_factory=dict)
     _built: int = 0
+    _id: Any = None
 
     def network(self, num_classes: int, in_channels: int) -> nn.Module:
         """A network in place of the real ones; tells when the training begins."""
@@ -69,9 +75,10 @@ class World:
 
     def watch(self, samples: foc.SampleCollection) -> None:
         """Remembers a dataset as it is."""
-        # none of what the cases give in place of a dataset has one
-        self.dataset = samples._root_dataset if isinstance(samples, foc.SampleCollection) else None
-        self._id = None if self.dataset is None or self.dataset.deleted else self.dataset._doc.id
+        gone = isinstance(samples, fo.Dataset) and samples.deleted
+        # what comes in place of a dataset has none, either
+        self.dataset = samples._root_dataset if isinstance(samples, foc.SampleCollection) and not gone else None
+        self._id = None if self.dataset is None else self.dataset._doc.id
         self.before = snapshot(self._id)
 
     def file(self, name: str, content: bytes) -> str:
@@ -107,6 +114,23 @@ class World:
             progress=False,
         )
         return dataset
+
+    def kept(self, name: str, make: Callable[[World], fo.Dataset]) -> fo.Dataset:
+        """A dataset that all cases share that must leave it as it is; one of its own for any other case."""
+        if not self.refused or self.common is None:
+            return make(self)
+        if name not in self.common._kept:
+            self.common._kept[name] = make(self.common)
+        return self.common._kept[name]
+
+    def forget(self) -> None:
+        """Has the next case not find what this one has harmed."""
+        if self.common is not None:
+            self.common._kept.clear()
+
+    def files(self) -> dict[str, tuple[int, int, str]]:
+        """All files that the case may not change."""
+        return files_in(self.folder) | (files_in(self.common.folder) if self.common is not None else {})
 
     def empty(self) -> fo.Dataset:
         """A dataset without samples."""
