@@ -311,7 +311,8 @@ def test_models_of_any_name(scored: fo.Dataset, name: str) -> None:
     try:
         report = fol.write_scores(scored, table, name)
     except ValueError as error:
-        check_error(error, [shortened(repr(name))])
+        # a name that is taken stands there as part of its field
+        check_error(error, [shortened(repr(name))[1:-1]])
         assert state(scored) == before
         return
     assert report.fields == [f"learnability_{name}", f"learnability_rank_{name}"]
