@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -85,7 +86,9 @@ def decode_images(
         pixels[index] = _resize(image, image_size)
         return height, width, image.shape[2]
 
-    with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool, warnings.catch_warnings():
+        # what is wrong with a file is told once, by its name, which Pillow's warnings lack
+        warnings.filterwarnings("ignore", module="PIL")
         for index, outcome in enumerate(pool.map(decode, range(count), chunksize=1)):
             if isinstance(outcome, str):
                 readable[index] = False
