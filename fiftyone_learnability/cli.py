@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
+_OF_RUNS = {"samples": "num_samples", "epochs": "epochs", "runs": "runs", "label_field": "label_field"}
 _SCORES = ("hits", "variability", "forgetting", "learned_epoch", "aum", "el2n", "ambiguity", "spread")
 
 _EPILOG = """\
@@ -235,10 +236,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         print(f"fiftyone-learnability: {error}", file=sys.stderr)
         return EXIT_FAILED
+    except MemoryError:
+        print("fiftyone-learnability: there is not enough memory for this", file=sys.stderr)
+        return EXIT_FAILED
+    except Exception as error:
+        if not _of_the_database(error):
+            raise
+        print(f"fiftyone-learnability: the database: {error}", file=sys.stderr)
+        return EXIT_FAILED
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
     return EXIT_OK
+
+
+def _of_the_database(error: Exception) -> bool:
+    from pymongo.errors import PyMongoError
+
+    return isinstance(error, PyMongoError)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -325,12 +340,10 @@ def _runs(dataset: fo.Dataset, options: argparse.Namespace) -> None:
         rows.append(
             {
                 "key": key,
-                "models": " ".join(config.models or getattr(config, "of", [])),
+                "models": " ".join(getattr(config, "models", None) or getattr(config, "of", [])),
                 "kind": getattr(config, "kind", "training"),
-                "samples": config.num_samples,
-                "epochs": config.epochs,
-                "runs": config.runs,
-                "label_field": config.label_field,
+                # a run that somebody else has registered under this method may lack any of them
+                **{name: getattr(config, full, None) for name, full in _OF_RUNS.items()},
                 "date": info.timestamp.isoformat(timespec="seconds"),
             }
         )

@@ -14,6 +14,7 @@ from .dataset.registry import INFO_KEY, rank_field, score_field
 from .experiment.comparison import Comparison, compare_scores
 from .experiment.results import ModelResults
 from .science.catalog import SCORES
+from .science.checks import shortened, shown, texts, whole
 from .science.scores import FloatArray
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def find_models(samples: foc.SampleCollection, derived: bool = False) -> list[st
         samples: a dataset or view
         derived (False): whether to name the consensus too, which can be sorted by like a network but is none
     """
+    if not isinstance(samples, foc.SampleCollection):
+        raise TypeError(f"samples must be a FiftyOne dataset or view, not {type(samples).__name__}")
     noted = [(field.info or {}).get(INFO_KEY, {}) for field in samples.get_field_schema().values()]
     return [
         note["model"] for note in noted if note.get("score") == "learnability" and (derived or not note.get("derived"))
@@ -39,7 +42,7 @@ def names_of(models: str | Sequence[str]) -> list[str]:
     Args:
         models: one name, or several
     """
-    return [models] if isinstance(models, str) else list(models)
+    return texts("models", models)
 
 
 def choose_models(
@@ -140,8 +143,7 @@ def hardest_samples(samples: foc.SampleCollection, model: str, k: int = 20, easi
     import pandas as pd
 
     check_scored(samples, model)
-    if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
+    k = whole("k", k, 1)
     view = samples.exists(score_field(model)).sort_by(score_field(model), reverse=easiest).limit(k)
     label_path = label_path_of(samples, model)
     paths = ["id", "filepath", score_field(model), rank_field(model)]
@@ -215,7 +217,8 @@ def check_scored(samples: foc.SampleCollection, model: str) -> None:
     """
     models = find_models(samples, derived=True)
     if model not in models:
-        raise ValueError(f"the network {model!r} has no scores; the networks that do: {', '.join(models) or 'none'}")
+        have = shortened(", ".join(models), 300) or "none"
+        raise ValueError(f"the network {shown(model)} has no scores; the networks that do: {have}")
 
 
 def label_path_of(samples: foc.SampleCollection, model: str) -> str | None:

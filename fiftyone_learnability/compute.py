@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import fiftyone as fo
 import fiftyone.core.collections as foc
 import numpy as np
+import psutil
 from bson import json_util
 from pymongo.errors import ConnectionFailure
 
@@ -29,6 +30,7 @@ from .dataset.stages import check_stages
 from .experiment.progress import Progress, ProgressCallback, ProgressEvent
 from .experiment.results import ModelResults, RunRecord
 from .science.catalog import SCORES, choose_scores
+from .science.checks import number, shortened, shown, truth, whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +47,12 @@ WRITE_PAUSE = 0.5
 MOST_PREDICTIONS = 100_000_000
 """The largest number of samples x classes for which mean predictions are kept: they take 0.4 GB a network, and several
 times that for a moment."""
+
+MOST_EPOCHS, MOST_RUNS, MOST_BATCH = 1_000_000, 10_000, 2**31
+"""More than anybody waits for: beyond them a slip of the keyboard is likelier than an experiment."""
+
+MOST_SEED = 2**62
+"""What MongoDB can note of the last run's seed, with some to spare."""
 
 
 def compute_learnability(
@@ -156,9 +164,15 @@ def compute_learnability(
     from .science.networks import build_network, resolve_networks
     from .science.training import TrainingOptions, default_el2n_epoch, default_learning_rate
 
-    for name, value, least in (("runs", runs, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    epochs, runs = whole("epochs", epochs, 1, MOST_EPOCHS), whole("runs", runs, 1, MOST_RUNS)
+    seed, batch_size = whole("seed", seed, 0, MOST_SEED), whole("batch_size", batch_size, 2, MOST_BATCH)
+    lr = None if lr is None else number("lr", lr, "a positive number")
+    weight_decay = number("weight_decay", weight_decay, "a number that is not negative")
+    crop_padding = whole("crop_padding", crop_padding, 0, _checked_size(image_size))
+    horizontal_flip, overwrite = truth("horizontal_flip", horizontal_flip), truth("overwrite", overwrite)
+    skip_failures = truth("skip_failures", skip_failures)
+    record_dynamics = truth("record_dynamics", record_dynamics)
+    _check_settings(run_dir, resume, progress)
     chosen_scores = choose_scores(scores, runs)
     telling = Progress(progress)
     options = TrainingOptions(
@@ -166,8 +180,16 @@ def compute_learnability(
     )
     if lr is None:
         options = replace(options, lr=default_learning_rate(batch_size))
-    if el2n_epoch is not None and (not isinstance(el2n_epoch, (int, np.integer)) or not 1 <= el2n_epoch <= epochs):
-        raise ValueError(f"el2n_epoch must be one of the epochs 1..{epochs} of each training, not {el2n_epoch!r}")
+    if el2n_epoch is not None:
+        if (
+            isinstance(el2n_epoch, bool)
+            or not isinstance(el2n_epoch, (int, np.integer))
+            or not 1 <= el2n_epoch <= epochs
+        ):
+            raise ValueError(
+                f"el2n_epoch must be one of the epochs 1..{epochs} of each training, not {shown(el2n_epoch)}"
+            )
+        el2n_epoch = int(el2n_epoch)
     factories = resolve_networks(models)
     placement = choose_placement(device, precision)
     check_images(samples)
@@ -183,6 +205,7 @@ def compute_learnability(
             raise
         key, refusal = written, error
     labelled = read_samples(samples, label_field)
+    _check_memory(len(labelled), _checked_size(image_size), epochs if record_dynamics else 0)
     labelled, images = _read_images(labelled, image_size, skip_failures, telling)
     networks: dict[str, str] = {}
     # a trial, which must not change the random state of the caller
@@ -278,17 +301,15 @@ def compute_learnability(
 def _read_images(
     labelled: LabelledSamples, image_size: int | None, skip_failures: bool, telling: Progress
 ) -> tuple[LabelledSamples, DecodedImages]:
-    if image_size is not None and (not isinstance(image_size, (int, np.integer)) or not 8 <= image_size <= 1024):
-        raise ValueError(f"image_size must be a whole number of pixels from 8 to 1024, not {image_size!r}")
     if labelled.num_unlabelled:
         telling.say(f"samples without a label: {labelled.num_unlabelled}; they are left out, their fields stay None")
-    size = int(image_size or DEFAULT_IMAGE_SIZE)
+    size = _checked_size(image_size)
     with telling.counting("images", len(labelled), "reading images") as advance:
         images = decode_images(labelled.filepaths.tolist(), size, advance)
     # samples may share a file, so that there may be fewer files than samples
     num_unreadable = int((~images.readable).sum())
     if num_unreadable:
-        examples = some([f"{path}: {reason}" for path, reason in images.failures.items()])
+        examples = some([f"{shortened(path, 300)}: {shortened(why)}" for path, why in images.failures.items()])
         if not skip_failures:
             raise ValueError(
                 f"{num_unreadable} of {len(labelled)} images cannot be read ({examples}); repair or remove their "
@@ -304,6 +325,39 @@ def _read_images(
         default = "" if image_size else ", the default; image_size changes it"
         telling.say(f"images are {seen} and are resized to {size}x{size} pixels{default}")
     return labelled, images
+
+
+def _checked_size(image_size: object) -> int:
+    if image_size is None:
+        return DEFAULT_IMAGE_SIZE
+    if not isinstance(image_size, (int, np.integer)) or not 8 <= image_size <= 1024:
+        raise ValueError(f"image_size must be a whole number of pixels from 8 to 1024, not {shown(image_size)}")
+    return int(image_size)
+
+
+def _check_settings(run_dir: object, resume: object, progress: object) -> None:
+    if run_dir is not None and (not isinstance(run_dir, (str, Path)) or "\0" in str(run_dir)):
+        raise ValueError(f"run_dir must be the path of a folder, not {shown(run_dir)}")
+    if resume not in (True, False, "if_same"):
+        raise ValueError(f"resume must be True, False or 'if_same', not {shown(resume)}")
+    if not isinstance(progress, bool) and not callable(progress):
+        raise ValueError(f"progress must be True, False or a function, not {shown(progress)}")
+
+
+def _check_memory(count: int, size: int, epochs: int) -> None:
+    """Refuses what cannot fit: a process that runs out of memory is killed without a word, perhaps after hours."""
+    have = psutil.virtual_memory().total
+    images = f"{count} images of {size}x{size} pixels", count * size * size * 3, "choose a smaller image_size"
+    curves = (
+        f"record_dynamics: {epochs} epochs of {count} samples",
+        count * epochs * 2,
+        "choose fewer epochs, or switch it off",
+    )
+    for what, need, advice in (images, curves):
+        if need > have:
+            raise ValueError(
+                f"{what} would take {need / 1e9:,.1f} GB of memory, and this machine has {have / 1e9:,.1f}: {advice}"
+            )
 
 
 def write_run_directory(path: str | Path) -> WriteReport:

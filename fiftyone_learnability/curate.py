@@ -9,6 +9,8 @@ from fiftyone import ViewField as F
 
 from .compare import check_scored, label_path_of
 from .dataset.registry import rank_field, score_field
+from .science.checks import number, shown, truth, whole
+from .science.checks import tag as checked_tag
 
 HARDEST, EASIEST = "hardest", "easiest"
 
@@ -59,13 +61,14 @@ def select_by_difficulty(
     """
     check_scored(samples, model)
     if which not in (HARDEST, EASIEST):
-        raise ValueError(f"which must be {HARDEST!r} or {EASIEST!r}, not {which!r}")
+        raise ValueError(f"which must be {HARDEST!r} or {EASIEST!r}, not {shown(which)}")
     if (count is None) == (percent is None):
         raise ValueError("give either count or percent")
-    if count is not None and count < 1:
-        raise ValueError(f"count must be at least 1, not {count}")
+    count = None if count is None else whole("count", count, 1)
+    percent = None if percent is None else number("percent", percent, "above 0 and at most 100")
     if percent is not None and not 0 < percent <= 100:
         raise ValueError(f"percent must be above 0 and at most 100, not {percent}")
+    per_class = truth("per_class", per_class)
     paths = ["id", score_field(model)]
     if per_class:
         label_path = label_path_of(samples, model)
@@ -115,8 +118,7 @@ def tag_by_difficulty(
     """
     if tag is None:
         tag = "hard" if which == HARDEST else "easy"
-    if not tag.strip():
-        raise ValueError("the tag must not be empty")
+    tag = checked_tag(tag)
     ids = select_by_difficulty(samples, model, which, count=count, percent=percent, per_class=per_class)
     if ids:
         samples._root_dataset.select(ids).tag_samples(tag)
@@ -138,12 +140,13 @@ def disagreement(
         the view of the samples that are harder for ``hard_for``, among those that both have scored
 
     Raises:
-        ValueError: if a network has no scores, or both are the same
+        ValueError: if a network has no scores, both are the same, or the limit is not positive
     """
     check_scored(samples, easy_for)
     check_scored(samples, hard_for)
     if easy_for == hard_for:
         raise ValueError(f"a disagreement needs two networks, not {easy_for!r} twice")
+    limit = None if limit is None else whole("limit", limit, 1)
     low, high = rank_field(easy_for), rank_field(hard_for)
     both = samples.exists(low).exists(high)
     view = both.match(F(high) > F(low)).sort_by(F(high) - F(low), reverse=True)

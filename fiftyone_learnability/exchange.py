@@ -16,11 +16,15 @@ from .dataset.registry import load_model_results, score_field
 from .experiment.files import check_regular, check_size, open_archive, write_atomically
 from .experiment.results import ModelResults
 from .science.catalog import SCORES
+from .science.checks import shown
 from .science.scores import IntArray
 from .writing import columns_of, prepare_scores, write_prepared, write_scores
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_LONGEST_PATH, _LONGEST_PART = 4095, 255
+"""What systems take, in bytes; their own messages would repeat all of it."""
 
 _ENDINGS = (".csv", ".npz", ".parquet")
 
@@ -62,7 +66,7 @@ def import_scores(
     Raises:
         ValueError: if the file cannot be read, a ``key`` is given for several models, or see :func:`write_scores`
     """
-    path = Path(path)
+    path = check_ending(path)
     if (results := _results_in(path)) is not None:
         return [write_scores(samples, results, name or results.model, **options)]
     table = read_table(path)
@@ -206,6 +210,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     path = check_ending(path)
+    # a pipe would be waited for, perhaps for ever
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} cannot be read as a {path.suffix[1:]} file: it is none, but a folder, pipe or device")
     try:
         check_regular(path)
         if path.suffix == ".csv":
@@ -229,7 +236,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     except ImportError as error:
         raise ValueError(f"parquet files need pyarrow: pip install pyarrow ({error})") from error
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as a {path.suffix[1:]} file: {error}") from error
+        raise ValueError(f"{path} cannot be read as a {path.suffix[1:]} file: {shown(str(error), 300)}") from error
     if not {"id", "filepath"} & set(table.columns):
         raise ValueError(f"{path.name} names no samples: it needs a column id or filepath; it has {columns_of(table)}")
     return table
@@ -253,7 +260,11 @@ def check_ending(path: str | Path) -> Path:
     Raises:
         ValueError: if it is not
     """
+    if not isinstance(path, (str, Path)) or "\0" in str(path):
+        raise ValueError(f"{shown(path)} is no path of a file")
     path = Path(path)
+    if len(str(path).encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_PART for part in path.parts):
+        raise ValueError(f"{shown(str(path))} is too long for a path")
     if path.suffix not in _ENDINGS:
         raise ValueError(f"{path.name!r} must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}")
     return path
@@ -292,8 +303,8 @@ def _results_in(path: Path) -> ModelResults | None:
         return None
     try:
         return ModelResults.from_npz(path)
-    # another npz file, or none: to be read as a table, and refused as one
-    except ValueError:
+    # another npz file, or one that is damaged in any way: to be read as a table, and refused as one
+    except Exception:  # noqa: BLE001
         return None
 
 

@@ -20,6 +20,8 @@ from .dataset.fields import choose_key_for, write_run
 from .dataset.registry import INFO_KEY, load_model_results, owning_run, score_field
 from .dataset.samples import check_images, label_path
 from .experiment.results import ModelResults
+from .science.checks import LONGEST_NAME, shown, truth
+from .science.checks import number as checked_number
 from .science.label_errors import (
     HARD,
     LEARNED,
@@ -87,6 +89,10 @@ def suggest_label_fixes(
     """
     import pandas as pd
 
+    threshold, overwrite = (
+        checked_number("threshold", threshold, "above 0.5 and at most 1"),
+        truth("overwrite", overwrite),
+    )
     check_images(samples)
     root = samples._root_dataset
     results = _with_predictions(samples, models)
@@ -219,6 +225,9 @@ def apply_label_fixes(
         WriteError: if the database fails; the dataset is as it was before
     """
     check_suggested(samples)
+    truth("in_place", in_place)
+    if into is not None:
+        check_copy_name(into)
     root = samples._root_dataset
     label_field = root.get_run_info(owning_run(root, CONTRADICTION)).config.label_field
     label_path(root, label_field)
@@ -229,8 +238,6 @@ def apply_label_fixes(
     existing = root.get_field(target)
     original = f"{label_field}_original"
     kept = root.get_field(original)
-    if not target.isidentifier():
-        raise ValueError(f"into must be the name of a field, an identifier, not {target!r}")
     if in_place:
         if kept is not None and (kept.info or {}).get(INFO_KEY, {}).get("original_of") != label_field:
             raise ValueError(
@@ -274,12 +281,29 @@ def apply_label_fixes(
     return target, len(changes)
 
 
+def check_copy_name(into: str) -> None:
+    """Checks that a field of labels can be called so.
+
+    Raises:
+        ValueError: if it cannot
+    """
+    if not isinstance(into, str) or not into.isidentifier():
+        raise ValueError(f"into must be the name of a field, an identifier, not {shown(into)}")
+    if len(into) > LONGEST_NAME:
+        raise ValueError(f"into is too long, {shown(into)}: {LONGEST_NAME} characters are the most")
+    # such a field would stand in the way of what FiftyOne itself finds under this name, and could break the dataset
+    if into.startswith("_") or hasattr(fo.Sample, into) or into in ("pk", "frames", "groups"):
+        raise ValueError(f"into: FiftyOne keeps the name {into!r} for itself: choose another name")
+
+
 def check_suggested(samples: foc.SampleCollection) -> None:
     """Checks that a collection has suggestions.
 
     Raises:
         ValueError: if it has none
     """
+    if not isinstance(samples, foc.SampleCollection):
+        raise TypeError(f"samples must be a FiftyOne dataset or view, not {type(samples).__name__}")
     if not samples.has_field(CONTRADICTION) or owning_run(samples._root_dataset, CONTRADICTION) is None:
         raise ValueError("there are no suggested labels yet: call suggest_label_fixes first")
 

@@ -15,12 +15,18 @@ from .compare import check_scored, find_models, label_path_of
 from .dataset.registry import INFO_KEY, score_field
 from .dataset.samples import label_path
 from .science.catalog import SCORES
+from .science.checks import number, shown, truth, whole
+from .science.checks import tag as checked_tag
 from .science.scores import FloatArray, IntArray
 from .science.subsets import choose_subset, order_by_difficulty
 
 if TYPE_CHECKING:
     # they need torch, which choosing samples does not
     from .science.curriculum import CurriculumSampler, ImportanceSampler
+
+
+MOST_SEED = 2**63
+"""The largest seed; the least is 0."""
 
 
 def select_subset(
@@ -61,8 +67,9 @@ def select_subset(
     Raises:
         ValueError: if there are no scores, an option does not fit, or the labels for ``per_class`` are not known
     """
-    if tag is not None and not tag.strip():
-        raise ValueError("the tag must not be empty")
+    tag = None if tag is None else checked_tag(tag)
+    fraction, seed = number("fraction", fraction, "above 0 and at most 1"), whole("seed", seed, 0, MOST_SEED)
+    per_class = truth("per_class", per_class)
     path = _score_path(samples, model, field)
     label_at = _label_path(samples, model, field, label_field) if per_class else None
     ids, scores, classes = _read(samples, path, label_at)
@@ -210,6 +217,8 @@ def curriculum(
         ValueError: if a sample has no score, there are no scores, an option does not fit, or the labels for
             ``per_class`` are not known
     """
+    start = number("start", start, "above 0 and at most 1")
+    power = number("power", power, "a positive number")
     path = _score_path(samples, model, field)
     label_at = _label_path(samples, model, field, label_field) if per_class else None
     ids, scores, classes = _read(samples, path, label_at)
@@ -242,9 +251,11 @@ def _score_path(samples: foc.SampleCollection, model: str | None, field: str | N
         return score_field(model)
     if model is not None:
         raise ValueError(f"give either a model or a field, not both {model!r} and {field!r}")
+    if not isinstance(field, str):
+        raise TypeError(f"field must be the name of a field, not {shown(field)}")
     found = samples.get_field(field)
     if found is None:
-        raise ValueError(f"the collection has no field {field!r}")
+        raise ValueError(f"the collection has no field {shown(field)}")
     if not isinstance(found, (fo.FloatField, fo.IntField)):
         raise ValueError(f"the field {field!r} must hold numbers, but is a {type(found).__name__}")
     return field

@@ -20,6 +20,7 @@ from .dataset.registry import INFO_KEY, load_model_results, score_field
 from .dataset.samples import check_images, find_label_fields, label_path
 from .experiment.results import ModelResults
 from .science.catalog import SCORES, choose_scores, is_reserved
+from .science.checks import LONGEST_NAME, shortened, shown, truth
 from .science.scores import IntArray
 
 if TYPE_CHECKING:
@@ -119,10 +120,10 @@ def prepare_scores(
     overwrite: bool = False,
 ) -> PreparedScores:
     """Checks all that :func:`write_scores` takes, as it does, and writes nothing."""
-    if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(f"name must be an identifier: letters, digits and underscores, not {name!r}")
-    if is_reserved(name):
-        raise ValueError(f"the name {name!r} is taken by fields of this package: choose another one")
+    check_name(name)
+    overwrite = truth("overwrite", overwrite)
+    if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
+        raise TypeError(f"classes must be a list of names, not {shown(classes)}")
     check_images(samples)
     if label_field is None and "ground_truth" in find_label_fields(samples):
         label_field = "ground_truth"
@@ -143,6 +144,20 @@ def prepare_scores(
         "package_version": __version__,
     }
     return PreparedScores(result, settings, written, unknown)
+
+
+def check_name(name: str) -> None:
+    """Checks that a model can be called so.
+
+    Raises:
+        ValueError: if it cannot
+    """
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f"name must be an identifier: letters, digits and underscores, not {shown(name)}")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"the name {shown(name)} is too long: {LONGEST_NAME} characters are the most")
+    if is_reserved(name):
+        raise ValueError(f"the name {name!r} is taken by fields of this package: choose another one")
 
 
 def _of_results(samples: foc.SampleCollection, source: ModelResults, name: str) -> tuple[ModelResults, list[str]]:
@@ -290,7 +305,12 @@ def _from_table(
 
     if not isinstance(source, (pd.DataFrame, Mapping)):
         raise TypeError(f"source must be a LearnabilityTracker, a table or a mapping, not {type(source).__name__}")
-    table = pd.DataFrame(dict(source)) if isinstance(source, Mapping) else source
+    try:
+        table = pd.DataFrame(dict(source)) if isinstance(source, Mapping) else source
+    except ValueError as error:
+        raise ValueError(f"the columns of the table do not make rows: {error}") from error
+    if not table.columns.is_unique or table.columns.nlevels > 1:
+        raise ValueError(f"the table must have each column once, under one name; it has {columns_of(table)}")
     column = next((name for name in ("id", "filepath") if name in table), None)
     if column is None:
         raise ValueError(f"the table names no samples: it needs a column id or filepath; it has {columns_of(table)}")
@@ -299,7 +319,7 @@ def _from_table(
         column = "filepath"
     if learnability not in table:
         raise ValueError(
-            f"the table has no column {learnability!r}; it has {columns_of(table)}: name the one to be taken as "
+            f"the table has no column {shown(learnability)}; it has {columns_of(table)}: name the one to be taken as "
             "learnability (high is easy) with learnability="
         )
     wanted = {
@@ -309,15 +329,24 @@ def _from_table(
     }
     scores = {}
     for score, name in {"learnability": learnability, **wanted}.items():
-        numbers = pd.to_numeric(table[name], errors="coerce")
+        # dates and complex numbers would pass for numbers
+        if len(table) and table[name].dtype.kind in "mMc":
+            raise ValueError(f"the column {name!r} holds what is not a number: {shown(table[name].iloc[0])}")
+        try:
+            numbers = pd.to_numeric(table[name], errors="coerce")
+        # such as whole numbers too large for any float
+        except (OverflowError, TypeError, ValueError) as error:
+            raise ValueError(f"the column {name!r} holds what is not a number: {error}") from error
         if len(strange := table[name][numbers.isna() & table[name].notna()]):
-            raise ValueError(f"the column {name!r} holds what is not a number: {strange.iloc[0]!r}")
+            raise ValueError(f"the column {name!r} holds what is not a number: {shown(strange.iloc[0])}")
         scores[score] = numbers.to_numpy(np.float64, na_value=np.nan)
     if np.isinf(scores["learnability"]).any():
         raise ValueError(f"the column {learnability!r} holds infinite values, which cannot be learnability")
     known = ~np.isnan(scores["learnability"])
     if not known.any():
         raise ValueError(f"the column {learnability!r} holds no numbers")
+    if (nameless := int(table[column].isna().to_numpy()[known].sum())) > 0:
+        raise ValueError(f"{nameless} rows of the table have nothing in the column {column!r}: name their samples")
     names = table[column].astype(str).to_numpy()[known].tolist()
     return names, {score: values[known] for score, values in scores.items()}
 
@@ -329,7 +358,7 @@ def _match(samples: foc.SampleCollection, names: list[str]) -> tuple[NDArray[np.
         raise ValueError("the collection is empty: there is nothing to be scored")
     if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
-        raise ValueError(f"the scores name the sample {twice!r} more than once")
+        raise ValueError(f"the scores name the sample {shown(twice)} more than once")
     here = set(ids)
     by_name = {id: id for id in ids}
     if not any(name in here for name in names):
@@ -343,7 +372,7 @@ def _match(samples: foc.SampleCollection, names: list[str]) -> tuple[NDArray[np.
             if len(by_name) < len(files) or len(set(ends)) < len(ends) or not any(end in by_name for end in ends):
                 raise ValueError(
                     f"none of the {len(names)} scored samples is in the collection: the scores name them like "
-                    f"{names[0]!r}, the collection like {ids[0]!r} and {files[0]!r}"
+                    f"{shown(names[0])}, the collection like {ids[0]!r} and {shown(files[0])}"
                 )
             by_name = {name: by_name[end] for name, end in zip(names, ends, strict=True) if end in by_name}
     found = sorted((by_name[name], row) for row, name in enumerate(names) if name in by_name)
@@ -364,10 +393,12 @@ def _labels(
     number = {name: index for index, name in enumerate(known)}
     strange = sorted({name for name in names if name is not None and name not in number})
     if strange:
-        raise ValueError(f"the field {label_field!r} has labels that classes does not name: {', '.join(strange[:5])}")
+        raise ValueError(
+            f"the field {label_field!r} has labels that classes does not name: {', '.join(map(shortened, strange[:5]))}"
+        )
     return np.array([-1 if name is None else number[name] for name in names], dtype=np.int64), known
 
 
 def columns_of(table: pd.DataFrame) -> str:
     """The columns of a table, for messages."""
-    return ", ".join(map(str, table.columns)) or "no columns"
+    return shortened(", ".join(map(str, table.columns)), 300) or "no columns"

@@ -20,15 +20,16 @@ from fiftyone_learnability import ModelResults, ProgressEvent, compute_learnabil
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.fields import choose_key
 from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs
-from fiftyone_learnability.dataset.samples import check_images, find_label_fields, label_path
+from fiftyone_learnability.dataset.samples import check_images, find_label_fields, label_path, reading
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 from fiftyone_learnability.science.catalog import DEFAULT_SCORES, SCORES, choose_scores
+from fiftyone_learnability.science.checks import shown
 
 from . import jobs
 from .alone import alone
 from .forms import ask_several
 from .names import NETWORKS, duration, network_label, number
-from .params import flag, one_of, positive, several, warn_of_selection, whole
+from .params import flag, one_of, positive, several, text, warn_of_selection, whole
 
 PRESETS = {"paper": 200, "standard": 60, "quick": 20}
 CUSTOM, CUSTOM_EPOCHS = "custom", 100
@@ -65,10 +66,10 @@ class Request:
         """
         models = ["resnet20"] if params.get("models") is None else params["models"]
         if not isinstance(models, (list, tuple)) or not models or len(set(map(str, models))) < len(models):
-            raise ValueError(f"models must be a list of at least one network, each once, not {models!r}")
+            raise ValueError(f"models must be a list of at least one network, each once, not {shown(models)}")
         for model in models:
             if not isinstance(model, str) or model not in NETWORKS:
-                raise ValueError(f"unknown network {model!r}: choose from {', '.join(NETWORKS)}")
+                raise ValueError(f"unknown network {shown(model)}: choose from {', '.join(NETWORKS)}")
         preset = one_of(params, "preset", (*PRESETS, CUSTOM), CUSTOM if "epochs" in params else "paper")
         options: dict[str, Any] = {
             "epochs": PRESETS[preset] if preset in PRESETS else whole(params, "epochs", CUSTOM_EPOCHS, 1, 10_000),
@@ -85,10 +86,10 @@ class Request:
             options["lr"] = positive(params, "lr", 0.1, 1000)
         if params.get("device"):
             options["device"] = one_of(params, "device", DEVICES, "auto")
-        if params.get("key"):
-            options["key"] = str(params["key"])
+        if key := text(params, "key"):
+            options["key"] = key
         how = one_of(params, "how", (BACKGROUND, SCHEDULED, NOW), BACKGROUND)
-        return cls(str(params.get("label_field") or "ground_truth"), list(models), options, how)
+        return cls(text(params, "label_field") or "ground_truth", list(models), options, how)
 
     @property
     def title(self) -> str:
@@ -148,6 +149,9 @@ class ComputeLearnability(foo.Operator):
         _ask_advanced(inputs, ctx)
         try:
             request = Request.from_params(ctx.params)
+            # as long as nothing is chosen, the form has a default of its own
+            if ctx.params.get("label_field"):
+                label_path(samples, request.label_field)
         except ValueError as error:
             inputs.view("wrong", types.Error(label=str(error)))
             form.invalid, form.error_message = True, str(error)
@@ -212,10 +216,12 @@ def _unusable(samples: foc.SampleCollection) -> str | None:
     if missing:
         return f"Training needs {' and '.join(missing)}: pip install torch torchvision, then start the App anew"
     try:
-        check_images(samples)
+        with reading(samples):
+            check_images(samples)
+            empty = not len(samples)
     except ValueError as error:
         return str(error)
-    if not len(samples):
+    if empty:
         return "There are no samples to train on"
     if not find_label_fields(samples):
         return "There is no Classification, string, int or bool field to take the labels from"
@@ -275,7 +281,7 @@ def _ask_advanced(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
 
 
 def _out_of_range(value: Any, low: int, high: int) -> bool:
-    return value is not None and not low <= value <= high
+    return value is not None and (not isinstance(value, (int, float)) or not low <= value <= high)
 
 
 def _tell_consequences(

@@ -15,6 +15,8 @@ from fiftyone_learnability.consensus import CONSENSUS
 from fiftyone_learnability.dataset.registry import score_field
 from fiftyone_learnability.exchange import is_exported
 from fiftyone_learnability.science.catalog import SCORES
+from fiftyone_learnability.science.checks import shown
+from fiftyone_learnability.writing import check_name
 
 from .alone import alone
 from .folder import allowed_folders, file_within
@@ -173,7 +175,7 @@ class ImportScores(Tool):
         try:
             name = text(ctx.params, "name")
             if name is not None:
-                _check_name(name)
+                check_name(name)
         except ValueError as error:
             inputs.view("wrong", types.Error(label=str(error)))
             refuse(form, str(error))
@@ -197,7 +199,7 @@ class ImportScores(Tool):
         path = _source(ctx.params)
         name = text(ctx.params, "name")
         if name is not None:
-            _check_name(name)
+            check_name(name)
         with alone(ctx):
             reports = import_scores(
                 ctx.target_view(),
@@ -298,11 +300,6 @@ def _what(dataset: fo.Dataset, params: dict[str, Any]) -> tuple[list[str], list[
     return models, scores
 
 
-def _check_name(name: str) -> None:
-    if not name.isidentifier():
-        raise ValueError(f"name must be an identifier: letters, digits and underscores, not {name!r}")
-
-
 def _source(params: dict[str, Any]) -> Path:
     """The file that is read.
 
@@ -311,7 +308,7 @@ def _source(params: dict[str, Any]) -> Path:
     """
     found = file_within(params.get("path"))
     if not found.is_file():
-        raise ValueError(f"path: there is no file {found}")
+        raise ValueError(f"path: there is no file {shown(str(found))}")
     return found
 
 

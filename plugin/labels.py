@@ -13,7 +13,7 @@ import fiftyone.operators.types as types
 from fiftyone_learnability import apply_label_fixes, find_models, suggest_label_fixes
 from fiftyone_learnability.dataset.registry import INFO_KEY, list_runs, owning_run
 from fiftyone_learnability.dataset.samples import label_path
-from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT
+from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT, check_copy_name
 from fiftyone_learnability.science.label_errors import HARD, MISLABELLED, THRESHOLD
 
 from .alone import alone
@@ -21,7 +21,6 @@ from .forms import Tool, ask_overwrite, ask_several, networks_named, refuse
 from .names import number
 from .params import between, flag, several, text, warn_of_selection
 from .scores import predicted_classes
-from .tools import LONGEST
 
 
 class SuggestLabelFixes(Tool):
@@ -219,9 +218,8 @@ def _target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:
         # what stood in the form before the tick was set is of no more concern
         return None
     into = given or f"{label_field}_fixed"
-    existing = dataset.get_field(into) if into.isidentifier() else None
-    if not into.isidentifier() or len(into) > LONGEST:
-        raise ValueError(f"into must be the name of a field, an identifier, not {into[:LONGEST]!r}")
+    check_copy_name(into)
+    existing = dataset.get_field(into)
     if into == label_field:
         raise ValueError(f"into is {into!r} itself: to change it, tick “Change the original labels” (in_place=True)")
     if existing is not None and (existing.info or {}).get(INFO_KEY, {}).get("copy_of") != label_field:

@@ -9,6 +9,8 @@ from typing import Any
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
+from fiftyone_learnability.science.checks import shown
+
 Params = Mapping[str, Any]
 
 
@@ -22,7 +24,7 @@ def whole(params: Params, name: str, default: int, low: int, high: int | None = 
     value = default if value is None else value
     if not _is_number(value) or value != int(value) or value < low or (high is not None and value > high):
         limits = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} must be a whole number {limits}, not {value!r}")
+        raise ValueError(f"{name} must be a whole number {limits}, not {shown(value)}")
     return int(value)
 
 
@@ -44,7 +46,7 @@ def flag(params: Params, name: str, default: bool = False) -> bool:
     value = params.get(name)
     value = default if value is None else value
     if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, not {value!r}")
+        raise ValueError(f"{name} must be True or False, not {shown(value)}")
     return value
 
 
@@ -58,7 +60,7 @@ def one_of(params: Params, name: str, choices: Iterable[str], default: str) -> s
     value = default if value is None else value
     choices = list(choices)
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {shown(value)}")
     return value
 
 
@@ -71,12 +73,12 @@ def several(params: Params, name: str, choices: Iterable[str], default: list[str
     value, choices = params.get(name), list(choices)
     value = default if value is None else value
     if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
-        raise ValueError(f"{name} must be a list of names, not {value!r}")
+        raise ValueError(f"{name} must be a list of names, not {shown(value)}")
     for one in value:
         if one not in choices:
-            raise ValueError(f"{name} must be among {', '.join(choices) or 'none'}, not {one!r}")
+            raise ValueError(f"{name} must be among {', '.join(choices) or 'none'}, not {shown(one)}")
     if len(value) < least or len(set(value)) < len(value):
-        raise ValueError(f"{name} must name at least {least}, each once, not {', '.join(value) or 'none'}")
+        raise ValueError(f"{name} must name at least {least}, each once, not {shown(value)}")
     return [one for one in choices if one in value]
 
 
@@ -89,7 +91,7 @@ def between(params: Params, name: str, default: float, low: float, high: float) 
     value = params.get(name)
     value = default if value is None else value
     if not _is_number(value) or not low < value <= high:
-        raise ValueError(f"{name} must be a number above {low:g} and at most {high:g}, not {value!r}")
+        raise ValueError(f"{name} must be a number above {low:g} and at most {high:g}, not {shown(value)}")
     return float(value)
 
 
@@ -101,7 +103,7 @@ def text(params: Params, name: str) -> str | None:
     """
     value = params.get(name)
     if value is not None and not isinstance(value, str):
-        raise ValueError(f"{name} must be a text, not {value!r}")
+        raise ValueError(f"{name} must be a text, not {shown(value)}")
     return (value or "").strip() or None
 
 
@@ -124,4 +126,6 @@ def warn_of_selection(inputs: types.Object, ctx: foo.ExecutionContext, count: in
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # a whole number too large for a float is one all the same, which math.isfinite() would not look at
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return fits and (isinstance(value, int) or math.isfinite(value))

@@ -82,4 +82,3 @@ def processes_of_database() -> list[psutil.Process]:
             if process.pid not in kin and process.environ().get("FIFTYONE_DATABASE_URI") == uri:
                 found.append(process)
     return found
-

@@ -342,7 +342,10 @@ def test_export_writes_what_is_in_the_fields(run: Run, scored: fo.Dataset, tmp_p
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("--model", "vgg16"), "'vgg16' has no scores"), (("--model", "a", "-k", 0), "k must be at least 1")],
+    [
+        (("--model", "vgg16"), "'vgg16' has no scores"),
+        (("--model", "a", "-k", 0), "k must be a whole number of at least 1"),
+    ],
 )
 def test_hardest_that_fails_says_why(run: Run, scored: fo.Dataset, arguments: tuple[object, ...], message: str) -> None:
     output = run("hardest", scored.name, *arguments)

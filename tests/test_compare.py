@@ -162,7 +162,7 @@ def test_the_default_is_twenty(dataset: fo.Dataset) -> None:
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_is_positive(dataset: fo.Dataset, k: int) -> None:
-    with pytest.raises(ValueError, match=f"k must be at least 1, not {k}"):
+    with pytest.raises(ValueError, match=f"k must be a whole number of at least 1, not {k}"):
         fol.hardest_samples(dataset, "a", k)
 
 

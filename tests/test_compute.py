@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fiftyone as fo
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -710,6 +712,29 @@ def test_images_of_the_right_size_need_no_word(digit_dataset: fo.Dataset, capsys
     assert "resized" not in capsys.readouterr().err
     learn(digit_dataset, "other", image_size=16, progress=True)
     assert "images are 32x32 and are resized to 16x16 pixels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        (60 * 32 * 32 * 3 - 1, "60 images of 32x32 pixels would take .* GB of memory, .* smaller image_size"),
+        (
+            60 * 10_000 * 2 - 1,
+            "record_dynamics: 10000 epochs of 60 samples would take .* GB of memory, .* fewer epochs",
+        ),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_refused(
+    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, memory: int, said: str
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=memory))
+    before = state(digit_dataset)
+    with pytest.raises(ValueError, match=said):
+        learn(digit_dataset, epochs=10_000)
+    assert state(digit_dataset) == before
+    # what is switched off takes none
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=memory + 1))
+    learn(digit_dataset, epochs=1, record_dynamics=False)
 
 
 def test_cifar10_from_end_to_end(

@@ -168,7 +168,7 @@ def test_tagging(dataset: fo.Dataset) -> None:
     [
         ({"fraction": 0}, "fraction must be above 0"),
         ({"strategy": "middle"}, "not 'middle'"),
-        ({"seed": -1}, "seed must not be negative"),
+        ({"seed": -1}, "seed must be a whole number of at least 0"),
         ({"model": "three"}, "'three' has no scores.*one, two"),
         ({"model": "one", "field": "margin"}, "not both 'one' and 'margin'"),
         ({"field": "nothing"}, "no field 'nothing'"),

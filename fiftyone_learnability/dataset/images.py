@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import os
+import stat
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ DEFAULT_IMAGE_SIZE = 32
 
 MAX_PIXELS = 178_956_970
 """The most pixels an image may have: Pillow's limit for decompression bombs."""
+
+MAX_BYTES = 2**30
+"""The most bytes a file may have: those of an image of :data:`MAX_PIXELS` pixels in 16-bit colour, not packed."""
 
 _GREY, _COLOUR = 1, 3
 
@@ -81,7 +86,9 @@ def decode_images(
         pixels[index] = _resize(image, image_size)
         return height, width, image.shape[2]
 
-    with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool, warnings.catch_warnings():
+        # what is wrong with a file is told once, by its name, which Pillow's warnings lack
+        warnings.filterwarnings("ignore", module="PIL")
         for index, outcome in enumerate(pool.map(decode, range(count), chunksize=1)):
             if isinstance(outcome, str):
                 readable[index] = False
@@ -109,8 +116,15 @@ def read_image(filepath: str) -> NDArray[np.uint8]:
 
     Raises:
         OSError: if the file cannot be read
-        ValueError: if it is not an image, is truncated, or has more than :data:`MAX_PIXELS` pixels
+        ValueError: if it is not a file, not an image, is truncated, or has more than :data:`MAX_PIXELS` pixels or
+            :data:`MAX_BYTES` bytes
     """
+    found = os.stat(filepath)
+    # a pipe would be waited for, perhaps for ever, and a device may have no end
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("is a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file")
+    if found.st_size > MAX_BYTES:
+        raise ValueError(f"the file has {found.st_size} bytes, more than {MAX_BYTES}")
     with open(filepath, "rb") as file:
         data = file.read()
     if not data:

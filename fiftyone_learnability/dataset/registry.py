@@ -17,6 +17,7 @@ import fiftyone.core.runs as fors
 
 from ..experiment.results import ModelResults
 from ..science.catalog import DEFAULT_SCORES, SCORES
+from ..science.checks import LONGEST_NAME, shown
 from .appearance import tidy_app
 
 METHOD = "learnability"
@@ -247,12 +248,17 @@ def check_identifier(key: str) -> None:
         ValueError: if it cannot
     """
     if not isinstance(key, str) or not key.isidentifier():
-        raise ValueError(f"the run key {key!r} must be an identifier: letters, digits, underscores, no digit first")
+        raise ValueError(
+            f"the run key {shown(key)} must be an identifier: letters, digits, underscores, no digit first"
+        )
+    # it names a folder, too
+    if len(key.encode()) > LONGEST_NAME:
+        raise ValueError(f"the run key {shown(key)} is too long: {LONGEST_NAME} characters are the most")
 
 
 def _check_key(dataset: fo.Dataset, key: str) -> None:
     keys = list_runs(dataset)
     if key not in keys:
         raise ValueError(
-            f"the dataset {dataset.name!r} has no learnability run {key!r}; it has: {', '.join(keys) or 'none'}"
+            f"the dataset {dataset.name!r} has no learnability run {shown(key)}; it has: {', '.join(keys) or 'none'}"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import fiftyone as fo
@@ -9,7 +11,9 @@ import fiftyone.core.collections as foc
 import fiftyone.core.media as fom
 import numpy as np
 from numpy.typing import NDArray
+from pymongo.errors import OperationFailure
 
+from ..science.checks import shown
 from ..science.scores import IntArray
 
 
@@ -55,7 +59,7 @@ def find_label_fields(samples: foc.SampleCollection) -> list[str]:
     names = []
     for name, field in samples.get_field_schema().items():
         # copies of labels with corrections are this package's too, but to be learned from
-        own = name in ("id", "filepath", "tags", "metadata") or (field.info or {}).get("learnability", {}).get("run")
+        own = name in _FIFTYONES or (field.info or {}).get("learnability", {}).get("run")
         if not own and (_is_classification(field) or isinstance(field, _SCALAR_FIELDS)):
             names.append(name)
     return names
@@ -75,20 +79,23 @@ def read_samples(samples: foc.SampleCollection, label_field: str) -> LabelledSam
         ValueError: if the collection is empty or does not consist of images, the field does not exist or is of another
             type, or fewer than two classes are left
     """
-    check_images(samples)
-    values_path = label_path(samples, label_field)
-    ids, filepaths, labels = samples.values(["id", "filepath", values_path])
-    if not ids:
-        raise ValueError(f"{_name(samples)} is empty: there is nothing to learn")
+    with reading(samples):
+        check_images(samples)
+        # of an empty dataset the fields are not the trouble
+        if not len(samples):
+            raise ValueError(f"{_name(samples)} is empty: there is nothing to learn")
+        values_path = label_path(samples, label_field)
+        ids, filepaths, labels = samples.values(["id", "filepath", values_path])
     if len(set(ids)) < len(ids):
         raise ValueError(f"{_name(samples)} holds some samples more than once")
     labelled = [index for index, label in enumerate(labels) if label is not None]
     if not labelled:
         raise ValueError(f"none of the {len(ids)} samples of {_name(samples)} has a label in the field {label_field!r}")
+    _check_types(label_field, [(ids[index], filepaths[index], labels[index]) for index in labelled])
     classes = sorted({labels[index] for index in labelled})
     if len(classes) < 2:
         raise ValueError(
-            f"the field {label_field!r} has only one class, {classes[0]!r}: a network needs at least two to learn"
+            f"the field {label_field!r} has only one class, {shown(classes[0])}: a network needs at least two to learn"
         )
     labelled.sort(key=lambda index: ids[index])
     number = {label: k for k, label in enumerate(classes)}
@@ -100,6 +107,38 @@ def read_samples(samples: foc.SampleCollection, label_field: str) -> LabelledSam
         num_unlabelled=len(ids) - len(labelled),
         newest=max(ids),
     )
+
+
+@contextmanager
+def reading(samples: foc.SampleCollection) -> Iterator[None]:
+    """Says of which collection it is that the database refuses to read.
+
+    Raises:
+        ValueError: if it does, as it does for a view with a stage of somebody's own that MongoDB does not understand
+    """
+    try:
+        yield
+    except OperationFailure as error:
+        message = (error.details or {}).get("errmsg", error)
+        raise ValueError(f"{_name(samples)} cannot be read; the database says of it: {shown(message)}") from error
+
+
+def _check_types(label_field: str, rows: list[tuple[str, object, object]]) -> None:
+    """Checks what FiftyOne does not: values that were written past it, or made by a view, may be of any type."""
+    kind = type(rows[0][2])
+    for id, file, label in rows:
+        if not isinstance(file, str):
+            raise ValueError(f"the sample {id} has the filepath {shown(file)}, which is no path: repair or remove it")
+        if not isinstance(label, (str, int)):
+            raise ValueError(
+                f"the sample {id} has the label {shown(label)} in the field {label_field!r}, which is neither a text "
+                "nor a whole number nor True or False: repair or remove it"
+            )
+        if type(label) is not kind:
+            raise ValueError(
+                f"the field {label_field!r} holds labels of several types: the sample {rows[0][0]} has "
+                f"{shown(rows[0][2])}, the sample {id} has {shown(label)}: make them all texts, or all numbers"
+            )
 
 
 def check_images(samples: foc.SampleCollection) -> None:
@@ -122,6 +161,8 @@ def check_images(samples: foc.SampleCollection) -> None:
     media = samples.media_type
     if media == fom.GROUP:
         slices = ", ".join(sorted(samples.group_slices or []))
+        if not slices:
+            raise ValueError(f"{_name(samples)} is grouped by a field: take its samples one by one, with .flatten()")
         raise ValueError(
             f"{_name(samples)} is grouped: choose the slice to learn, as in "
             f"samples.select_group_slices('<slice>'); its slices are {slices}"
@@ -131,6 +172,7 @@ def check_images(samples: foc.SampleCollection) -> None:
         raise ValueError(f"{_name(samples)} holds {media} samples; learnability is computed over images")
 
 
+_FIFTYONES = ("id", "filepath", "tags", "metadata")
 _SCALAR_FIELDS = (fo.StringField, fo.IntField, fo.BooleanField)
 
 
@@ -149,14 +191,22 @@ def label_path(samples: foc.SampleCollection, label_field: str) -> str:
         the path that ``samples.values()`` takes
 
     Raises:
+        TypeError: if the name is no text
         ValueError: if the field does not exist or is of another type
     """
     fitting = ", ".join(find_label_fields(samples)) or "none"
     if not isinstance(label_field, str):
-        raise TypeError(f"label_field must be the name of a field, not {label_field!r}")
+        raise TypeError(f"label_field must be the name of a field, not {shown(label_field)}")
     field = samples.get_field(label_field)
     if field is None:
-        raise ValueError(f"{_name(samples)} has no field {label_field!r}; the fields that hold labels are: {fitting}")
+        raise ValueError(
+            f"{_name(samples)} has no field {shown(label_field)}; the fields that hold labels are: {fitting}"
+        )
+    if label_field == "filepath":
+        raise ValueError(f"the field 'filepath' holds no labels; the fields that do are: {fitting}")
+    parent, dot, rest = label_field.rpartition(".")
+    if dot and rest == "label" and _is_classification(samples.get_field(parent)):
+        raise ValueError(f"{label_field!r} is a part of the label field {parent!r}: give that")
     if _is_classification(field):
         return f"{label_field}.label"
     if isinstance(field, _SCALAR_FIELDS):

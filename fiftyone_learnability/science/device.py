@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .checks import shown
+
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 
 
@@ -57,7 +59,7 @@ def choose_placement(device: str = "auto", precision: str = "auto") -> Placement
         name = "Apple GPU"
 
     if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {shown(precision)}")
     if precision == "fp16" and chosen.type != "cuda":
         raise ValueError(f"precision 'fp16' needs a CUDA GPU; on {chosen.type} use 'float32' or 'auto'")
     if precision != "auto":
@@ -72,6 +74,8 @@ def choose_placement(device: str = "auto", precision: str = "auto") -> Placement
 
 
 def _named_device(name: str) -> torch.device:
+    if not isinstance(name, (str, torch.device)):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda', 'cuda:<n>' or 'mps', not {shown(name)}")
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .catalog import is_reserved
+from .checks import LONGEST_NAME, shown
 
 NetworkFactory = Callable[..., nn.Module]
 """Builds a network: ``factory(num_classes=10, in_channels=3) -> nn.Module`` that maps ``(B, C, H, W)`` to logits."""
@@ -245,12 +246,21 @@ def resolve_networks(models: str | Sequence[str] | Mapping[str, NetworkFactory |
     """
     if isinstance(models, str):
         models = [models]
+    if not isinstance(models, (Mapping, Sequence)):
+        raise TypeError(f"models must be names of networks, or a mapping of names to factories, not {shown(models)}")
     factories: dict[str, NetworkFactory] = {}
     for model in models:
         if isinstance(models, Mapping):
             name, factory = model, models[model]
             if isinstance(factory, str):
                 factory = _named_factory(factory)
+            if not isinstance(name, str):
+                raise TypeError(f"models: the name of a network must be a text, not {shown(name)}")
+            if not callable(factory):
+                raise TypeError(
+                    f"models: the network {name!r} needs a factory(num_classes=..., in_channels=...) -> nn.Module, "
+                    f"not {shown(factory)}"
+                )
         elif not isinstance(model, str):
             raise TypeError(
                 f"{model!r} has no name: pass networks of your own as a mapping, "
@@ -269,12 +279,14 @@ def resolve_networks(models: str | Sequence[str] | Mapping[str, NetworkFactory |
                 factory = NETWORKS[model]
             else:
                 raise ValueError(
-                    f"unknown network {model!r}: choose from {', '.join(NETWORKS)}, or name one of "
+                    f"unknown network {shown(model)}: choose from {', '.join(NETWORKS)}, or name one of "
                     "another library as 'torchvision/resnet18' or 'timm/convnext_atto', or a factory of your own as "
                     "'mypackage.nets:make_net'"
                 )
         if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name, re.IGNORECASE):
-            raise ValueError(f"the name {name!r} of a network must consist of letters, digits and underscores")
+            raise ValueError(f"the name {shown(name)} of a network must consist of letters, digits and underscores")
+        if len(name) > LONGEST_NAME:
+            raise ValueError(f"the name {shown(name)} of a network is too long: {LONGEST_NAME} letters are the most")
         if is_reserved(name):
             raise ValueError(
                 f"the name {name!r} of a network would clash with fields of this package: choose another one"
@@ -304,7 +316,16 @@ def build_network(name: str, factory: NetworkFactory, num_classes: int, in_chann
         ValueError: if the network cannot take ``(B, in_channels, image_size, image_size)`` images or does not return
             ``(B, num_classes)`` logits
     """
-    network = factory(num_classes=num_classes, in_channels=in_channels)
+    try:
+        network = factory(num_classes=num_classes, in_channels=in_channels)
+    # whatever somebody's own factory stumbles over
+    except Exception as error:
+        raise ValueError(
+            f"the network {name!r} cannot be built: its factory(num_classes={num_classes}, in_channels={in_channels}) "
+            f"raised {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"the factory of the network {name!r} must return an nn.Module, not {shown(network)}")
     shape = (2, in_channels, image_size, image_size)
     # in eval mode, since a forward pass in training mode would change the running statistics of batch norms
     network.eval()

@@ -241,6 +241,21 @@ class Form:
         return [choice["value"] for choice in self.fields[name]["view"]["choices"]]
 
     @property
+    def said(self) -> str:
+        """What it says to people, in lines: errors, labels and descriptions."""
+        found: list[str] = []
+
+        def look(part: Any) -> None:
+            for name, value in part.items() if isinstance(part, dict) else enumerate(part):
+                if isinstance(value, (dict, list)):
+                    look(value)
+                elif isinstance(value, str) and name in ("error_message", "label", "description"):
+                    found.append(value)
+
+        look(self.schema)
+        return "\n".join(found)
+
+    @property
     def text(self) -> str:
         """All of the form."""
         return json.dumps(self.schema, ensure_ascii=False)

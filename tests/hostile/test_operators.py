@@ -1,0 +1,46 @@
+"""The hostile cases through the App's operators: the form says what is wrong where it can know, and the call does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..plugin.harness import execute, form, plugin_module
+from .calls import APP
+from .cases import Case
+from .playing import begin, cases_of, check_error, check_harm, in_time
+from .world import World
+
+
+@pytest.fixture(autouse=True)
+def _unmeasured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keeps forms from measuring this machine in a process of its own."""
+    monkeypatch.setattr(plugin_module("compute"), "measure_rates", lambda request: None)
+
+
+@pytest.mark.parametrize("case", cases_of(APP))
+def test_case(case: Case, world: World) -> None:
+    samples, files = begin(world, case)
+    assert case.call.app is not None
+    operation = case.call.app(world, samples)
+    arguments: tuple[Any, ...] = (operation.name, samples._root_dataset, dict(operation.params))
+
+    shown = in_time(lambda: form(*arguments, **operation.request))
+    if shown.error is not None:
+        raise shown.error
+    if not case.says:
+        assert not shown.result.invalid, shown.result.text
+    elif case.known:
+        assert shown.result.invalid
+        missing = [word for word in case.words(APP) if word not in shown.result.said]
+        assert not missing, f"the form lacks {missing}: {shown.result.said}"
+
+    outcome = in_time(lambda: execute(*arguments, **operation.request))
+    if case.says:
+        assert outcome.error is not None, f"it should have been refused: {outcome.result}"
+        check_error(outcome.error, case.words(APP))
+    elif outcome.error is not None:
+        raise outcome.error
+    check_harm(world, case, files)
