@@ -21,14 +21,12 @@ from fiftyone_learnability import (
 )
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.registry import check_identifier
+from fiftyone_learnability.science.checks import LONGEST_NAME
 
 from .alone import alone
 from .forms import EASIEST, HARDEST, Tool, ask_model
 from .names import listed, number
 from .params import flag, one_of, positive, text, warn_of_selection, whole
-
-LONGEST = 100
-"""The characters that a tag or a key has at most."""
 
 
 class SortByLearnability(Tool):
@@ -286,8 +284,8 @@ def _tag(params: Mapping[str, Any], which: str) -> str:
     if params.get("tag") is None:
         return "easy" if which == EASIEST else "hard"
     tag = text(params, "tag")
-    if tag is None or len(tag) > LONGEST:
-        raise ValueError(f"tag must not be empty, nor longer than {LONGEST} characters")
+    if tag is None or len(tag) > LONGEST_NAME:
+        raise ValueError(f"tag must not be empty, nor longer than {LONGEST_NAME} characters")
     return tag
 
 
@@ -296,8 +294,8 @@ def _check_new_key(dataset: fo.Dataset, key: Any) -> None:
         check_identifier(key)
     except ValueError as error:
         raise ValueError(f"new_key: {error}") from error
-    if len(key) > LONGEST:
-        raise ValueError(f"new_key must not be longer than {LONGEST} characters")
+    if len(key) > LONGEST_NAME:
+        raise ValueError(f"new_key must not be longer than {LONGEST_NAME} characters")
     if key in dataset.list_runs():
         raise ValueError(f"new_key: the dataset already has a run {key!r}")
 
