@@ -499,12 +499,21 @@ def _write(
         except Exception as error:
             if not _is_away(error) or time.monotonic() - start + wait > WRITE_SECONDS:
                 raise WriteError(
-                    f"{error}. The trainings are done and saved: "
-                    f"`fiftyone-learnability write {shlex.quote(str(folder))}` writes them"
+                    f"{error}. The trainings are done and saved: {_advice(error, plan, folder)}"
                 ) from error
         say(f"the database is away; writing is tried again in {wait:.1f} s")
         time.sleep(wait)
         wait, again = min(2 * wait, 10.0), True
+
+
+def _advice(error: Exception, plan: WritePlan, folder: Path) -> str:
+    """What to do with results that could not be written."""
+    if not _is_away(error) and not fo.dataset_exists(plan.dataset):
+        return (
+            f"the dataset {plan.dataset!r} is there no longer. Into another one of the same images "
+            f"`fiftyone-learnability import DATASET {shlex.quote(str(folder / 'results'))}/<network>.npz` writes them"
+        )
+    return f"`fiftyone-learnability write {shlex.quote(str(folder))}` writes them"
 
 
 def _is_away(error: BaseException | None) -> bool:

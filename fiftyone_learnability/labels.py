@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ._version import __version__
 from .compare import check_scored, choose_models, label_path_of
 from .dataset.columns import Column, Procedure, write_columns
-from .dataset.fields import choose_key_for, write_run
+from .dataset.fields import choose_key_for, recover, write_run
 from .dataset.registry import INFO_KEY, load_model_results, owning_run, score_field
 from .dataset.samples import check_images, label_path
 from .experiment.results import ModelResults
@@ -224,11 +224,13 @@ def apply_label_fixes(
             of somebody else
         WriteError: if the database fails; the dataset is as it was before
     """
-    check_suggested(samples)
+    check_images(samples)
     truth("in_place", in_place)
     if into is not None:
         check_copy_name(into)
     root = samples._root_dataset
+    recover(root)
+    check_suggested(samples)
     label_field = root.get_run_info(owning_run(root, CONTRADICTION)).config.label_field
     label_path(root, label_field)
     if in_place and into is not None:

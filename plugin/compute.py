@@ -19,7 +19,7 @@ import fiftyone.operators.types as types
 from fiftyone_learnability import ModelResults, ProgressEvent, compute_learnability
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.fields import choose_key
-from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs
+from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs, owning_run, score_field
 from fiftyone_learnability.dataset.samples import check_images, find_label_fields, label_path, reading
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 from fiftyone_learnability.science.catalog import DEFAULT_SCORES, SCORES, choose_scores
@@ -30,6 +30,7 @@ from .alone import alone
 from .forms import ask_several
 from .names import NETWORKS, duration, network_label, number
 from .params import flag, one_of, positive, several, text, warn_of_selection, whole
+from .telling import Teller
 
 PRESETS = {"paper": 200, "standard": 60, "quick": 20}
 CUSTOM, CUSTOM_EPOCHS = "custom", 100
@@ -346,38 +347,34 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
     """Trains in a delegated operation, telling the database how far it is."""
     request = Request.from_params(ctx.params)
     job_id = str(ctx.request_params["run_doc"])
-    told = looked = 0.0
 
-    def progress(event: ProgressEvent) -> None:
-        nonlocal told, looked
-        now = time.monotonic()
-        if event.stage == "writing" and event.fraction == 0:
-            # first the label, then the look: after the label nobody cancels, before it everybody may
-            ctx.set_progress(1.0, jobs.WRITING)
-            looked = told = 0.0
-        elif event.stage in ("notice", "writing"):
-            # the label of writing stays to the end, since what is written can no longer be cancelled
-            print(event.message, flush=True)
-        elif now - told >= 1 or event.fraction == 1:
-            told = now
-            several = len(request.models) * request.options["runs"] > 1
-            of = " for this training" if several else ""
-            left = f", {duration(event.seconds_left)} left{of}" if event.seconds_left else ""
-            ctx.set_progress(event.fraction if event.stage == "training" else 0.0, event.message + left)
-        if now - looked >= 2:
-            looked = now
-            if not jobs.still_wanted(job_id):
-                raise RuntimeError(jobs.CANCELLED)
+    with Teller(ctx, job_id) as teller:
 
-    compute_learnability(
-        ctx.target_view(require_flat=True),
-        request.label_field,
-        request.models,
-        # who has cancelled a job and starts another means the other
-        resume="if_same",
-        progress=progress,
-        **request.options,
-    )
+        def progress(event: ProgressEvent) -> None:
+            if event.stage == "writing" and event.fraction == 0:
+                teller.begin_writing()
+            elif event.stage in ("notice", "writing"):
+                # the label of writing stays to the end, since what is written can no longer be cancelled
+                print(event.message, flush=True)
+            else:
+                several = len(request.models) * request.options["runs"] > 1
+                of = " for this training" if several else ""
+                left = f", {duration(event.seconds_left)} left{of}" if event.seconds_left else ""
+                teller.tell(event.fraction if event.stage == "training" else 0.0, event.message + left)
+
+        compute_learnability(
+            ctx.target_view(require_flat=True),
+            request.label_field,
+            request.models,
+            # who has cancelled a job and starts another means the other
+            resume="if_same",
+            progress=progress,
+            **request.options,
+        )
+    ctx.dataset.reload()
+    run = owning_run(ctx.dataset, score_field(request.models[0]))
+    if run is not None:
+        jobs.keep_remarks(job_id, getattr(ctx.dataset.get_run_info(run).config, "remarks", []))
 
 
 def _compute_now(ctx: foo.ExecutionContext, request: Request, samples: foc.SampleCollection) -> Iterator[Any]:

@@ -89,7 +89,8 @@ def _is_own(value: Any) -> bool:
 
 def _is_job(value: Any) -> bool:
     texts = dict.fromkeys(("id", "state", "title", "label", "error"), str)
-    return value == {} or _is_record(value, {**texts, "progress": (int, float), "in_background": bool})
+    wanted = {**texts, "progress": (int, float), "in_background": bool, "remarks": list}
+    return value == {} or (_is_record(value, wanted) and all(isinstance(one, str) for one in value["remarks"]))
 
 
 def _is_record(value: Any, wanted: dict[str, Any]) -> bool:

@@ -13,8 +13,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,7 +31,7 @@ from .names import COMPUTE
 CANCELLED = "Cancelled by user"
 WRITING = "Writing the scores"
 _ACTIVE = (ExecutionRunState.QUEUED, ExecutionRunState.SCHEDULED, ExecutionRunState.RUNNING)
-_DISMISSED = "learnability_dismissed"
+_DISMISSED, _REMARKS = "learnability_dismissed", "learnability_remarks"
 _LOG = "fiftyone-learnability-"
 
 LOG_SECONDS = 30 * 86400.0
@@ -49,6 +50,7 @@ class Job:
         progress: how far it is, 0..1
         error: why it failed, one line
         in_background: whether a worker of ours runs it, rather than a ``fiftyone delegated launch``
+        remarks: what did not go as planned, although it is completed, a sentence each
     """
 
     id: str
@@ -58,6 +60,7 @@ class Job:
     progress: float
     error: str
     in_background: bool
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def active(self) -> bool:
@@ -158,7 +161,10 @@ def latest(dataset: fo.Dataset) -> Job | None:
     if document is None or document.get("metadata", {}).get(_DISMISSED):
         return None
     if document["run_state"] in _ACTIVE and _worker_vanished(document):
-        error = f"The process that trained has ended unexpectedly; its log is {log_file(str(document['_id']))}"
+        error = (
+            "The process that trained has ended unexpectedly; to compute the same again goes on from its last "
+            f"checkpoint. Its log is {log_file(str(document['_id']))}"
+        )
         _fail(document["_id"], error)
         document = _operations().find_one({"_id": document["_id"]})
     status = document.get("status") or {}
@@ -171,6 +177,7 @@ def latest(dataset: fo.Dataset) -> Job | None:
         progress=float(status.get("progress") or 0),
         error=_last_line((document.get("result") or {}).get("error") or ""),
         in_background="worker" in (document.get("metadata") or {}),
+        remarks=(document.get("metadata") or {}).get(_REMARKS) or [],
     )
 
 
@@ -191,6 +198,28 @@ def dismiss(job_id: str) -> None:
     with suppress(OSError):
         log_file(job_id).unlink(missing_ok=True)
     _operations().update_one({"_id": ObjectId(job_id)}, {"$set": {f"metadata.{_DISMISSED}": True}})
+
+
+def begin_writing(job_id: str) -> bool:
+    """Says of a running job that its scores are being written, after which it cannot be cancelled.
+
+    Args:
+        job_id: the id of the job
+
+    Returns:
+        whether it runs; False if it was cancelled
+    """
+    # in one step: before it everybody may cancel, after it nobody does
+    found = _operations().find_one_and_update(
+        {"_id": ObjectId(job_id), "run_state": ExecutionRunState.RUNNING},
+        {"$set": {"status.progress": 1.0, "status.label": WRITING}},
+    )
+    return found is not None
+
+
+def keep_remarks(job_id: str, remarks: Sequence[str]) -> None:
+    """Keeps what a job that is done has to say."""
+    _operations().update_one({"_id": ObjectId(job_id)}, {"$set": {f"metadata.{_REMARKS}": list(remarks)}})
 
 
 def still_wanted(job_id: str) -> bool:

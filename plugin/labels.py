@@ -164,7 +164,9 @@ class ApplyLabelFixes(Tool):
         with alone(ctx):
             field, changed = apply_label_fixes(ctx.target_view(), into, in_place=into is None)
         ctx.ops.reload_dataset()
-        ctx.ops.notify(f"Changed {number(changed)} labels in {field}", variant="success")
+        ctx.ops.notify(
+            f"Changed {number(changed)} {'label' if changed == 1 else 'labels'} in {field}", variant="success"
+        )
         return {"field": field, "changed": changed}
 
 

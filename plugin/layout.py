@@ -93,6 +93,10 @@ def _lay_out_job(root: types.Object, panel: LearnabilityPanel, job: dict[str, An
         alert = types.AlertView(severity=severity, label=job["title"], description=job["error"] or "It failed")
         root.view("job_failed", alert)
         root.btn("dismiss", label="Dismiss", icon="close", variant="outlined", on_click=panel.on_dismiss)
+    elif state == "completed" and job["remarks"]:
+        said = "Done, but not all went as planned: " + "; ".join(job["remarks"])
+        root.view("job_remarks", types.AlertView(severity="warning", label=job["title"], description=said))
+        root.btn("dismiss", label="Dismiss", icon="close", variant="outlined", on_click=panel.on_dismiss)
 
 
 def _lay_out_actions(root: types.Object, panel: LearnabilityPanel, table: ScoreTable, choice: Choice) -> None:

@@ -89,7 +89,8 @@ class LearnabilityPanel(foo.Panel):
         job = self._look_at_job(ctx)
         if job is not None and job.state == "completed" and before.get("state") in ("queued", "running"):
             ctx.ops.reload_dataset()
-            ctx.ops.notify(f"{job.title}: done", variant="success")
+            # what it has to say besides stands in the panel
+            ctx.ops.notify(f"{job.title}: done", variant="warning" if job.remarks else "success")
             self._draw(ctx)
 
     def _look_at_job(self, ctx: foo.ExecutionContext) -> jobs.Job | None:

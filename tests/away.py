@@ -157,6 +157,48 @@ def scenario(name: str, database: Database, digits: list[tuple[str, str]]) -> di
     return said
 
 
+def job(database: Database, digits: list[tuple[str, str]]) -> dict[str, Any]:
+    """A background job of the App's, at whose beginning the database goes away for longer than it trains."""
+    import fiftyone as fo
+    from bson import ObjectId
+
+    import fiftyone_learnability as fol
+    from plugin import jobs
+
+    from .plugin.harness import execute
+
+    dataset = fo.Dataset("away", persistent=True)
+    dataset.add_samples(
+        [fo.Sample(file, ground_truth=fo.Classification(label=label)) for file, label in digits], progress=False
+    )
+    options = {"epochs": 12, "batch_size": 16, "device": "cpu", "horizontal_flip": False, "models": ["resnet20"]}
+    execute("compute_learnability", dataset, {**options, "how": "background", "label_field": "ground_truth"})
+    found = jobs.latest(dataset)
+    assert found is not None
+    operations = fo.core.odm.get_db_conn()["delegated_ops"]
+
+    def look() -> dict[str, Any]:
+        return operations.find_one({"_id": ObjectId(found.id)}) or {}
+
+    deadline = time.monotonic() + 120
+    while not (look().get("status") or {}).get("progress"):
+        assert time.monotonic() < deadline, look()
+        time.sleep(0.1)
+    database.kill()
+    time.sleep(25)
+    database.start()
+    while look()["run_state"] == "running":
+        assert time.monotonic() < deadline, look()
+        time.sleep(0.5)
+    dataset.reload()
+    said = {"state": look()["run_state"], "error": (look().get("result") or {}).get("error")}
+    if dataset.has_field("learnability_resnet20"):
+        said["values"] = dataset.values("learnability_resnet20")
+        expected = fol.compute_learnability(dataset, progress=False, overwrite=True, resume=False, **options)
+        said["expected"] = expected["resnet20"].learnability.tolist()
+    return said
+
+
 def main() -> None:
     """Runs a scenario."""
     name, folder = sys.argv[1], Path(sys.argv[2])
@@ -167,7 +209,8 @@ def main() -> None:
         XDG_CACHE_HOME=str(folder / "cache"),
     )
     try:
-        print(json.dumps(scenario(name, database, digits)), flush=True)
+        said = job(database, digits) if name == "job" else scenario(name, database, digits)
+        print(json.dumps(said), flush=True)
     finally:
         database.server.kill()
         # FiftyOne would wait for the database to tidy up in it

@@ -531,16 +531,24 @@ def test_a_vanished_sample_is_also_said_to_people(
 
 
 @pytest.mark.parametrize("of_a_view", [False, True])
-def test_a_dataset_deleted_during_the_training_loses_no_results(digit_dataset: fo.Dataset, of_a_view: bool) -> None:
+def test_a_dataset_deleted_during_the_training_loses_no_results(
+    digit_dataset: fo.Dataset, make_dataset: Callable[..., fo.Dataset], of_a_view: bool
+) -> None:
+    files, labels = digit_dataset.values(["filepath", "ground_truth.label"])
     samples = digit_dataset.limit(50) if of_a_view else digit_dataset
     with pytest.raises(WriteError, match="nothing was written") as caught:
         learn(samples, "a", "b", progress=Recorder(digit_dataset.delete))
+    said = re.search(r"`fiftyone-learnability import DATASET (\S+)/results/<network>.npz` writes", str(caught.value))
+    folder = Path(said.group(1))
+    another = make_dataset(files, labels)
     for name in ("a", "b"):
-        kept = ModelResults.from_npz(saved(caught) / "results" / f"{name}.npz")
+        kept = ModelResults.from_npz(folder / "results" / f"{name}.npz")
         assert kept.num_samples == (50 if of_a_view else 60)
         assert ((kept.learnability > 0) & (kept.learnability < 1)).all()
+        fol.import_scores(another, folder / "results" / f"{name}.npz")
+        assert another.count(f"learnability_{name}") == kept.num_samples
     with pytest.raises(ValueError, match="no longer exists"):
-        write_run_directory(saved(caught))
+        write_run_directory(folder)
 
 
 def test_a_field_that_appears_during_the_training_is_not_overwritten(digit_dataset: fo.Dataset) -> None:

@@ -87,3 +87,11 @@ def test_a_database_that_stays_away(tmp_path: Path, chosen: list[tuple[str, str]
     assert said["written"] == ["learnability", 40]
     assert "there is no run directory" in said["third"]
     check(said, expected)
+
+
+@pytest.mark.slow
+def test_a_background_job_trains_on_without_a_database(tmp_path: Path, chosen: list[tuple[str, str]]) -> None:
+    said = away("job", tmp_path, chosen)
+    assert said["state"] == "completed", said
+    # as they would have come out anyway
+    assert said["values"] == said["expected"]

@@ -406,6 +406,61 @@ def test_a_damaged_file_is_told_and_its_training_starts_anew(
     assert not executed.exists()
 
 
+def _weights(state: dict[str, Any]) -> Any:
+    return state["network"]
+
+
+def _momenta(state: dict[str, Any]) -> Any:
+    return state["optimizer"]["state"][0]
+
+
+UNFIT: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "weights of another network": lambda state: _weights(state).update({"weight": torch.zeros(7)}),
+    "weights without a name": lambda state: _weights(state).popitem(),
+    "weights that are none": lambda state: state.update(network="weights"),
+    "momentum of another size": lambda state: _momenta(state).update(momentum_buffer=torch.zeros(1, 1, 1, 1)),
+    "momentum that is none": lambda state: _momenta(state).update(momentum_buffer="fast"),
+    "optimizer that is none": lambda state: state.update(optimizer=3),
+    "another rate": lambda state: state.update(lr=50.0),
+    "a rate that is none": lambda state: state.update(lr="high"),
+    "no parts": lambda state: state.update(parts=0),
+    "epochs that are none": lambda state: state.update(reports=["first"]),
+    "more epochs than there are": lambda state: state.update(reports=state["reports"] * 3),
+    "dynamics that would be broadcast": lambda state: state.update(dynamics=state["dynamics"][:1]),
+    "scores of other samples": lambda state: state["tracker"].update(probability_sum=torch.zeros(3)),
+    "scores of other epochs": lambda state: state["tracker"].update(epochs=1),
+}
+
+
+@pytest.mark.parametrize("damage", UNFIT)
+def test_a_checkpoint_that_does_not_fit_is_told_and_its_training_starts_anew(
+    digit_dataset: fo.Dataset, damage: str
+) -> None:
+    stop_after(2, digit_dataset, models={"conv": conv})
+    path = default_run_directory(digit_dataset, "learnability") / "conv-0.pt"
+    state = torch.load(path, weights_only=True)
+    UNFIT[damage](state)
+    torch.save(state, path)
+    stopper = Stopper()
+    learn(digit_dataset, models={"conv": conv}, epochs=4, progress=stopper)
+    assert any("damaged" in notice and "starts anew" in notice for notice in stopper.notices), stopper.notices
+    assert stopper.epochs == 4
+
+
+def test_a_checkpoint_says_nothing_of_how_to_step(digit_dataset: fo.Dataset) -> None:
+    expected = learn(digit_dataset, models={"conv": conv}, epochs=4)
+    fol.delete_run(digit_dataset, "learnability")
+    stop_after(2, digit_dataset, models={"conv": conv})
+    path = default_run_directory(digit_dataset, "learnability") / "conv-0.pt"
+    state = torch.load(path, weights_only=True)
+    for group in state["optimizer"]["param_groups"]:
+        group.update(momentum=0.0, nesterov=False, maximize=True, weight_decay=5.0)
+    torch.save(state, path)
+    stopper = Stopper()
+    assert same_results(learn(digit_dataset, models={"conv": conv}, epochs=4, progress=stopper), expected)
+    assert stopper.epochs == 2
+
+
 def test_a_disk_that_is_full_ends_no_training(
     digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:

@@ -221,8 +221,8 @@ class RunDirectory:
         try:
             state = _read(path, lambda file: torch.load(file, map_location="cpu", weights_only=True))
             wanted = {"reports", "network", "optimizer", "scaler", "tracker", "lr", "parts", "incidents"}
-            lacking = wanted - state.keys()
-            if lacking or not isinstance(state["reports"], list):
+            types = {"reports": list, "lr": float, "parts": int, "incidents": list}
+            if wanted - state.keys() or not all(isinstance(state[name], type_) for name, type_ in types.items()):
                 raise ValueError("it holds no state of a training")
             epoch = len(state["reports"])
         # whatever a damaged file makes torch's unpickler stumble over

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..science.device import Placement
 from ..science.networks import NetworkFactory
 from ..science.scores import FloatArray
-from ..science.training import TrainingDivergedError, TrainingOptions, train
+from ..science.training import TrainingDivergedError, TrainingOptions, TrainingStateError, train
 from .progress import Progress
 from .results import RunRecord
 
@@ -166,6 +166,9 @@ def run_in_turn(
             continue
         state = None if store is None else store.load_checkpoint(unit)
         recipe = options
+        if state is not None and store is not None and state["lr"] not in (options.lr, RESTART_SHARE * options.lr):
+            _leave_aside(store, unit, f"lr={state['lr']}", progress)
+            state = None
         if state is not None:
             # that of a training which was restarted is a lower one
             recipe = replace(options, lr=state["lr"])
@@ -199,10 +202,15 @@ def run_in_turn(
                         on_state=checkpoints,
                         on_incident=progress.say,
                     )
+            except TrainingStateError as error:
+                if store is None or state is None:
+                    raise
+                _leave_aside(store, unit, str(error), progress)
+                recipe, state = options, None
             except TrainingDivergedError as error:
                 if not restart_diverged or recipe.lr != options.lr:
                     raise
-                recipe, state = replace(options, lr=options.lr * RESTART_SHARE), None
+                recipe, state = replace(options, lr=RESTART_SHARE * options.lr), None
                 progress.say(f"{error}. It is restarted with lr={recipe.lr:g}")
         incidents = list(result.incidents)
         if recipe.lr != options.lr:
@@ -226,3 +234,8 @@ def run_in_turn(
         if store is not None:
             store.save_record(unit, record)
         yield record
+
+
+def _leave_aside(store: UnitStore, unit: TrainingUnit, why: str, progress: Progress) -> None:
+    store.drop_checkpoint(unit)
+    progress.say(f"the checkpoint of {unit.title} is damaged and left aside ({why}): it starts anew")

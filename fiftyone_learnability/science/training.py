@@ -60,6 +60,10 @@ class TrainingDivergedError(RuntimeError):
     """The loss of a training run is no longer a finite number."""
 
 
+class TrainingStateError(ValueError):
+    """The state that a training run is to go on from is none of the same run."""
+
+
 class TrainingMemoryError(RuntimeError):
     """The device has no memory for a training run, however small the parts that its batches are taken in."""
 
@@ -319,6 +323,7 @@ def train(
 
     Raises:
         ValueError: if the arguments do not fit together
+        TrainingStateError: if ``state`` is none of a run with these arguments
         TrainingDivergedError: if the loss or the outputs of the network are not finite
         TrainingMemoryError: if the device has no memory even for batches in parts of two images
     """
@@ -352,7 +357,11 @@ def train(
         if record_dynamics:
             run.result.dynamics = np.empty((options.epochs, len(images)), np.float16)
         if state is not None:
-            run.load_state_dict(state)
+            try:
+                run.load_state_dict(state)
+            # it may come from a file that anybody has written, and whatever is wrong in it makes torch stumble
+            except Exception as error:
+                raise TrainingStateError(f"{name}: the state does not fit: {error}") from error
         latest = run.state_dict()
         for epoch in range(len(run.result.reports) + 1, options.epochs + 1):
             while (report := run.try_epoch(epoch)) is None:
@@ -431,17 +440,36 @@ class _Run:
         return {**_copied(state), "tracker": result.tracker.state_dict(), "dynamics": dynamics}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from the state of a run with the same arguments."""
-        self.result.reports[:] = [EpochReport(**report) for report in state["reports"]]
+        """Goes on from the state of a run with the same arguments.
+
+        Raises:
+            Exception: if it is none, of whatever kind; the run is then as good as lost
+        """
+        reports = [EpochReport(**report) for report in state["reports"]]
+        if [report.epoch for report in reports] != list(range(1, min(len(reports), self.options.epochs) + 1)):
+            raise ValueError(f"it reports {len(reports)} epochs that are not the first of {self.options.epochs}")
+        self.result.reports[:] = reports
         self.network.load_state_dict(state["network"])
-        # the optimizer would go on in the very tensors that it is given
-        self.optimizer.load_state_dict(_copied(state["optimizer"]))
+        # how to step is said by the options; and the optimizer would go on in the very tensors that it is given
+        ours = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": _copied(state["optimizer"]["state"]), "param_groups": ours})
+        for weights, kept in self.optimizer.state.items():
+            momentum = kept.get("momentum_buffer")
+            if momentum is not None and momentum.shape != weights.shape:
+                raise ValueError(f"it has a momentum of {tuple(momentum.shape)} for weights of {tuple(weights.shape)}")
         self.scaler.load_state_dict(state["scaler"])
         self.result.tracker.load_state_dict(state["tracker"])
+        if self.result.tracker.epochs != len(reports):
+            raise ValueError(f"it has scores of {self.result.tracker.epochs} epochs and reports {len(reports)}")
+        if not 1 <= state["parts"] <= len(self.images):
+            raise ValueError(f"it takes batches in {state['parts']} parts")
         self.parts = state["parts"]
         self.result.incidents[:] = state["incidents"]
-        if self.result.dynamics is not None:
-            self.result.dynamics[: len(self.result.reports)] = state["dynamics"].numpy()
+        if (kept := self.result.dynamics) is not None:
+            dynamics = state["dynamics"].numpy()
+            if dynamics.dtype != kept.dtype or dynamics.shape != (len(reports), *kept.shape[1:]):
+                raise ValueError(f"it has dynamics of {dynamics.shape} in {dynamics.dtype}")
+            kept[: len(reports)] = dynamics
 
     def try_epoch(self, epoch: int) -> EpochReport | None:
         """Trains and measures; None if the device has no memory for it, after which the state is undefined."""

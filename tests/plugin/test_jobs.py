@@ -21,7 +21,7 @@ import fiftyone_learnability as fol
 from fiftyone_learnability import compute as package_compute
 from plugin import jobs
 
-from .harness import PanelHarness, execute
+from .harness import PanelHarness, execute, plugin_module
 
 SMALL = {
     "preset": "custom",
@@ -285,14 +285,14 @@ def test_cancelling_right_before_the_writing_writes_nothing(
 ) -> None:
     job = start(digit_dataset, "scheduled")
     cancelled = []
-    tell = DelegatedOperationService.set_progress
+    loaded = plugin_module("jobs")
+    begin = loaded.begin_writing
 
-    def tell_while_cancelling(self: Any, doc_id: Any, progress: Any) -> Any:
-        if progress.label == jobs.WRITING:
-            cancelled.append(jobs.cancel(job))
-        return tell(self, doc_id, progress)
+    def cancel_before(job_id: str) -> bool:
+        cancelled.append(jobs.cancel(job))
+        return begin(job_id)
 
-    monkeypatch.setattr(DelegatedOperationService, "set_progress", tell_while_cancelling)
+    monkeypatch.setattr(loaded, "begin_writing", cancel_before)
     run_here(job)
     assert cancelled == [True]
     assert jobs.latest(digit_dataset).error == jobs.CANCELLED
