@@ -488,6 +488,8 @@ def _write(
     start, wait = time.monotonic(), WRITE_PAUSE
     while True:
         try:
+            if not fo.dataset_exists(plan.dataset):
+                raise ValueError(f"the dataset {plan.dataset!r} was deleted meanwhile: nothing was written")
             if again and (report := _written(samples._root_dataset, results, plan, scores)) is not None:
                 return report
             incidents, changes = _incidents(results), _changes(samples, results, plan)
@@ -510,7 +512,7 @@ def _advice(error: Exception, plan: WritePlan, folder: Path) -> str:
     """What to do with results that could not be written."""
     if not _is_away(error) and not fo.dataset_exists(plan.dataset):
         return (
-            f"the dataset {plan.dataset!r} is there no longer. Into another one of the same images "
+            "into another dataset of the same images "
             f"`fiftyone-learnability import DATASET {shlex.quote(str(folder / 'results'))}/<network>.npz` writes them"
         )
     return f"`fiftyone-learnability write {shlex.quote(str(folder))}` writes them"

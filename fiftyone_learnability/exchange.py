@@ -210,9 +210,6 @@ def read_table(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     path = check_ending(path)
-    # a pipe would be waited for, perhaps for ever
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} cannot be read as a {path.suffix[1:]} file: it is none, but a folder, pipe or device")
     try:
         check_regular(path)
         if path.suffix == ".csv":

@@ -46,9 +46,8 @@ def file_within(value: Any, name: str = "path") -> Path:
         raise ValueError(f"{name} must name a file, not {value!r}")
     folders = allowed_folders()
     try:
-        found = (folders[0] / value.strip()).resolve()
-        check_ending(found)
-        # a name may be longer than the file system takes, or hold a zero byte
+        found = check_ending((folders[0] / check_ending(value.strip())).resolve())
+        # a name may be longer than the file system takes
         is_folder = found.is_dir()
     except (OSError, ValueError) as error:
         raise ValueError(f"{name}: the file {error}") from error

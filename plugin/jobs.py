@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
@@ -212,7 +213,7 @@ def begin_writing(job_id: str) -> bool:
     # in one step: before it everybody may cancel, after it nobody does
     found = _operations().find_one_and_update(
         {"_id": ObjectId(job_id), "run_state": ExecutionRunState.RUNNING},
-        {"$set": {"status.progress": 1.0, "status.label": WRITING}},
+        {"$set": {"status": {"progress": 1.0, "label": WRITING, "updated_at": datetime.now(timezone.utc)}}},
     )
     return found is not None
 

@@ -892,14 +892,14 @@ MEANWHILE = (
         "dataset deleted",
         "The dataset is deleted while the network is trained.",
         _meanwhile(lambda d: d.delete()),
-        says=("dataset cannot be reached", "deleted", "nothing was written"),
+        says=("was deleted meanwhile", "nothing was written", "import DATASET"),
         known=False,
     ),
     Case(
         "dataset deleted by another process",
         "The same, of which this process hears nothing.",
         _meanwhile(_delete_elsewhere),
-        says=("dataset cannot be reached", "nothing was written"),
+        says=("was deleted meanwhile", "nothing was written", "import DATASET"),
         known=False,
     ),
     Case(

@@ -15,6 +15,12 @@ from .world import World
 
 
 @pytest.fixture(autouse=True)
+def _allowed(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+    """Lets the App read and write where the cases have their files."""
+    monkeypatch.setenv("FIFTYONE_LEARNABILITY_DIR", str(world.folder))
+
+
+@pytest.fixture(autouse=True)
 def _unmeasured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keeps forms from measuring this machine in a process of its own."""
     monkeypatch.setattr(plugin_module("compute"), "measure_rates", lambda request: None)

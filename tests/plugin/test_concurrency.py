@@ -20,6 +20,12 @@ COUNT = 20
 MODELS = ["resnet20", "vgg16"]
 
 
+@pytest.fixture(autouse=True)
+def _allowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Lets the App read where a test has its file."""
+    monkeypatch.setenv("FIFTYONE_LEARNABILITY_DIR", str(tmp_path))
+
+
 @pytest.fixture
 def scored(make_dataset: Callable[..., fo.Dataset], rng: np.random.Generator) -> fo.Dataset:
     """Two networks that have measured more than is written, and kept their predictions."""

@@ -131,7 +131,7 @@ def test_a_background_job_writes_its_scores(digit_dataset: fo.Dataset, start: St
     assert panel.state["job"]["state"] == "completed"
     wait_for(lambda: all_gone(processes), "the end of the worker", 20)
     # a worker that is gone after its work has not failed
-    assert jobs.latest(digit_dataset).state == "completed"
+    assert jobs.latest(digit_dataset).state == "completed", jobs.latest(digit_dataset).error
 
 
 def test_cancelling_kills_the_training(digit_dataset: fo.Dataset, start: Start) -> None:
@@ -193,7 +193,7 @@ def test_a_scheduled_job_waits_and_runs(digit_dataset: fo.Dataset, start: Start)
     assert not jobs.latest(digit_dataset).in_background
     assert "worker" not in operation(job)["metadata"]
     run_here(job)
-    assert jobs.latest(digit_dataset).state == "completed"
+    assert jobs.latest(digit_dataset).state == "completed", jobs.latest(digit_dataset).error
     digit_dataset.reload()
     assert digit_dataset.count("learnability_rank_resnet20") == 60
 
@@ -257,7 +257,7 @@ def test_while_scores_are_written_nothing_is_cancelled(
     monkeypatch.setattr(package_compute, "write_results", write_while_cancelling)
     run_here(job)
     assert cancelled == [False, False]
-    assert jobs.latest(digit_dataset).state == "completed"
+    assert jobs.latest(digit_dataset).state == "completed", jobs.latest(digit_dataset).error
     digit_dataset.reload()
     assert digit_dataset.count("learnability_resnet20") == 60
     assert not jobs.cancel(job)
@@ -277,7 +277,7 @@ def test_once_scores_are_written_nothing_is_cancelled(
     monkeypatch.setattr(DelegatedOperationService, "set_completed", complete_while_cancelling)
     run_here(job)
     assert cancelled == [False]
-    assert jobs.latest(digit_dataset).state == "completed"
+    assert jobs.latest(digit_dataset).state == "completed", jobs.latest(digit_dataset).error
 
 
 def test_cancelling_right_before_the_writing_writes_nothing(
