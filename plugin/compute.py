@@ -20,7 +20,7 @@ from fiftyone_learnability import ModelResults, ProgressEvent, compute_learnabil
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.fields import choose_key
 from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs, owning_run, score_field
-from fiftyone_learnability.dataset.samples import check_images, find_label_fields, label_path, reading
+from fiftyone_learnability.dataset.samples import check_images, find_label_fields, is_empty, label_path, reading
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 from fiftyone_learnability.science.catalog import DEFAULT_SCORES, SCORES, choose_scores
 from fiftyone_learnability.science.checks import shown
@@ -219,7 +219,7 @@ def _unusable(samples: foc.SampleCollection) -> str | None:
     try:
         with reading(samples):
             check_images(samples)
-            empty = not len(samples)
+            empty = is_empty(samples)
     except ValueError as error:
         return str(error)
     if empty:

@@ -205,7 +205,7 @@ def _chosen(samples: foc.SampleCollection) -> bool:
     if isinstance(samples, fo.Dataset):
         return False
     # what only sorts, as "Hardest first" does, chooses none
-    return any(isinstance(stage, fo.Select) for stage in samples._all_stages) or len(samples) < len(samples._dataset)
+    return any(isinstance(stage, fo.Select) for stage in samples._all_stages) or len(samples) < samples._dataset.count()
 
 
 def _target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:

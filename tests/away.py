@@ -172,7 +172,8 @@ def job(database: Database, digits: list[tuple[str, str]]) -> dict[str, Any]:
         [fo.Sample(file, ground_truth=fo.Classification(label=label)) for file, label in digits], progress=False
     )
     options = {"epochs": 12, "batch_size": 16, "device": "cpu", "horizontal_flip": False, "models": ["resnet20"]}
-    execute("compute_learnability", dataset, {**options, "how": "background", "label_field": "ground_truth"})
+    form = {**options, "preset": "custom", "label_field": "ground_truth", "how": "background"}
+    execute("compute_learnability", dataset, form)
     found = jobs.latest(dataset)
     assert found is not None
     operations = fo.core.odm.get_db_conn()["delegated_ops"]

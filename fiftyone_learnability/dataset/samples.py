@@ -82,7 +82,7 @@ def read_samples(samples: foc.SampleCollection, label_field: str) -> LabelledSam
     with reading(samples):
         check_images(samples)
         # of an empty dataset the fields are not the trouble
-        if not len(samples):
+        if is_empty(samples):
             raise ValueError(f"{_name(samples)} is empty: there is nothing to learn")
         values_path = label_path(samples, label_field)
         ids, filepaths, labels = samples.values(["id", "filepath", values_path])
@@ -107,6 +107,14 @@ def read_samples(samples: foc.SampleCollection, label_field: str) -> LabelledSam
         num_unlabelled=len(ids) - len(labelled),
         newest=max(ids),
     )
+
+
+def is_empty(samples: foc.SampleCollection) -> bool:
+    """Whether a collection has no samples.
+
+    ``len(dataset)`` asks MongoDB for an estimate, which is 0 after the server was killed.
+    """
+    return not samples.limit(1).values("id")
 
 
 @contextmanager

@@ -83,6 +83,13 @@ def test_classes_are_those_of_the_view(dataset: fo.Dataset) -> None:
     assert samples.num_unlabelled == 2
 
 
+def test_a_killed_servers_estimate_of_no_samples_is_not_believed(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fo.Dataset, "__len__", lambda self: 0)
+    assert len(read_samples(dataset, "ground_truth").ids) == 5
+
+
 def test_filtered_labels_count_as_none(dataset: fo.Dataset) -> None:
     view = dataset.filter_labels("ground_truth", fo.ViewField("label") != "ant", only_matches=False)
     samples = read_samples(view, "ground_truth")
