@@ -41,6 +41,7 @@ def leaks(usages: tuple[Usage, Usage], rounds: int) -> dict[str, float]:
     return {name: change for name, change in grown(*usages).items() if change > allowed.get(name, 0)}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_fifty_runs_leave_nothing(digit_dataset: fo.Dataset) -> None:
     """Each kind of round ten times, of which the first two do not count."""

@@ -87,7 +87,7 @@ def test_a_killed_servers_estimate_of_no_samples_is_not_believed(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fo.Dataset, "__len__", lambda self: 0)
-    assert len(read_samples(dataset, "ground_truth").ids) == 5
+    assert len(read_samples(dataset, "ground_truth").ids) == 4
 
 
 def test_filtered_labels_count_as_none(dataset: fo.Dataset) -> None:

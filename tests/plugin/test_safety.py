@@ -221,7 +221,7 @@ def test_any_request_is_accepted_or_refused_by_name(
     request = request_of(scored, operator)
     accepted = refused = 0
 
-    @settings(PATIENT, max_examples=80)
+    @settings(PATIENT, max_examples=40)
     @given(params=requests(operator))
     def any_request(params: dict[str, Any]) -> None:
         nonlocal accepted, refused
@@ -526,7 +526,7 @@ def test_no_event_breaks_or_injects_anything(scored: fo.Dataset, monkeypatch: py
     monkeypatch.setattr(plugin_module("panel"), "add_scores", lambda dataset, scores, models: [*scores])
     seen: dict[str, int] = {}
 
-    @settings(PATIENT, max_examples=400)
+    @settings(PATIENT, max_examples=200)
     @given(event=st.sampled_from(EVENTS), params=EVENT, state=STATE, selected=SELECTED)
     def any_event(event: str, params: dict[str, Any], state: dict[str, Any], selected: list[Any]) -> None:
         panel = PanelHarness(scored, follow=False, state=state, selected=selected)

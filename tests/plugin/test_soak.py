@@ -37,6 +37,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_jobs_leave_nothing(digit_dataset: fo.Dataset, temporary: Path) -> None:
     """Two that are done, two that are cancelled, and one that is killed."""
@@ -112,6 +113,7 @@ def test_a_log_is_not_written_through_a_link(temporary: Path, tmp_path: Path) ->
     assert elsewhere.read_text() == "not ours"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_server_answers_while_a_job_trains(
     digits: tuple[list[str], list[str]], make_dataset: Callable[..., fo.Dataset], temporary: Path
