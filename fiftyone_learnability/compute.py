@@ -16,10 +16,10 @@ import fiftyone as fo
 import fiftyone.core.collections as foc
 import numpy as np
 import psutil
-from bson import json_util
-from pymongo.errors import ConnectionFailure
+from bson import ObjectId, json_util
 
 from ._version import __version__
+from .dataset.away import LONGEST_PAUSE, is_away
 from .dataset.changes import Changes, find_changes, some
 from .dataset.columns import WriteError
 from .dataset.fields import WriteReport, choose_key, recover, write_results
@@ -138,7 +138,7 @@ def compute_learnability(
             and key in the user's cache, see :func:`fiftyone_learnability.experiment.run_directory.cache_folder`
         resume (True): whether a run of the same data and settings that was killed or interrupted goes on where it was,
             while one of other data or settings is an error; False starts over; "if_same" starts over instead of the
-            error
+            error where that run was called so too and is not trained to its end
         restart_diverged (False): whether a training that diverges is restarted, once, at a quarter of the learning
             rate, which the run then says of itself, rather than an error
         progress (True): True shows bars and messages, False nothing; a callback gets each
@@ -280,6 +280,7 @@ def compute_learnability(
         }
         plan = WritePlan(
             dataset=dataset.name,
+            dataset_id=str(dataset._doc.id),
             key=key,
             settings={**settings, "run_id": store.id},
             overwrite=overwrite,
@@ -291,7 +292,7 @@ def compute_learnability(
         store.save_results(results, asdict(plan))
         # whoever may not be interrupted from here on is told before
         telling.report(ProgressEvent("writing", 0.0, "writing the scores"))
-        report = _write(samples, results, plan, store.path, telling.say, again=store.resumed)
+        report = _write(results, plan, store.path, telling.say, again=store.resumed)
         store.remove()
         wrote = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
         telling.finish("writing", "; ".join((wrote, *report.remarks)))
@@ -374,8 +375,6 @@ def write_run_directory(path: str | Path) -> WriteReport:
         RunLockedError: if another process works on it
         WriteError: if the scores cannot be written this time either
     """
-    import fiftyone as fo
-
     from .experiment.run_directory import load_results_to_write, locked, remove_run_directory
 
     path = Path(path)
@@ -390,12 +389,10 @@ def write_run_directory(path: str | Path) -> WriteReport:
                 f"{path / 'results' / 'plan.json'} is damaged ({error}): call compute_learnability again, which makes "
                 "it anew from the records"
             ) from error
-        if not fo.dataset_exists(plan.dataset):
+        samples = plan.load_samples()
+        if samples is None:
             raise ValueError(f"the dataset {plan.dataset!r} of the run in {path} no longer exists")
-        samples = fo.load_dataset(plan.dataset)
-        if plan.stages is not None:
-            samples = fo.DatasetView._build(samples, plan.view)
-        report = _write(samples, results, plan, path, lambda message: None, again=True)
+        report = _write(results, plan, path, lambda message: None, again=True)
         remove_run_directory(path)
     return report
 
@@ -405,7 +402,8 @@ class WritePlan:
     """What is to be written, and where.
 
     Attributes:
-        dataset: the name of the dataset
+        dataset: the name that the dataset had
+        dataset_id: its id, which it keeps under another name
         key: the key of the run
         settings: what describes the run, in values that JSON holds; ``run_id`` tells it from all others
         overwrite: whether existing fields and an existing run of that key may be replaced
@@ -415,6 +413,7 @@ class WritePlan:
     """
 
     dataset: str
+    dataset_id: str
     key: str
     settings: dict[str, Any]
     overwrite: bool
@@ -434,6 +433,8 @@ class WritePlan:
         plan = cls(**said)
         if not isinstance(plan.dataset, str) or not isinstance(plan.overwrite, bool):
             raise ValueError("dataset must be a text, overwrite true or false")
+        if not isinstance(plan.dataset_id, str) or not ObjectId.is_valid(plan.dataset_id):
+            raise ValueError("dataset_id must be an id")
         check_identifier(plan.key)
         taken = {"models", "method", "cls", "type"}
         if not isinstance(plan.settings, dict) or not isinstance(plan.settings.get("run_id"), str):
@@ -447,6 +448,14 @@ class WritePlan:
                 raise ValueError("stages must be a text")
             check_stages(plan.view)
         return plan
+
+    def load_samples(self) -> foc.SampleCollection | None:
+        """The collection that was scored, whatever its dataset is called now; None if that is there no longer."""
+        found = fo.core.odm.get_db_conn().datasets.find_one({"_id": ObjectId(self.dataset_id)}, {"name": 1})
+        if found is None:
+            return None
+        dataset = fo.load_dataset(found["name"])
+        return dataset if self.stages is None else fo.DatasetView._build(dataset, self.view)
 
     @property
     def view(self) -> list[dict[str, Any]]:
@@ -467,7 +476,6 @@ def _stages_of(samples: foc.SampleCollection) -> str | None:
 
 
 def _write(
-    samples: foc.SampleCollection,
     results: dict[str, ModelResults],
     plan: WritePlan,
     folder: Path,
@@ -477,7 +485,6 @@ def _write(
     """Writes, again and again while the database is away; gives up after :data:`WRITE_SECONDS`.
 
     Args:
-        samples: the collection that was scored
         results: the results by network
         plan: what is to be written
         folder: the run directory
@@ -488,7 +495,8 @@ def _write(
     start, wait = time.monotonic(), WRITE_PAUSE
     while True:
         try:
-            if not fo.dataset_exists(plan.dataset):
+            samples = plan.load_samples()
+            if samples is None:
                 raise ValueError(f"the dataset {plan.dataset!r} was deleted meanwhile: nothing was written")
             if again and (report := _written(samples._root_dataset, results, plan, scores)) is not None:
                 return report
@@ -499,30 +507,23 @@ def _write(
             changes = replace(changes, vanished=report.vanished)
             return replace(report, remarks=[*incidents, *changes.sentences()])
         except Exception as error:
-            if not _is_away(error) or time.monotonic() - start + wait > WRITE_SECONDS:
+            if not is_away(error) or time.monotonic() - start + wait > WRITE_SECONDS:
                 raise WriteError(
                     f"{error}. The trainings are done and saved: {_advice(error, plan, folder)}"
                 ) from error
         say(f"the database is away; writing is tried again in {wait:.1f} s")
         time.sleep(wait)
-        wait, again = min(2 * wait, 10.0), True
+        wait, again = min(2 * wait, LONGEST_PAUSE), True
 
 
 def _advice(error: Exception, plan: WritePlan, folder: Path) -> str:
     """What to do with results that could not be written."""
-    if not _is_away(error) and not fo.dataset_exists(plan.dataset):
+    if not is_away(error) and plan.load_samples() is None:
         return (
             "into another dataset of the same images "
             f"`fiftyone-learnability import DATASET {shlex.quote(str(folder / 'results'))}/<network>.npz` writes them"
         )
     return f"`fiftyone-learnability write {shlex.quote(str(folder))}` writes them"
-
-
-def _is_away(error: BaseException | None) -> bool:
-    """Whether what lies behind an error is a database that cannot be reached."""
-    while error is not None and not isinstance(error, ConnectionFailure):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _written(

@@ -18,6 +18,7 @@ import fiftyone.operators.types as types
 
 from fiftyone_learnability import ModelResults, ProgressEvent, compute_learnability
 from fiftyone_learnability.dataset.appearance import PANEL
+from fiftyone_learnability.dataset.away import patiently
 from fiftyone_learnability.dataset.fields import choose_key
 from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs, owning_run, score_field
 from fiftyone_learnability.dataset.samples import check_images, find_label_fields, is_empty, label_path, reading
@@ -30,7 +31,7 @@ from .alone import alone
 from .forms import ask_several
 from .names import NETWORKS, duration, network_label, number
 from .params import flag, one_of, positive, several, text, warn_of_selection, whole
-from .telling import Teller
+from .telling import PATIENCE_SECONDS, Teller
 
 PRESETS = {"paper": 200, "standard": 60, "quick": 20}
 CUSTOM, CUSTOM_EPOCHS = "custom", 100
@@ -362,19 +363,32 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
                 left = f", {duration(event.seconds_left)} left{of}" if event.seconds_left else ""
                 teller.tell(event.fraction if event.stage == "training" else 0.0, event.message + left)
 
-        compute_learnability(
-            ctx.target_view(require_flat=True),
-            request.label_field,
-            request.models,
-            # who has cancelled a job and starts another means the other
-            resume="if_same",
-            progress=progress,
-            **request.options,
-        )
-    ctx.dataset.reload()
-    run = owning_run(ctx.dataset, score_field(request.models[0]))
-    if run is not None:
-        jobs.keep_remarks(job_id, getattr(ctx.dataset.get_run_info(run).config, "remarks", []))
+        try:
+            compute_learnability(
+                ctx.target_view(require_flat=True),
+                request.label_field,
+                request.models,
+                # who has cancelled a job and starts another means the other
+                resume="if_same",
+                progress=progress,
+                **request.options,
+            )
+            remarks = _remarks(ctx, request.models)
+        finally:
+            # FiftyOne asks only once whether it may note how it ended
+            teller.wait_for_database()
+    jobs.keep_remarks(job_id, remarks)
+
+
+def _remarks(ctx: foo.ExecutionContext, models: list[str]) -> list[str]:
+    """What the run that has just been written has to say of itself."""
+
+    def look() -> list[str]:
+        ctx.dataset.reload()
+        run = owning_run(ctx.dataset, score_field(models[0]))
+        return [] if run is None else list(getattr(ctx.dataset.get_run_info(run).config, "remarks", []))
+
+    return patiently(look, PATIENCE_SECONDS)
 
 
 def _compute_now(ctx: foo.ExecutionContext, request: Request, samples: foc.SampleCollection) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import fiftyone as fo
 
 from fiftyone_learnability.exchange import check_ending
+from fiftyone_learnability.science.checks import shown
 
 VARIABLE = "FIFTYONE_LEARNABILITY_DIR"
 """Names the folders, parted by colons (semicolons on Windows); the first is the one that plain file names are in."""
@@ -43,19 +44,25 @@ def file_within(value: Any, name: str = "path") -> Path:
         ValueError: if it is no text, has another ending than scores have, or leads out of the folders
     """
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} must name a file, not {value!r}")
+        raise ValueError(f"{name} must name a file, not {shown(value)}")
     folders = allowed_folders()
     try:
-        found = check_ending((folders[0] / check_ending(value.strip())).resolve())
-        # a name may be longer than the file system takes
+        found = (folders[0] / check_ending(value.strip())).resolve()
+    # of a link to itself, or of a folder that may not be entered: neither is told on
+    except (OSError, RuntimeError):
+        found = None
+    except ValueError as error:
+        raise ValueError(f"{name}: the file {error}") from error
+    if found is None or not any(found.is_relative_to(folder) for folder in folders):
+        raise ValueError(
+            f"{name}: {shown(value)} is not in {' or '.join(map(str, folders))}; whoever runs the server can allow "
+            f"other folders by {VARIABLE}, and the SDK and the command line take any"
+        )
+    try:
+        check_ending(found)
         is_folder = found.is_dir()
     except (OSError, ValueError) as error:
         raise ValueError(f"{name}: the file {error}") from error
-    if not any(found.is_relative_to(folder) for folder in folders):
-        raise ValueError(
-            f"{name}: {value} is not in {' or '.join(map(str, folders))}; whoever runs the server can allow other "
-            f"folders by {VARIABLE}, and the SDK and the command line take any"
-        )
     if is_folder:
-        raise ValueError(f"{name}: {found} is a folder")
+        raise ValueError(f"{name}: {shown(str(found))} is a folder")
     return found

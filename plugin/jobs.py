@@ -30,6 +30,7 @@ from fiftyone.operators.executor import ExecutionResult, ExecutionRunState
 from .names import COMPUTE
 
 CANCELLED = "Cancelled by user"
+ENDED = "The process that trained has ended unexpectedly; to compute the same again goes on from its last checkpoint."
 WRITING = "Writing the scores"
 _ACTIVE = (ExecutionRunState.QUEUED, ExecutionRunState.SCHEDULED, ExecutionRunState.RUNNING)
 _DISMISSED, _REMARKS = "learnability_dismissed", "learnability_remarks"
@@ -129,8 +130,9 @@ def log_file(operation_id: str) -> Path:
 
 
 def _open_log(path: Path) -> IO[bytes]:
-    # others can write into the folder of temporary files: no link of theirs is followed, nor may they read along
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    # others can write into the folder of temporary files: what they have put there, a link or a file to read along in,
+    # is not written to
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     return open(path, "wb", opener=lambda name, _: os.open(name, flags, 0o600))
 
 
@@ -162,10 +164,7 @@ def latest(dataset: fo.Dataset) -> Job | None:
     if document is None or document.get("metadata", {}).get(_DISMISSED):
         return None
     if document["run_state"] in _ACTIVE and _worker_vanished(document):
-        error = (
-            "The process that trained has ended unexpectedly; to compute the same again goes on from its last "
-            f"checkpoint. Its log is {log_file(str(document['_id']))}"
-        )
+        error = f"{ENDED} Its log is {log_file(str(document['_id']))}"
         _fail(document["_id"], error)
         document = _operations().find_one({"_id": document["_id"]})
     status = document.get("status") or {}
@@ -195,10 +194,13 @@ def cancel(job_id: str) -> bool:
 
 
 def dismiss(job_id: str) -> None:
-    """Takes an ended job off the panel, and deletes its log."""
-    with suppress(OSError):
-        log_file(job_id).unlink(missing_ok=True)
-    _operations().update_one({"_id": ObjectId(job_id)}, {"$set": {f"metadata.{_DISMISSED}": True}})
+    """Takes an ended job off the panel, and deletes its log; one that waits or runs stays as it is."""
+    dismissed = _operations().update_one(
+        {"_id": ObjectId(job_id), "run_state": {"$nin": list(_ACTIVE)}}, {"$set": {f"metadata.{_DISMISSED}": True}}
+    )
+    if dismissed.matched_count:
+        with suppress(OSError):
+            log_file(job_id).unlink(missing_ok=True)
 
 
 def begin_writing(job_id: str) -> bool:

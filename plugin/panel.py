@@ -127,8 +127,9 @@ class LearnabilityPanel(foo.Panel):
         """Takes the message of an ended job away."""
         job = jobs.latest(ctx.dataset)
         if job is not None:
+            # another page may have started one meanwhile, which is none of those that can be dismissed
             jobs.dismiss(job.id)
-        ctx.panel.set_state("job", {})
+        self._look_at_job(ctx)
 
     def on_hardest(self, ctx: foo.ExecutionContext) -> None:
         """Sorts the grid, hardest first."""

@@ -10,13 +10,17 @@ from types import TracebackType
 import fiftyone.operators as foo
 from pymongo.errors import ConnectionFailure, PyMongoError
 
-from fiftyone_learnability import compute
+from fiftyone_learnability import WriteError
+from fiftyone_learnability.dataset.away import patiently
 
 from . import jobs
 
 TELL_SECONDS = 1.0
 LOOK_SECONDS = 2.0
 """How often the database is told, and asked whether the job is still wanted."""
+
+PATIENCE_SECONDS = 3600.0
+"""How long a database that is away is waited for, as the process does that watches this one."""
 
 
 class Teller:
@@ -57,22 +61,24 @@ class Teller:
 
         Raises:
             RuntimeError: if the job was cancelled before
-            ConnectionFailure: if the database stays away
+            WriteError: if the database stays away
         """
         self._done.set()
         # what it is about to tell must not come after what is told here
         self._thread.join()
-        start, wait = time.monotonic(), compute.WRITE_PAUSE
-        while True:
-            try:
-                if not jobs.begin_writing(self._job_id):
-                    raise RuntimeError(jobs.CANCELLED)
-                return
-            except ConnectionFailure:
-                if time.monotonic() - start + wait > compute.WRITE_SECONDS:
-                    raise
-            time.sleep(wait)
-            wait = min(2 * wait, 10.0)
+        try:
+            wanted = patiently(lambda: jobs.begin_writing(self._job_id), PATIENCE_SECONDS)
+        except ConnectionFailure as error:
+            raise WriteError(
+                "the database is away. The trainings are done and saved: to compute the same again writes them"
+            ) from error
+        if not wanted:
+            raise RuntimeError(jobs.CANCELLED)
+
+    def wait_for_database(self) -> None:
+        """Waits until the database answers, or gives it up."""
+        with suppress(ConnectionFailure):
+            patiently(lambda: jobs.still_wanted(self._job_id), PATIENCE_SECONDS)
 
     def _work(self) -> None:
         looked = 0.0

@@ -6,8 +6,8 @@ database that is away is waited for, so that the child can go on meanwhile.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 CHECK_INTERVAL_SECONDS = 1
 CANCELLED = "Cancelled by user"
+ENDED = "The process that trained has ended unexpectedly; to compute the same again goes on from its last checkpoint."
 """As in :mod:`jobs`, which this script, being no part of a package, cannot import."""
 
 PATIENCE_SECONDS = 3600.0
@@ -28,39 +29,36 @@ class Patient:
         self._repository = repository
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        from pymongo.errors import ConnectionFailure
+        from fiftyone_learnability.dataset.away import patiently
 
         method = getattr(self._repository, name)
-
-        def ask(*args: Any, **kwargs: Any) -> Any:
-            start = time.monotonic()
-            while True:
-                try:
-                    return method(*args, **kwargs)
-                except ConnectionFailure:
-                    if time.monotonic() - start > PATIENCE_SECONDS:
-                        raise
-                time.sleep(1)
-
-        return ask
+        return lambda *args, **kwargs: patiently(lambda: method(*args, **kwargs), PATIENCE_SECONDS)
 
 
 def main() -> None:
     """Runs the operation named by the first argument; the log named by the second goes unless the operation failed."""
+    if importlib.util.find_spec("fiftyone_learnability") is None:
+        # as in the plugin's __init__
+        sys.path.append(str(Path(__file__).resolve().parent.parent))
+
     from bson import ObjectId
     from fiftyone.factory.repo_factory import RepositoryFactory
     from fiftyone.operators.delegated import DelegatedOperationService
-    from fiftyone.operators.executor import ExecutionRunState
+    from fiftyone.operators.executor import ExecutionResult, ExecutionRunState
 
     service = DelegatedOperationService(Patient(RepositoryFactory.delegated_operation_repo()))
     operation = service.get(ObjectId(sys.argv[1]))
     service.execute_operation(operation, log=True, monitor=True, check_interval_seconds=CHECK_INTERVAL_SECONDS)
+    logs = sys.argv[2:]
+    # a child that was killed, perhaps for want of memory, has not said so
+    result = ExecutionResult(error=" ".join([ENDED, *(f"Its log is {log}" for log in logs)]))
+    service.set_failed(doc_id=operation.id, result=result, required_state=ExecutionRunState.RUNNING)
     ended = service.get(operation.id)
-    failed = ended.run_state == ExecutionRunState.FAILED and (ended.result is None or ended.result.error != CANCELLED)
-    if not failed:
+    cancelled = ended.result is not None and ended.result.error == CANCELLED
+    if ended.run_state == ExecutionRunState.COMPLETED or cancelled:
         # what it printed is of no more use; on Windows it cannot be deleted while it is open, and is pruned later
         with suppress(OSError):
-            for log in sys.argv[2:]:
+            for log in logs:
                 Path(log).unlink(missing_ok=True)
 
 

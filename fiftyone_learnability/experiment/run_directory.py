@@ -19,6 +19,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 import uuid
@@ -40,7 +41,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 """What the names of networks look like, which are parts of the names of files."""
 
 IF_SAME: Literal["if_same"] = "if_same"
-"""Goes on with a run of the same data and settings, and starts over in place of one of others."""
+"""Goes on with a run of the same data and settings, and starts over in place of one of others that was begun so too."""
 
 Resume = bool | Literal["if_same"]
 
@@ -317,7 +318,7 @@ def open_run_directory(
         path: the directory
         fingerprint: what the run is, in values that JSON holds
         resume (True): whether what an earlier process has left of the same run is used; False deletes it, "if_same"
-            deletes it if it is of other data or settings
+            deletes it if it is of other data or settings, was opened so too, and is not trained to its end
         about (None): what else is noted of the run, such as its dataset and key
         say (None): takes a line for people
 
@@ -335,10 +336,16 @@ def open_run_directory(
             say(f"{path / 'run.json'} is damaged ({problem}): the run starts anew")
         if meta is not None:
             difference = _difference(meta, said)
-            if difference is not None and resume != IF_SAME:
+            if difference is not None and (path / "results" / "plan.json").exists() and resume:
+                raise RunMismatchError(
+                    f"{path} holds the scores of a run of other data or settings, which are not written yet: "
+                    f"{difference}. `fiftyone-learnability write {shlex.quote(str(path))}` writes them; or choose "
+                    "another key, or start over with resume=False (--no-resume)"
+                )
+            if difference is not None and not (resume == IF_SAME and meta.get("given_up_easily") is True):
                 raise RunMismatchError(
                     f"{path} holds an unfinished run of other data or settings: {difference}. Call with the same to go "
-                    "on, or start over with resume=False (--no-resume)"
+                    "on, choose another key, or start over with resume=False (--no-resume)"
                 )
             if difference is not None:
                 say(f"an unfinished run of other data or settings ({difference}) is given up")
@@ -349,6 +356,7 @@ def open_run_directory(
                 raise ValueError(f"{path} is not empty and no run directory: choose another with run_dir= (--run-dir)")
             _clear(path)
             meta = {"format": _FORMAT, "id": uuid.uuid4().hex, **dict(about or {}), "fingerprint": said}
+            meta["given_up_easily"] = resume == IF_SAME
             _make_sure_it_can_be_written(path, meta)
         directory = RunDirectory(path, meta["id"], resumed, say, said.get("num_samples"))
         try:
