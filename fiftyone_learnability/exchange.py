@@ -243,10 +243,15 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     import pandas as pd
     import pyarrow.parquet
 
-    # columns of one value repeated take next to nothing on disk
+    # columns of one value repeated take next to nothing on disk, however long that is
     with pyarrow.parquet.ParquetFile(path) as file:
-        about = file.metadata
-        check_size(str(path), about.num_rows * max(about.num_columns, 1) * 8, path.stat().st_size)
+        about, packed = file.metadata, path.stat().st_size
+        unpacked = about.num_rows * max(about.num_columns, 1) * 8
+        check_size(str(path), unpacked, packed)
+        unpacked = 0
+        for batch in file.iter_batches(1000):
+            unpacked += batch.nbytes
+            check_size(str(path), unpacked, packed)
     # the other engine that pandas knows reads formats in which a column may be pickled
     return pd.read_parquet(path, engine="pyarrow")
 

@@ -21,10 +21,16 @@ from typing import Any
 import fiftyone as fo
 import psutil
 from bson import ObjectId
-from pymongo import MongoClient
+from pymongo import MongoClient, ReturnDocument
 from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import AutoReconnect, ConnectionFailure
 from pymongo.write_concern import WriteConcern
+
+from .registry import INFO_KEY
+
+_WRITING_KEY = "writing"
+"""Under which a field notes that it is not complete."""
 
 _STAGING_BATCH = 10_000
 
@@ -112,8 +118,7 @@ def write_columns(
             if len(vanished) == len(ids):
                 raise WriteError(f"no scored sample is in the dataset {dataset.name!r} any more: nothing was written")
             if before:
-                keep = {name: {"$ifNull": [f"${name}", None]} for name in before}
-                collection.aggregate([{"$project": keep}, {"$out": journal.backup.name}])
+                _keep(collection, journal, list(before), keep_others)
             journal.note(
                 columns={column.name: column.index for column in columns},
                 texts={name: [found.description, found.info] for name, found in before.items()},
@@ -124,6 +129,7 @@ def write_columns(
         try:
             with journal.on_one_server():
                 procedure.begin()
+                journal.note(procedure=procedure.note())
                 for column in columns:
                     _declare(dataset, column)
                 _merge(journal.staging, collection)
@@ -132,15 +138,21 @@ def write_columns(
                         dataset.create_index(column.index)
                 _reveal(dataset, columns)
                 procedure.finish()
+            journal.supersede_others([column.name for column in columns])
             journal.note(committed=True)
         except BaseException as error:
-            # should this fail too, the journal stays, and whoever writes next takes it back
-            with journal.kept(), journal.on_one_server():
-                if isinstance(error, ConnectionFailure):
-                    # what this process believes to have written may be lost
-                    dataset.reload()
-                procedure.undo()
-                roll_back(dataset, journal)
+            try:
+                # should this fail too, the journal stays, and whoever writes next takes it back
+                with journal.kept(), journal.on_one_server():
+                    if isinstance(error, ConnectionFailure):
+                        # what this process believes to have written may be lost
+                        dataset.reload()
+                    procedure.undo()
+                    roll_back(dataset, journal)
+            except ConnectionFailure:
+                # whoever interrupts a process is to see it end, not how the database is waited for
+                if isinstance(error, Exception):
+                    raise
             if isinstance(error, Exception):
                 raise WriteError(
                     f"writing to the dataset {dataset.name!r} failed: {error}; its fields are as they were"
@@ -180,6 +192,39 @@ class Journal:
         _WRITING.discard(self.entry["_id"])
         if not self._keep:
             self.drop()
+
+    @contextmanager
+    def claimed(self) -> Iterator[bool]:
+        """Takes over the journal of a process that is gone, which goes in the end, unless what is done fails.
+
+        Yields:
+            whether it is this process that has it; another may have been faster
+        """
+        found = self.collection.find_one_and_update(
+            {"_id": self.entry["_id"], "process": self.entry["process"]},
+            {"$set": {"process": _this_process()}},
+            return_document=ReturnDocument.AFTER,
+        )
+        if found is None:
+            yield False
+            return
+        self.entry = found
+        _WRITING.add(found["_id"])
+        try:
+            yield True
+        finally:
+            _WRITING.discard(found["_id"])
+        self.drop()
+
+    def supersede_others(self, names: Sequence[str]) -> None:
+        """Sees to it that no other journal puts back what this one has written.
+
+        That of a process on another machine is left alone for a while, in which its fields may be written anew.
+        """
+        gone = {f"{part}.{name}": "" for name in names for part in ("columns", "texts")}
+        for journal in _journals(self.collection.database, self.entry["dataset"]):
+            if journal["_id"] != self.entry["_id"]:
+                self.collection.database[f"{_PREFIX}journal.{journal['_id']}"].update_one({}, {"$unset": gone})
 
     def note(self, **more: Any) -> None:
         """Adds to the entry, also in the database."""
@@ -240,10 +285,14 @@ def left_journals(dataset: fo.Dataset) -> list[Journal]:
     Args:
         dataset: the dataset
     """
-    database = dataset._sample_collection.database
+    found = _journals(dataset._sample_collection.database, dataset._doc.id)
+    return [Journal(dataset, entry) for entry in found if not _goes_on(entry)]
+
+
+def _journals(database: Database, dataset_id: ObjectId) -> list[dict[str, Any]]:
     names = database.list_collection_names(filter={"name": {"$regex": rf"^{re.escape(_PREFIX)}journal\."}})
-    entries = (database[name].find_one({"dataset": dataset._doc.id}) for name in sorted(names))
-    return [Journal(dataset, entry) for entry in entries if entry is not None and not _goes_on(entry)]
+    entries = (database[name].find_one({"dataset": dataset_id}) for name in sorted(names))
+    return [entry for entry in entries if entry is not None]
 
 
 def _server(client: MongoClient) -> Any:
@@ -308,15 +357,52 @@ def _insert(staging: Collection, documents: Iterator[dict[str, Any]]) -> None:
 
 def _merge(source: Collection, target: Collection) -> None:
     """Moves the values over inside the server; ids that are not in the target are left out."""
-    source.aggregate(
-        [{"$merge": {"into": target.name, "on": "_id", "whenMatched": "merge", "whenNotMatched": "discard"}}]
+    source.aggregate([{"$merge": {**_into(target), "whenMatched": "merge"}}])
+
+
+def _into(target: Collection) -> dict[str, Any]:
+    return {"into": target.name, "on": "_id", "whenNotMatched": "discard"}
+
+
+def _keep(collection: Collection, journal: Journal, names: Sequence[str], staged_alone: bool) -> None:
+    """Keeps what the fields held: of all samples, or of those that are written alone."""
+    steps: list[dict[str, Any]] = [{"$project": {name: {"$ifNull": [f"${name}", None]} for name in names}}]
+    if staged_alone:
+        written = {"from": journal.staging.name, "localField": "_id", "foreignField": "_id", "as": "written"}
+        steps = [
+            {"$lookup": {**written, "pipeline": [{"$project": {"_id": 1}}]}},
+            {"$match": {"written": {"$ne": []}}},
+            *steps,
+        ]
+    collection.aggregate([*steps, {"$out": journal.backup.name}])
+
+
+def _put_back(collection: Collection, journal: Journal, names: Sequence[str]) -> None:
+    """Gives the fields what they held, but for samples to which somebody has given another value since."""
+    staged = {"from": journal.staging.name, "localField": "_id", "foreignField": "_id", "as": "staged"}
+    put = {
+        name: {"$cond": [{"$eq": [f"${name}", f"$$new.staged.{name}"]}, f"$$new.{name}", f"${name}"]} for name in names
+    }
+    journal.backup.aggregate(
+        [
+            {"$lookup": staged},
+            {"$set": {"staged": {"$first": "$staged"}}},
+            {
+                "$merge": {
+                    "into": collection.name,
+                    "on": "_id",
+                    "whenMatched": [{"$set": put}],
+                    "whenNotMatched": "discard",
+                }
+            },
+        ]
     )
 
 
 def _declare(dataset: fo.Dataset, column: Column) -> None:
     """Adds a field to the schema, or marks one that exists: nobody must take it for complete."""
     # a sample with a value in a field that is not declared could not be loaded at all, so that this comes first
-    description, info = f"{column.description} (being written: not complete)", {"learnability": {"writing": True}}
+    description, info = f"{column.description} (being written: not complete)", {INFO_KEY: {_WRITING_KEY: True}}
     found = dataset.get_field(column.name)
     if found is None:
         dataset.add_sample_field(column.name, column.ftype, description=description, info=info, **column.options)
@@ -350,7 +436,7 @@ def roll_back(dataset: fo.Dataset, journal: Journal) -> None:
         if declared := [name for name in new if dataset.get_field(name) is not None]:
             dataset.delete_sample_fields(declared)
     if texts:
-        _merge(journal.backup, collection)
+        _put_back(collection, journal, list(texts))
         for name, (description, info) in texts.items():
             found = dataset.get_field(name)
             if found is not None:
@@ -359,3 +445,14 @@ def roll_back(dataset: fo.Dataset, journal: Journal) -> None:
     ours = {index for name, index in columns.items() if index is not None and name in texts}
     for name in ours.intersection(dataset.list_indexes()).difference(journal.entry["indexes"]):
         dataset.drop_index(name)
+
+
+def is_being_written(dataset: fo.Dataset, name: str) -> bool:
+    """Whether a field is not complete: somebody is writing it, or was when its process was ended.
+
+    Args:
+        dataset: the dataset
+        name: the field
+    """
+    field = dataset.get_field(name)
+    return field is not None and _WRITING_KEY in ((field.info or {}).get(INFO_KEY) or {})

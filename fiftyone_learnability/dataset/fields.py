@@ -17,7 +17,16 @@ from bson import ObjectId
 from ..experiment.results import ModelResults
 from ..science.catalog import DEFAULT_SCORES, SCORES
 from .appearance import show_in_app
-from .columns import Column, Procedure, WriteError, left_journals, roll_back, write_columns
+from .columns import (
+    Column,
+    Journal,
+    Procedure,
+    WriteError,
+    is_being_written,
+    left_journals,
+    roll_back,
+    write_columns,
+)
 from .registry import (
     INFO_KEY,
     METHOD,
@@ -117,6 +126,8 @@ def choose_key_for(
             continue
         owner = owning_run(dataset, name)
         by = f"written by the run {owner!r}" if owner else "which this package did not write"
+        if is_being_written(dataset, name):
+            by = "which another process is writing, or was when it was ended"
         if not overwrite:
             raise ValueError(
                 f"the dataset {dataset.name!r} already has the field {name!r}, {by}: delete it, leave its network "
@@ -305,20 +316,26 @@ def recover(dataset: fo.Dataset) -> None:
         dataset: the dataset
     """
     for journal in left_journals(dataset):
-        entry = journal.entry
-        undo, tidy = _PROCEDURES.get(entry.get("kind", ""), (None, None))
-        with journal.on_one_server():
-            _mend_runs(dataset)
-            dataset.reload()
-            if entry.get("committed"):
-                if tidy is not None:
-                    tidy(dataset, entry["procedure"])
-            elif "columns" in entry:
-                if undo is not None:
-                    undo(dataset, entry["procedure"])
-                roll_back(dataset, journal)
-                _logger.warning("took back what a process that was ended had begun to write to %r", dataset.name)
-        journal.drop()
+        with journal.claimed() as is_ours:
+            if is_ours:
+                _finish(dataset, journal)
+
+
+def _finish(dataset: fo.Dataset, journal: Journal) -> None:
+    """Completes what had been committed, and takes back what had not."""
+    entry = journal.entry
+    undo, tidy = _PROCEDURES.get(entry.get("kind", ""), (None, None))
+    with journal.on_one_server():
+        _mend_runs(dataset)
+        dataset.reload()
+        if entry.get("committed"):
+            if tidy is not None:
+                tidy(dataset, entry["procedure"])
+        elif "columns" in entry:
+            if undo is not None:
+                undo(dataset, entry["procedure"])
+            roll_back(dataset, journal)
+            _logger.warning("took back what a process that was ended had begun to write to %r", dataset.name)
 
 
 def _mend_runs(dataset: fo.Dataset) -> None:
@@ -352,19 +369,19 @@ class _Registration(Procedure):
         self.samples, self.dataset = samples, samples._root_dataset
         self.key, self.config, self.results, self.fields = key, config, results, fields
         self.pending = f"{key}_pending_{ObjectId()}"
-        self.runs = self.dataset.list_runs()
         self.aside = {
             old_key: f"{old_key}_replaced_{ObjectId()}"
             for old_key in list_runs(self.dataset)
             if old_key == key or _is_replaced(self.dataset, old_key, fields, config.models)
         }
         self.ids = {old_key: self.dataset._doc.runs[old_key].id for old_key in self.aside}
+        self.own: ObjectId | None = None
 
     def note(self) -> dict[str, Any]:
         return {
             "key": self.key,
             "pending": self.pending,
-            "runs": self.runs,
+            "own": self.own,
             "aside": self.aside,
             "ids": self.ids,
             "models": self.config.models,
@@ -372,6 +389,7 @@ class _Registration(Procedure):
 
     def begin(self) -> None:
         register(self.samples, self.pending, self.config, self.results)
+        self.own = self.dataset._doc.runs[self.pending].id
         for old_key, other_key in self.aside.items():
             self.dataset.rename_run(old_key, other_key)
 
@@ -390,18 +408,20 @@ def _undo_registration(dataset: fo.Dataset, note: dict[str, Any]) -> None:
     _mend_runs(dataset)
     database, pending, aside = dataset._sample_collection.database, note["pending"], note["aside"]
     held = database.datasets.find_one({"_id": dataset._doc.id}, {"runs": 1}).get("runs", {})
+    here = {document["_id"] for document in database.runs.find({"_dataset_id": dataset._doc.id}, {"_id": 1})}
     # runs are told apart by their ids, not by their keys: a server that was killed may have lost one renaming and kept
-    # a later one
-    wanted = {key: id for key, id in held.items() if key not in (note["key"], *aside.values())}
-    if note["key"] in held and held[note["key"]] not in note["ids"].values():
-        # the new run already had its key
-        wanted[pending] = held[note["key"]]
-    wanted |= note["ids"]
+    # a later one; those that somebody has made or deleted since are none of ours
+    back_again = {key: id for key, id in note["ids"].items() if id in here and held.get(key) in (None, id, note["own"])}
+    wanted = {key: id for key, id in held.items() if id != note["own"] and id not in back_again.values()}
+    if note["own"] in held.values():
+        # to be deleted, also where it already had its key
+        wanted[pending] = note["own"]
+    wanted |= back_again
     _hold_runs(dataset, held, wanted)
     dataset.reload()
     if pending in dataset.list_runs():
         LearnabilityRun.delete_run(dataset, pending, cleanup=False)
-    back = {other_key: old_key for old_key, other_key in aside.items()}
+    back = {other_key: old_key for old_key, other_key in aside.items() if old_key in back_again}
     for field in dataset.get_field_schema().values():
         noted = (field.info or {}).get(INFO_KEY, {})
         if noted.get("run") in back:
@@ -424,11 +444,14 @@ def _hold_runs(dataset: fo.Dataset, held: Mapping[str, ObjectId], wanted: Mappin
 
 def _drop_replaced(dataset: fo.Dataset, note: dict[str, Any]) -> None:
     """Deletes the runs that a new one has replaced, and takes its networks away from the others."""
-    models = note["models"]
+    models, ours = note["models"], note["own"]
     for other_key in note["aside"].values():
         if other_key in dataset.list_runs():
             # the cleanup finds no fields but those that only the old run had
             LearnabilityRun.delete_run(dataset, other_key)
+    if note["key"] not in dataset.list_runs() or dataset._doc.runs[note["key"]].id != ours:
+        # somebody has renamed, deleted or replaced it since
+        return
     # scores that an older run has of a network trained anew would mix two trainings
     stale = [
         name
@@ -482,6 +505,9 @@ class NotingScores(Procedure):
 
 def _note_scores(dataset: fo.Dataset, scores: Mapping[str, list[str] | None]) -> None:
     for key, names in scores.items():
+        if key not in list_runs(dataset):
+            # somebody has deleted it since
+            continue
         config = dataset.get_run_info(key).config
         if names is not None:
             config.scores = names

@@ -219,6 +219,7 @@ def delete_run(dataset: fo.Dataset, key: str) -> list[str]:
     Raises:
         ValueError: if there is no such run
     """
+    _recover(dataset)
     _check_key(dataset, key)
     before = set(dataset.get_field_schema())
     dataset.delete_run(key)
@@ -236,9 +237,18 @@ def rename_run(dataset: fo.Dataset, key: str, new_key: str) -> None:
     Raises:
         ValueError: if there is no such run, or the new key is not possible
     """
+    _recover(dataset)
     _check_key(dataset, key)
     check_identifier(new_key)
     dataset.rename_run(key, new_key)
+
+
+def _recover(dataset: fo.Dataset) -> None:
+    """Takes back, or completes, what a process that was killed had begun, before its runs are changed."""
+    # which stands on this module
+    from .fields import recover
+
+    recover(dataset)
 
 
 def check_identifier(key: str) -> None:

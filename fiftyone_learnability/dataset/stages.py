@@ -12,6 +12,13 @@ from typing import Any
 import fiftyone.core.stages as fos
 
 _MODULE = "fiftyone.core.stages."
+_MAKING = frozenset(
+    f"{_MODULE}{name}"
+    for name, stage in vars(fos).items()
+    if isinstance(stage, type) and issubclass(stage, fos.ViewStage) and "load_view" in vars(stage)
+)
+"""Stages that make datasets of their own, such as frames of videos as image files, of which none is ever scored."""
+
 _HARMFUL = frozenset({"$where", "$function", "$accumulator", "$out", "$merge"})
 
 
@@ -33,7 +40,7 @@ def check_stage_classes(stages: Any) -> None:
 
 
 def check_stages(stages: Any) -> None:
-    """:func:`check_stage_classes`, and that no stage runs JavaScript in the database or writes to it.
+    """:func:`check_stage_classes`, and that no stage runs JavaScript in the database, writes to it, or makes files.
 
     Raises:
         ValueError: likewise
@@ -52,6 +59,8 @@ def _check(value: Any, forbidden: frozenset[str]) -> None:
             # labels have classes too, whose names have no dot and are not imported
             if ("kwargs" in value or not isinstance(name, str) or "." in name) and not _is_stage(name):
                 raise ValueError(f"the view has a stage of the class {name!r}, which is none of FiftyOne's")
+            if forbidden and name in _MAKING:
+                raise ValueError(f"the view has a stage {name.removeprefix(_MODULE)}, which makes samples and files")
             if found := forbidden.intersection(value):
                 raise ValueError(f"the view has an operator {min(found)}, which is not run from a file")
             left += value.values()

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import stat
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -176,6 +177,16 @@ def check_size(name: str, unpacked: int, packed: int) -> None:
             f"{name} would take {unpacked / 2**30:.1f} GB in memory, {unpacked / max(packed, 1):.0f} times its size: "
             "it is not read"
         )
+
+
+def check_zip(path: Path) -> None:
+    """Checks that a zip file, which a checkpoint is, is no bomb.
+
+    Raises:
+        ValueError: if it is one
+    """
+    with zipfile.ZipFile(path) as archive:
+        check_size(str(path), sum(member.file_size for member in archive.infolist()), path.stat().st_size)
 
 
 def _check_members(loaded: np.lib.npyio.NpzFile, name: str, packed: int) -> None:

@@ -20,7 +20,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +31,7 @@ from typing import IO, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import Archive, check_regular, open_archive, read_json, write_atomically
+from .files import Archive, check_regular, check_zip, open_archive, read_json, write_atomically
 from .results import CURVES, ModelResults, RunRecord
 from .units import TrainingUnit
 
@@ -144,12 +143,13 @@ class RunDirectory:
         path: the directory
         id: a name of the run that no other has
         resumed: whether it was there before, so that this run goes on
+        removed: whether it is gone, since all is in the database: another process may have begun a run there since
     """
 
     def __init__(
         self, path: Path, id: str, resumed: bool, say: Callable[[str], None], num_samples: int | None = None
     ) -> None:
-        self.path, self.id, self.resumed = path, id, resumed
+        self.path, self.id, self.resumed, self.removed = path, id, resumed, False
         self._num_samples = num_samples
         self._say = say
         self._finished = 0
@@ -220,6 +220,7 @@ class RunDirectory:
         if not os.path.lexists(path):
             return None
         try:
+            _read(path, check_zip)
             state = _read(path, lambda file: torch.load(file, map_location="cpu", weights_only=True))
             wanted = {"reports", "network", "optimizer", "scaler", "tracker", "lr", "parts", "incidents"}
             types = {"reports": list, "lr": float, "parts": int, "incidents": list}
@@ -248,8 +249,11 @@ class RunDirectory:
         self._of(unit, ".pt").unlink(missing_ok=True)
         self._under_way = None
 
-    def save_results(self, results: Mapping[str, ModelResults], plan: Mapping[str, Any]) -> None:
-        """Keeps all results, and what is to be done with them, until they are in the database."""
+    def save_results(self, results: Mapping[str, ModelResults], plan: Mapping[str, Any]) -> bool:
+        """Keeps all results, and what is to be done with them, until they are in the database; tells whether it could.
+
+        The records are kept anyway, so that even without it no training is to be repeated.
+        """
         folder = self.path / "results"
         with self._without_stopping("the results"):
             if folder.is_symlink():
@@ -260,9 +264,12 @@ class RunDirectory:
                 write_atomically(folder / f"{model}.npz", lambda file, result=result: result.to_npz(file))  # type: ignore[misc]
             text = json.dumps({**plan, "models": list(results)})
             write_atomically(folder / "plan.json", lambda file: file.write(text.encode()))
+            return True
+        return False
 
     def remove(self) -> None:
         """Deletes the directory, when all of it is in the database."""
+        self.removed = True
         remove_run_directory(self.path)
 
     @property
@@ -298,7 +305,7 @@ def remove_run_directory(path: Path) -> None:
     with suppress(OSError):
         (path / "lock").unlink()
         path.rmdir()
-        if path.parent.parent == cache_folder():
+        if _is_in_cache(path):
             path.parent.rmdir()
 
 
@@ -328,10 +335,15 @@ def open_run_directory(
         RunLockedError: if another process works on it
     """
     with locked(path):
-        if not resume and (path / "run.json").exists():
-            _clear(path)
         said = json.loads(json.dumps(dict(fingerprint)))
         meta, problem = _read_meta(path)
+        if meta is None and not _is_in_cache(path) and any(entry.name != "lock" for entry in path.iterdir()):
+            raise ValueError(
+                f"{path} is not empty and no run directory ({problem or 'it has no run.json'}): choose another with "
+                "run_dir= (--run-dir), or delete it"
+            )
+        if not resume:
+            meta = problem = None
         if problem is not None:
             say(f"{path / 'run.json'} is damaged ({problem}): the run starts anew")
         if meta is not None:
@@ -352,13 +364,13 @@ def open_run_directory(
                 meta = None
         resumed = meta is not None
         if meta is None:
-            if not (path / "run.json").exists() and any(entry.name != "lock" for entry in _ours_or_not(path)):
-                raise ValueError(f"{path} is not empty and no run directory: choose another with run_dir= (--run-dir)")
             _clear(path)
             meta = {"format": _FORMAT, "id": uuid.uuid4().hex, **dict(about or {}), "fingerprint": said}
             meta["given_up_easily"] = resume == IF_SAME
             _make_sure_it_can_be_written(path, meta)
         directory = RunDirectory(path, meta["id"], resumed, say, said.get("num_samples"))
+        # what a process that was killed had not finished, each as large as a checkpoint
+        _delete(path, re.compile(_PARTIAL))
         try:
             yield directory
         except KeyboardInterrupt as error:
@@ -367,7 +379,7 @@ def open_run_directory(
                 error.args = (directory.left,)
             raise
         finally:
-            if path.exists() and not any(_kept(path)):
+            if not directory.removed and path.exists() and not any(_kept(path)):
                 remove_run_directory(path)
 
 
@@ -463,19 +475,17 @@ def find_run_directories() -> list[FoundRun]:
         if not path.is_dir() or path.is_symlink() or path.parent.is_symlink():
             # what lies elsewhere is not ours to clean
             continue
-        meta, _ = _read_meta(path)
-        # to look whether it is locked writes into the lock
-        files = [file.lstat() for file in path.rglob("*") if file.is_file() and file.name != "lock"]
-        newest = max((file.st_mtime for file in files), default=path.stat().st_mtime)
-        meta = meta or {}
-        state = "unfinished" if meta else "unknown"
-        if (path / "results" / "plan.json").exists():
-            state = "trained, not written"
         try:
-            with locked(path):
-                pass
-        except RunLockedError:
-            state = "in use"
+            meta, files = _read_meta(path)[0] or {}, _sizes(path)
+            newest = max((file.st_mtime for file in files), default=path.stat().st_mtime)
+            state = "unfinished" if meta else "unknown"
+            if (path / "results" / "plan.json").exists():
+                state = "trained, not written"
+            if _is_locked(path):
+                state = "in use"
+        except OSError:
+            # another user's, or deleted meanwhile
+            continue
         found.append(
             FoundRun(
                 path=path,
@@ -487,6 +497,31 @@ def find_run_directories() -> list[FoundRun]:
             )
         )
     return sorted(found, key=lambda run: -run.seconds)
+
+
+def _sizes(path: Path) -> list[os.stat_result]:
+    found = []
+    for file in path.rglob("*"):
+        # one that is being written is renamed in the midst of it
+        with suppress(FileNotFoundError):
+            if file.is_file() and file.name != "lock":
+                found.append(file.lstat())
+    return found
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process works on a run; looked at without keeping another from beginning to."""
+    try:
+        import fcntl
+
+        with open(path / "lock", "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as lock:
+            # a lock that others can share disturbs none but who begins in this very moment
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        pass
+    return False
 
 
 def clean_run_directories(older_than: float | None = None, max_size: float | None = None) -> list[FoundRun]:
@@ -505,8 +540,8 @@ def clean_run_directories(older_than: float | None = None, max_size: float | Non
     for run in runs:
         if (older_than is not None and run.seconds < older_than) or (max_size is not None and total <= max_size):
             continue
-        # it may have come to be used meanwhile
-        with suppress(RunLockedError), locked(run.path):
+        # it may have come to be used meanwhile, or be somebody else's
+        with suppress(RunLockedError, ValueError, OSError), locked(run.path):
             remove_run_directory(run.path)
             deleted.append(run)
             total -= run.size
@@ -553,26 +588,39 @@ def _kept(path: Path) -> Iterator[Path]:
     yield from path.glob("results/plan.json")
 
 
-def _ours_or_not(path: Path) -> Iterator[Path]:
-    """What is in a directory, but for files that a killed process had not finished."""
-    return (entry for entry in path.iterdir() if entry.suffix != ".partial")
+def _is_in_cache(path: Path) -> bool:
+    """Whether nobody but this package puts anything there."""
+    return path.parent.parent == cache_folder()
+
+
+_PARTIAL = r"\.[\w.-]+\.\d+\.partial"
+_FILES = re.compile(rf"{_NAME.pattern}-\d+\.(pt|npz)|{_PARTIAL}")
+_RESULTS = re.compile(rf"{_NAME.pattern}\.npz|plan\.json|{_PARTIAL}")
+"""The files of a run, and those of its results."""
 
 
 def _clear(path: Path) -> None:
     """Deletes what a run has left in a directory, last of all that it is the directory of a run."""
     if not path.is_dir():
         return
-    for entry in path.iterdir():
-        # a link is deleted, never what it leads to; a folder of that name is somebody else's
-        if entry.name == "results" and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        elif entry.name == "results" or (
-            entry.suffix in (".pt", ".npz", ".partial") and (entry.is_symlink() or not entry.is_dir())
-        ):
-            entry.unlink()
+    results = path / "results"
+    if results.is_symlink():
+        # a link is deleted, never what it leads to
+        results.unlink()
+    elif results.is_dir():
+        _delete(results, _RESULTS)
+        with suppress(OSError):
+            results.rmdir()
+    _delete(path, _FILES)
     # one that is a folder cannot be replaced, which whoever writes it is told
     with suppress(IsADirectoryError, PermissionError):
         (path / "run.json").unlink(missing_ok=True)
+
+
+def _delete(path: Path, names: re.Pattern[str]) -> None:
+    for entry in path.iterdir():
+        if names.fullmatch(entry.name) and (entry.is_symlink() or not entry.is_dir()):
+            entry.unlink()
 
 
 _NAMES = {

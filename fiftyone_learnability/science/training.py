@@ -342,10 +342,10 @@ def train(
         raise ValueError(f"el2n_epoch must lie in 1..{options.epochs}, the epochs of the training, not {el2n_epoch}")
     start = time.perf_counter()
     with _own_randomness(placement.device):
-        tracker = LearnabilityTracker(
-            len(images), placement.device, predictions=record_predictions, el2n_epoch=el2n_epoch
-        )
         try:
+            tracker = LearnabilityTracker(
+                len(images), placement.device, predictions=record_predictions, el2n_epoch=el2n_epoch
+            )
             run = _Run(name, factory, images, labels, num_classes, options, seed, placement, tracker, on_batch)
         except Exception as error:
             if not _is_out_of_memory(error):
@@ -412,12 +412,15 @@ class _Run:
             weight_decay=options.weight_decay,
             nesterov=True,
         )
-        self.scaler = torch.GradScaler(device.type, enabled=placement.precision == "fp16")
+        self.scaler = self._new_scaler()
         # never a batch of one image, whose statistics a batch norm over 1x1 maps cannot take
         self.steps_per_epoch = max(1, min(math.ceil(len(images) / options.batch_size), len(images) // 2))
         # how many parts each batch is taken in
         self.parts = 1
         self.result = TrainingResult(tracker, [], self.network, mean, std, placement)
+
+    def _new_scaler(self) -> torch.GradScaler:
+        return torch.GradScaler(self.placement.device.type, enabled=self.placement.precision == "fp16")
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next epochs depend on: their randomness comes from (seed, epoch), and need not be kept.
@@ -457,6 +460,8 @@ class _Run:
             momentum = kept.get("momentum_buffer")
             if momentum is not None and momentum.shape != weights.shape:
                 raise ValueError(f"it has a momentum of {tuple(momentum.shape)} for weights of {tuple(weights.shape)}")
+        # a new one: that of a step which ran out of memory still holds what it had found of its gradients
+        self.scaler = self._new_scaler()
         self.scaler.load_state_dict(state["scaler"])
         self.result.tracker.load_state_dict(state["tracker"])
         if self.result.tracker.epochs != len(reports):

@@ -656,6 +656,79 @@ def test_a_process_that_still_writes_is_left_alone(
         dataset._sample_collection.database.drop_collection(name)
 
 
+def test_what_was_written_since_is_not_taken_back(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(dataset, "a", key="mine")
+    # another machine, of which nobody knows for an hour whether it goes on
+    leave_half_written(dataset, monkeypatch, host="elsewhere")
+    with pytest.raises(ValueError, match="which another process is writing, or was when it was ended"):
+        write(dataset, "a", key="other")
+    write(dataset, "a", "b", key="mine", seed=3, overwrite=True)
+    after = state(dataset)
+    monkeypatch.setattr(columns, "_GONE_AFTER", timedelta(0))
+    fields.recover(dataset)
+    assert scratch_collections() == []
+    assert fol.find_models(dataset) == ["a", "b"]
+    found = state(dataset)
+    assert found["fields"] == after["fields"]
+    assert found["samples"] == after["samples"]
+    assert fol.list_runs(dataset) == ["mine"]
+    assert fol.load_results(dataset, "mine").keys() == {"a", "b"}
+
+
+def test_a_field_made_anew_since_is_not_taken_back(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_half_written(dataset, monkeypatch, host="elsewhere")
+    write(dataset, "a", key="other", seed=3, overwrite=True)
+    values = values_of(dataset, "learnability_a")
+    monkeypatch.setattr(columns, "_GONE_AFTER", timedelta(0))
+    fields.recover(dataset)
+    assert values_of(dataset, "learnability_a") == values
+    assert fol.list_runs(dataset) == ["other"]
+
+
+@pytest.mark.parametrize("change", ["delete", "rename"])
+def test_a_run_is_changed_after_what_was_half_done(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    write(dataset, "a", key="mine")
+    before = state(dataset)
+    leave_half_written(dataset, monkeypatch)
+    if change == "delete":
+        assert fol.delete_run(dataset, "mine") == ["learnability_a", "learnability_rank_a"]
+        assert fol.list_runs(dataset) == []
+    else:
+        fol.rename_run(dataset, "mine", "yours")
+        assert fol.list_runs(dataset) == ["yours"]
+        assert state(dataset)["samples"] == before["samples"]
+    assert scratch_collections() == []
+
+
+def test_scores_half_added_to_a_run_that_is_gone_stand_in_nobodys_way(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(dataset, "a", key="mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(columns, "_reveal", lambda *args: (_ for _ in ()).throw(Killed()))
+        patch.setattr(columns, "roll_back", lambda *args: (_ for _ in ()).throw(Killed()))
+        patch.setattr(fields.NotingScores, "undo", lambda self: None)
+        with pytest.raises(Killed):
+            fol.add_scores(dataset, ["hits"])
+    # with FiftyOne's own, which knows of no journals
+    dataset.delete_run("mine")
+    write(dataset, "a", key="anew", overwrite=True)
+    assert fol.list_runs(dataset) == ["anew"]
+    assert not dataset.has_field("learnability_a_hits")
+    assert scratch_collections() == []
+
+
+def test_a_journal_is_claimed_by_one(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_half_written(dataset, monkeypatch)
+    (journal,), (same,) = columns.left_journals(dataset), columns.left_journals(dataset)
+    with journal.claimed() as first, same.claimed() as second:
+        assert (first, second) == (True, False)
+        assert columns.left_journals(dataset) == []
+    assert scratch_collections() == []
+
+
 def test_a_server_that_was_started_anew_is_noticed(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     before = state(dataset)
     with monkeypatch.context() as patch:
