@@ -229,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         terminated = isinstance(stop, _Terminated)
         text = "terminated" if terminated else "interrupted"
         if options.command == "compute":
-            text += ": nothing was written" + (f"; the same command {stop}" if stop.args else "")
+            text += f": {stop}" if stop.args else ": nothing was written"
         print(text, file=sys.stderr)
         return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
     # what the package raises for people to read; anything else is a defect and keeps its traceback
@@ -319,9 +319,16 @@ def _compute(dataset: fo.Dataset, options: argparse.Namespace) -> None:
         restart_diverged=options.restart_diverged,
         progress=not options.quiet,
     )
-    for name, result in results.items():
+    try:
         if options.npz is not None:
-            result.to_npz(options.npz / f"{name}.npz")
+            # the directory of the run, which is gone by now, may have been given for it
+            options.npz.mkdir(parents=True, exist_ok=True)
+            for name, result in results.items():
+                result.to_npz(options.npz / f"{name}.npz")
+    except KeyboardInterrupt as stop:
+        stop.args = ("the scores were written before; not all npz files were",)
+        raise
+    for name, result in results.items():
         print(
             f"{name}: {result.num_samples} samples, mean learnability {result.learnability.mean():.3f}, accuracy on "
             f"the training images {result.measured_accuracy[:, -1].mean():.3f}, {result.seconds:.0f} s"

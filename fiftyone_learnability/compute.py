@@ -24,7 +24,7 @@ from .dataset.changes import Changes, find_changes, some
 from .dataset.columns import WriteError
 from .dataset.fields import WriteReport, choose_key, recover, write_results
 from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
-from .dataset.registry import check_identifier, fields_of, list_runs
+from .dataset.registry import check_identifier, fields_of, list_runs, load_results
 from .dataset.samples import LabelledSamples, check_images, read_samples
 from .dataset.stages import check_stages
 from .experiment.progress import Progress, ProgressCallback, ProgressEvent
@@ -172,6 +172,7 @@ def compute_learnability(
     horizontal_flip, overwrite = truth("horizontal_flip", horizontal_flip), truth("overwrite", overwrite)
     skip_failures = truth("skip_failures", skip_failures)
     record_dynamics = truth("record_dynamics", record_dynamics)
+    restart_diverged = truth("restart_diverged", restart_diverged)
     _check_settings(run_dir, resume, progress)
     chosen_scores = choose_scores(scores, runs)
     telling = Progress(progress)
@@ -180,16 +181,7 @@ def compute_learnability(
     )
     if lr is None:
         options = replace(options, lr=default_learning_rate(batch_size))
-    if el2n_epoch is not None:
-        if (
-            isinstance(el2n_epoch, bool)
-            or not isinstance(el2n_epoch, (int, np.integer))
-            or not 1 <= el2n_epoch <= epochs
-        ):
-            raise ValueError(
-                f"el2n_epoch must be one of the epochs 1..{epochs} of each training, not {shown(el2n_epoch)}"
-            )
-        el2n_epoch = int(el2n_epoch)
+    el2n_epoch = None if el2n_epoch is None else whole("el2n_epoch", el2n_epoch, 1, epochs)
     factories = resolve_networks(models)
     placement = choose_placement(device, precision)
     check_images(samples)
@@ -200,7 +192,7 @@ def compute_learnability(
         key = choose_key(dataset, list(factories), key, overwrite, chosen_scores)
     except ValueError as error:
         # what stands in the way may be this very run, written by a process that was killed before it said so
-        written = _written_key(dataset, list(factories), key, run_dir)
+        written = _written_key(dataset, key, run_dir)
         if written is None or not resume:
             raise
         key, refusal = written, error
@@ -238,8 +230,10 @@ def compute_learnability(
         "el2n_epoch": el2n_epoch or default_el2n_epoch(epochs),
         "package_version": __version__,
     }
+    # what is left out is not learned from
+    counts = ("num_unlabelled", "num_unreadable")
     fingerprint = {
-        **settings,
+        **{name: value for name, value in settings.items() if name not in counts},
         **fingerprint_of(images.pixels, labelled.labels),
         "networks": networks,
         "record_dynamics": record_dynamics,
@@ -253,6 +247,11 @@ def compute_learnability(
             store = stack.enter_context(open_run_directory(folder, fingerprint, going_on, about, telling.say))
         except RunMismatchError as error:
             raise refusal or error from None
+        if store.resumed and _id_of_run(dataset, key) == store.id:
+            # all that was left to do was to tidy up
+            store.remove()
+            telling.finish("writing", f"the run {key!r} is written already, by a process that did not come to say so")
+            return dict(load_results(dataset, key))
         if store.resumed:
             telling.say(f"going on with the run that an earlier call has left in {store.path}")
         records: dict[str, list[RunRecord]] = {name: [] for name in factories}
@@ -289,10 +288,10 @@ def compute_learnability(
             newest=labelled.newest,
         )
         # hours of training must not be lost to a database that is away
-        store.save_results(results, asdict(plan))
+        is_saved = store.save_results(results, asdict(plan))
         # whoever may not be interrupted from here on is told before
         telling.report(ProgressEvent("writing", 0.0, "writing the scores"))
-        report = _write(results, plan, store.path, telling.say, again=store.resumed)
+        report = _write(results, plan, store.path if is_saved else None, telling.say, again=store.resumed)
         store.remove()
         wrote = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
         telling.finish("writing", "; ".join((wrote, *report.remarks)))
@@ -478,7 +477,7 @@ def _stages_of(samples: foc.SampleCollection) -> str | None:
 def _write(
     results: dict[str, ModelResults],
     plan: WritePlan,
-    folder: Path,
+    folder: Path | None,
     say: Callable[[str], None],
     again: bool,
 ) -> WriteReport:
@@ -487,7 +486,7 @@ def _write(
     Args:
         results: the results by network
         plan: what is to be written
-        folder: the run directory
+        folder: the run directory, None if the results could not be saved there
         say: takes a line for people
         again: whether an earlier process may have written them already
     """
@@ -508,22 +507,23 @@ def _write(
             return replace(report, remarks=[*incidents, *changes.sentences()])
         except Exception as error:
             if not is_away(error) or time.monotonic() - start + wait > WRITE_SECONDS:
-                raise WriteError(
-                    f"{error}. The trainings are done and saved: {_advice(error, plan, folder)}"
-                ) from error
+                raise WriteError(f"{error}. The trainings are done: {_advice(error, plan, folder)}") from error
         say(f"the database is away; writing is tried again in {wait:.1f} s")
         time.sleep(wait)
         wait, again = min(2 * wait, LONGEST_PAUSE), True
 
 
-def _advice(error: Exception, plan: WritePlan, folder: Path) -> str:
+def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:
     """What to do with results that could not be written."""
+    if folder is None:
+        return "Nor could the results be saved. To call again goes on from the trainings that could"
+    done = "The trainings are done and saved: "
     if not is_away(error) and plan.load_samples() is None:
         return (
-            "into another dataset of the same images "
+            f"{done}into another dataset of the same images "
             f"`fiftyone-learnability import DATASET {shlex.quote(str(folder / 'results'))}/<network>.npz` writes them"
         )
-    return f"`fiftyone-learnability write {shlex.quote(str(folder))}` writes them"
+    return f"{done}`fiftyone-learnability write {shlex.quote(str(folder))}` writes them"
 
 
 def _written(
@@ -551,7 +551,7 @@ def _changes(samples: foc.SampleCollection, results: dict[str, ModelResults], pl
     return find_changes(samples, next(iter(results.values())), plan.settings["label_field"], plan.newest)
 
 
-def _written_key(dataset: fo.Dataset, models: Sequence[str], key: str | None, run_dir: str | Path | None) -> str | None:
+def _written_key(dataset: fo.Dataset, key: str | None, run_dir: str | Path | None) -> str | None:
     """The key of a run that is written and has left its directory all the same, None if there is none."""
     from .experiment.run_directory import read_identity
 
@@ -582,5 +582,10 @@ def default_run_directory(dataset: fo.Dataset, key: str) -> Path:
     """Where a run of a dataset keeps its checkpoints unless told otherwise."""
     from .experiment.run_directory import cache_folder
 
-    # the same key of another dataset, or of one that was deleted and made anew, is another run
-    return cache_folder() / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', dataset.name)[:80]}-{dataset._doc.id}" / key
+    # the same key of another dataset, or of one that was deleted and made anew, is another run; one that was renamed is
+    # found by its id
+    folder = cache_folder()
+    known = sorted(folder.glob(f"*-{dataset._doc.id}"))
+    return (
+        known[0] if known else folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', dataset.name)[:80]}-{dataset._doc.id}"
+    ) / key

@@ -95,6 +95,7 @@ def suggest_label_fixes(
     )
     check_images(samples)
     root = samples._root_dataset
+    recover(root)
     results = _with_predictions(samples, models)
     names, classes = list(results), next(iter(results.values())).classes
     key = choose_key_for(root, _TYPES, key, overwrite, default=_KIND)

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from ._version import __version__
 from .compare import check_scored, choose_models, find_scores
 from .dataset.columns import Column
-from .dataset.fields import NotingScores, WriteReport, add_columns, choose_key, score_columns, write_results
+from .dataset.fields import (
+    NotingScores,
+    WriteReport,
+    add_columns,
+    choose_key,
+    recover,
+    score_columns,
+    write_results,
+)
 from .dataset.registry import INFO_KEY, load_model_results, score_field
 from .dataset.samples import check_images, find_label_fields, label_path
 from .experiment.results import ModelResults
@@ -119,12 +127,13 @@ def prepare_scores(
     key: str | None = None,
     overwrite: bool = False,
 ) -> PreparedScores:
-    """Checks all that :func:`write_scores` takes, as it does, and writes nothing."""
+    """Checks all that :func:`write_scores` takes, as it does, and writes nothing of it."""
     check_name(name)
     overwrite = truth("overwrite", overwrite)
     if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
         raise TypeError(f"classes must be a list of names, not {shown(classes)}")
     check_images(samples)
+    recover(samples._root_dataset)
     if label_field is None and "ground_truth" in find_label_fields(samples):
         label_field = "ground_truth"
     if isinstance(source, ModelResults):

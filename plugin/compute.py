@@ -19,7 +19,8 @@ import fiftyone.operators.types as types
 from fiftyone_learnability import ModelResults, ProgressEvent, compute_learnability
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.away import patiently
-from fiftyone_learnability.dataset.fields import choose_key
+from fiftyone_learnability.dataset.columns import left_journals
+from fiftyone_learnability.dataset.fields import choose_key, recover
 from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs, owning_run, score_field
 from fiftyone_learnability.dataset.samples import check_images, find_label_fields, is_empty, label_path, reading
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
@@ -140,6 +141,7 @@ class ComputeLearnability(foo.Operator):
         """The form: what to train on what, for how long and how, what it costs and what it writes."""
         inputs = types.Object()
         form = types.Property(inputs, view=types.View(label="Compute learnability", submit_button_label="Compute"))
+        _take_back(ctx)
         samples = ctx.target_view(require_flat=True)
         problem = _unusable(samples)
         if problem:
@@ -167,6 +169,7 @@ class ComputeLearnability(foo.Operator):
             _compute_delegated(ctx)
             return
         request = Request.from_params(ctx.params)
+        _take_back(ctx)
         samples = ctx.target_view(require_flat=True)
         # what can be known to be wrong is said now rather than by a failed job
         if problem := _unusable(samples):
@@ -211,6 +214,13 @@ def _scores(params: dict[str, Any], runs: int) -> list[str]:
     # nothing chosen is no mistake: two scores are always written
     chosen = several(params, "scores", [ALL, *measured], list(DEFAULT_SCORES), least=0)
     return list(choose_scores(ALL if ALL in chosen else chosen, runs))
+
+
+def _take_back(ctx: foo.ExecutionContext) -> None:
+    """Takes back what a job had half written when it was killed: no form is to ask whether it may be replaced."""
+    if left_journals(ctx.dataset):
+        with alone(ctx):
+            recover(ctx.dataset)
 
 
 def _unusable(samples: foc.SampleCollection) -> str | None:

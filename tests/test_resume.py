@@ -307,7 +307,7 @@ def test_another_label_or_image_is_refused(digits: Any, digit_dataset: fo.Datase
 
 @pytest.mark.parametrize("resume", [False, "if_same"])
 def test_starting_over(digit_dataset: fo.Dataset, resume: Any, cache: Path) -> None:
-    stop_after(2, digit_dataset)
+    stop_after(2, digit_dataset, resume=resume)
     stopper = Stopper()
     learn(digit_dataset, epochs=3, resume=resume, progress=stopper)
     assert stopper.epochs == 3
@@ -317,6 +317,99 @@ def test_starting_over(digit_dataset: fo.Dataset, resume: Any, cache: Path) -> N
     stopper = Stopper()
     learn(digit_dataset, "other", epochs=4, resume=resume, progress=stopper)
     assert stopper.epochs == (2 if resume else 4)
+
+
+def test_the_app_gives_up_nothing_but_what_it_has_begun_and_not_finished(digit_dataset: fo.Dataset) -> None:
+    # hours of somebody's script
+    stop_after(2, digit_dataset)
+    with pytest.raises(RunMismatchError, match=r"epochs was 4 and is now 3.*choose another key"):
+        learn(digit_dataset, epochs=3, resume="if_same")
+    stopper = Stopper()
+    learn(digit_dataset, epochs=4, progress=stopper)
+    assert stopper.epochs == 2
+
+    # a training to its end, whose scores wait to be written
+    def stop_before_writing(event: ProgressEvent) -> None:
+        if event.stage == "writing":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        learn(digit_dataset, "other", epochs=2, resume="if_same", progress=stop_before_writing)
+    with pytest.raises(RunMismatchError, match=r"not written yet: .*`fiftyone-learnability write "):
+        learn(digit_dataset, "other", epochs=3, resume="if_same")
+    learn(digit_dataset, "other", epochs=3, resume=False)
+    assert digit_dataset.count("learnability_other") == 60
+
+
+@pytest.mark.parametrize("of_a_view", [False, True])
+def test_a_dataset_that_was_renamed_is_found(
+    digit_dataset: fo.Dataset, of_a_view: bool, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = digit_dataset.limit(40) if of_a_view else digit_dataset
+    name = f"{digit_dataset.name}-anew"
+
+    def rename_elsewhere() -> None:
+        # another process, of which this one hears nothing
+        digit_dataset._sample_collection.database.datasets.update_one(
+            {"_id": digit_dataset._doc.id}, {"$set": {"name": name, "slug": name}}
+        )
+
+    class Renaming(Stopper):
+        def __call__(self, event: ProgressEvent) -> None:
+            super().__call__(event)
+            if event.stage == "writing" and event.fraction == 0:
+                rename_elsewhere()
+
+    learn(samples, progress=Renaming())
+    renamed = fo.load_dataset(name)
+    assert renamed.count("learnability_tiny") == (40 if of_a_view else 60)
+    assert nothing_left_in(cache)
+
+
+def test_an_unfinished_run_of_a_dataset_that_was_renamed_goes_on(digit_dataset: fo.Dataset, cache: Path) -> None:
+    stop_after(2, digit_dataset)
+    digit_dataset.name += "-anew"
+    stopper = Stopper()
+    learn(digit_dataset, epochs=4, progress=stopper)
+    assert stopper.epochs == 2
+    assert nothing_left_in(cache)
+
+
+def test_images_without_labels_change_no_run(digits: Any, digit_dataset: fo.Dataset) -> None:
+    stop_after(2, digit_dataset)
+    digit_dataset.add_sample(fo.Sample(digits[0][0]))
+    stopper = Stopper()
+    learn(digit_dataset, epochs=4, progress=stopper)
+    assert stopper.epochs == 2
+
+
+def test_what_was_written_by_a_process_that_could_not_tidy_up_is_not_trained_again(
+    digit_dataset: fo.Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(run_directory.RunDirectory, "remove", lambda self: (_ for _ in ()).throw(Stopped()))
+        with pytest.raises(Stopped):
+            learn(digit_dataset, epochs=2)
+    folder = default_run_directory(digit_dataset, "learnability")
+    # all but that it is a run is gone
+    for path in (folder / "tiny-0.npz", folder / "results" / "plan.json"):
+        path.unlink()
+    stopper = Stopper()
+    results = learn(digit_dataset, epochs=2, progress=stopper)
+    assert stopper.epochs == 0
+    assert results["tiny"].learnability.tolist() == list(values_of(digit_dataset, "learnability_tiny").values())
+    assert nothing_left_in(cache)
+
+
+def test_a_directory_of_somebody_else_does_not_hide_the_others(digit_dataset: fo.Dataset, cache: Path) -> None:
+    stop_after(2, digit_dataset)
+    found = default_run_directory(digit_dataset, "learnability")
+    other = found.parent / "theirs"
+    other.mkdir()
+    (other / "lock").symlink_to(other / "nowhere")
+    assert {run.path for run in run_directory.find_run_directories()} == {found, other}
+    assert found in [run.path for run in run_directory.clean_run_directories()]
+    assert not found.exists()
 
 
 def test_a_run_directory_of_ones_own(digit_dataset: fo.Dataset, tmp_path: Path, cache: Path) -> None:
@@ -593,5 +686,5 @@ def test_a_run_that_was_written_before_it_could_say_so(
 
 
 def test_ctrl_c_says_how_to_go_on(digit_dataset: fo.Dataset) -> None:
-    with pytest.raises(KeyboardInterrupt, match="goes on after epoch 3 of tiny"):
+    with pytest.raises(KeyboardInterrupt, match="nothing was written; the same command goes on after epoch 3 of tiny"):
         learn(digit_dataset, epochs=4, progress=Stopper(3, KeyboardInterrupt()))

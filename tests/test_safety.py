@@ -375,9 +375,9 @@ def test_a_hostile_file_of_a_run_is_told_and_left_aside(
     """A whole training is done anew in its place, with the same result."""
     expected = learn(digit_dataset)["tiny"].learnability
     fol.delete_run(digit_dataset, "learnability")
-    folder = tmp_path / "run"
+    folder = default_run_directory(digit_dataset, "learnability")
     with pytest.raises(_StopError):
-        learn(digit_dataset, run_dir=folder, progress=_stop_while_writing)
+        learn(digit_dataset, progress=_stop_while_writing)
     (elsewhere := tmp_path / "elsewhere").write_bytes(b"not ours")
     path = folder / file
     path.unlink(missing_ok=True)
@@ -401,9 +401,9 @@ def test_a_hostile_file_of_a_run_is_told_and_left_aside(
     notices: list[str] = []
     if file == "run.json" and content == "folder":
         with pytest.raises(ValueError, match="cannot be written"):
-            learn(digit_dataset, run_dir=folder)
+            learn(digit_dataset)
         return
-    got = learn(digit_dataset, run_dir=folder, progress=lambda event: notices.append(event.message))
+    got = learn(digit_dataset, progress=lambda event: notices.append(event.message))
     assert any(f"{path} is damaged" in notice for notice in notices)
     np.testing.assert_array_equal(got["tiny"].learnability, expected)
     assert elsewhere.read_bytes() == b"not ours"
@@ -427,11 +427,11 @@ METAS = {
 
 
 @pytest.mark.parametrize("which", METAS)
-def test_a_hostile_run_json_is_told(digit_dataset: fo.Dataset, which: str, tmp_path: Path, cache: Path) -> None:
-    (folder := tmp_path / "run").mkdir()
+def test_a_hostile_run_json_is_told(digit_dataset: fo.Dataset, which: str, cache: Path) -> None:
+    (folder := default_run_directory(digit_dataset, "learnability")).mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(METAS[which]))
     notices: list[str] = []
-    learn(digit_dataset, run_dir=folder, progress=lambda event: notices.append(event.message))
+    learn(digit_dataset, progress=lambda event: notices.append(event.message))
     assert any("does not describe a run" in notice for notice in notices)
     assert not folder.exists()
 
@@ -439,12 +439,36 @@ def test_a_hostile_run_json_is_told(digit_dataset: fo.Dataset, which: str, tmp_p
 @pytest.mark.parametrize(
     "text", ["[" * 200_000, "{" * 10, '{"id": 1' + "0" * 10_000 + "}"], ids=["deep", "cut", "long"]
 )
-def test_json_without_end_is_told(digit_dataset: fo.Dataset, text: str, tmp_path: Path, cache: Path) -> None:
-    (folder := tmp_path / "run").mkdir()
+def test_json_without_end_is_told(digit_dataset: fo.Dataset, text: str, cache: Path) -> None:
+    (folder := default_run_directory(digit_dataset, "learnability")).mkdir(parents=True)
     (folder / "run.json").write_text(text)
     notices: list[str] = []
-    learn(digit_dataset, run_dir=folder, progress=lambda event: notices.append(event.message))
+    learn(digit_dataset, progress=lambda event: notices.append(event.message))
     assert any("damaged" in notice for notice in notices)
+
+
+@pytest.mark.parametrize("resume", [True, False, "if_same"])
+def test_somebody_elses_run_json_keeps_us_away(digit_dataset: fo.Dataset, resume: Any, tmp_path: Path) -> None:
+    # other programs of experiments have files of that name too
+    (folder := tmp_path / "theirs").mkdir()
+    for name in ("run.json", "model.pt", "tiny-0.pt", "data.npz", "results/precious.txt", "results/tiny.npz"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text('{"status": "COMPLETED"}')
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ValueError, match=r"is not empty and no run directory \(it does not describe a run\)"):
+        learn(digit_dataset, run_dir=folder, resume=resume)
+    assert [path for path in sorted(folder.rglob("*")) if path.name != "lock"] == before
+
+
+def test_what_is_not_of_a_run_stays_in_its_directory(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(_StopError):
+        learn(digit_dataset, run_dir=folder, progress=_stop_while_writing)
+    theirs = [folder / name for name in ("model.pt", "notes.npz", "results/precious.txt", "results/a b.npz")]
+    for path in theirs:
+        path.write_text("not ours")
+    learn(digit_dataset, run_dir=folder)
+    assert [path for path in sorted(folder.rglob("*")) if path.is_file()] == sorted(theirs)
 
 
 def test_enormous_json_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -499,7 +523,12 @@ PLANS: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "a key that leads out": (lambda canary: {"key": "../x"}, "identifier"),
     "a key that is none": (lambda canary: {"key": {"$ne": 1}}, "identifier"),
     "a dataset that is none": (lambda canary: {"dataset": {"$ne": 1}}, "dataset"),
-    "a dataset that is not there": (lambda canary: {"dataset": "../nothing"}, "no longer exists"),
+    "a dataset that is not there": (lambda canary: {"dataset_id": "0" * 24}, "no longer exists"),
+    "an id of a dataset that is none": (lambda canary: {"dataset_id": {"$ne": 1}}, "dataset_id"),
+    "a stage that makes files": (
+        lambda canary: {"stages": json.dumps([fo.ToFrames(sample_frames=True)._serialize()])},
+        "ToFrames, which makes samples and files",
+    ),
     "overwrite as a text": (lambda canary: {"overwrite": "no"}, "overwrite"),
     "settings that are none": (lambda canary: {"settings": []}, "settings"),
     "settings of another class": (lambda canary: {"settings": {"run_id": "x", "cls": "os.system"}}, "'cls'"),

@@ -16,10 +16,9 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
-from .files import read_json
+from .files import read_json, write_atomically
 
 NUM_CLASSES = 10
 
@@ -123,9 +122,7 @@ def remember_rate(model: str, image_size: int, device: str, rate: float) -> None
     file.parent.mkdir(parents=True, exist_ok=True)
     measured = _read()
     measured[_key(model, image_size, device)] = round(rate, 2)
-    with NamedTemporaryFile("w", dir=file.parent, delete=False) as replacement:
-        json.dump(measured, replacement, indent=2)
-    os.replace(replacement.name, file)
+    write_atomically(file, lambda opened: opened.write(json.dumps(measured, indent=2).encode()))
 
 
 def _read() -> dict[str, Any]:

@@ -375,8 +375,12 @@ def open_run_directory(
             yield directory
         except KeyboardInterrupt as error:
             # whoever asked for the end is told how to go on
-            if directory.left is not None:
-                error.args = (directory.left,)
+            if directory.removed:
+                error.args = ("all was written before",)
+            elif (path / "results" / "plan.json").exists():
+                error.args = ("all is trained, and was being written; the same command finishes it",)
+            elif directory.left is not None:
+                error.args = (f"nothing was written; the same command {directory.left}",)
             raise
         finally:
             if not directory.removed and path.exists() and not any(_kept(path)):
@@ -434,7 +438,12 @@ def _lock(lock: IO[str], path: Path) -> None:
         # keeps two processes from the same run
         return
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # who only looks whether it is held does so for a moment
+            time.sleep(0.2)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
         owner = lock.read(20).strip() or "unknown"
@@ -515,7 +524,6 @@ def _is_locked(path: Path) -> bool:
         import fcntl
 
         with open(path / "lock", "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as lock:
-            # a lock that others can share disturbs none but who begins in this very moment
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
