@@ -246,6 +246,19 @@ JOB: dict[str, Any] = {
 """A training that goes on until it is cancelled."""
 
 
+def _page(dataset: fo.Dataset) -> dict[str, Any]:
+    """The query by which the App's grid gets its first samples, sorted by their scores."""
+    query = """
+        query page($dataset: String!, $view: BSONArray!) {
+            samples(dataset: $dataset, view: $view, first: 20, filter: {}) {
+                edges { node { __typename ... on ImageSample { id sample urls { field url } } } }
+            }
+        }
+    """
+    view = dataset.sort_by("learnability_mine")._serialize()
+    return {"query": query, "variables": {"dataset": dataset.name, "view": view}}
+
+
 class Client:
     """Sends the App's server what a browser sends, over HTTP.
 
@@ -283,7 +296,7 @@ class Client:
         """What a user causes who looks at the App: pages, the grid, the panel and a form."""
         return {
             "the server's state": lambda: self.send("/fiftyone"),
-            "a query of the grid": lambda: self.send("/graphql", {"query": "{ estimatedDatasetCount }"}),
+            "a page of the grid": lambda: self.send("/graphql", _page(self.dataset)),
             "the panel's look at the job": lambda: self.panel("on_timer"),
             "the panel drawn anew": lambda: self.panel("on_load"),
             "the form of compute": lambda: self.operator("compute_learnability", JOB, "resolve-type"),

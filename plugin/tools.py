@@ -21,7 +21,7 @@ from fiftyone_learnability import (
 )
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.registry import check_identifier
-from fiftyone_learnability.science.checks import LONGEST_NAME
+from fiftyone_learnability.science.checks import LONGEST_NAME, MOST
 
 from .alone import alone
 from .forms import EASIEST, HARDEST, Tool, ask_model
@@ -157,7 +157,7 @@ class ShowDisagreement(Tool):
         models = find_models(ctx.dataset)
         ask_model(ctx, inputs, "easy_for", "Easy for")
         ask_model(ctx, inputs, "hard_for", "Hard for", default=models[1])
-        inputs.int("limit", default=100, min=1, required=True, label="Samples at most")
+        inputs.int("limit", default=100, min=1, max=MOST, required=True, label="Samples at most")
         if ctx.params.get("easy_for", models[0]) == ctx.params.get("hard_for", models[1]):
             form.invalid, form.error_message = True, "Choose two different networks"
 
@@ -167,7 +167,7 @@ class ShowDisagreement(Tool):
         if problem:
             raise ValueError(problem)
         models = find_models(ctx.dataset)
-        limit = whole(ctx.params, "limit", 100, 1)
+        limit = whole(ctx.params, "limit", 100, 1, MOST)
         sources = find_models(ctx.dataset, derived=True)
         easy_for = one_of(ctx.params, "easy_for", sources, models[0])
         hard_for = one_of(ctx.params, "hard_for", sources, models[1])

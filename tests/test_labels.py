@@ -630,6 +630,30 @@ def test_a_failure_while_applying_leaves_the_dataset_as_it_was(
     assert fol.apply_label_fixes(suggested, in_place=in_place)[1] == (3 if again else 4)
 
 
+class Killed(BaseException):
+    """Stands in for SIGKILL: nothing tidies up after it."""
+
+
+def test_what_people_did_since_a_killed_call_stays(suggested: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(columns, "_reveal", raiser(Killed()))
+        patch.setattr(columns, "roll_back", raiser(Killed()))
+        with pytest.raises(Killed):
+            fol.apply_label_fixes(only(suggested, 0, 1, 3), in_place=True)
+    # one that was accepted, and one that was not
+    for number in (1, 5):
+        suggested._sample_collection.update_one(
+            {"filepath": f"/no/{number}.png"}, {"$set": {"ground_truth.label": "bat"}}
+        )
+    # the next call takes back what was half done
+    fol.apply_label_fixes(only(suggested, 3), in_place=True)
+    changed = with_fixes(3)
+    changed[1] = changed[5] = "bat"
+    assert values(suggested, "ground_truth.label") == changed
+    kept = [label if index == 3 else None for index, label in enumerate(LABELS)]
+    assert values(suggested, "ground_truth_original.label") == kept
+
+
 def test_a_network_learns_from_the_copy(digit_dataset: fo.Dataset) -> None:
     wrong = digit_dataset.match(F("ground_truth.label") == "0").skip(3).first()
     wrong["ground_truth"] = fo.Classification(label="1")

@@ -30,6 +30,7 @@ from fiftyone_learnability.cli import main as command_line
 from fiftyone_learnability.compute import default_run_directory, write_run_directory
 from fiftyone_learnability.dataset.registry import LearnabilityRunResults
 from fiftyone_learnability.dataset.stages import check_stages
+from fiftyone_learnability.exchange import read_table
 from fiftyone_learnability.experiment import files, rate
 from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.experiment.run_directory import (
@@ -244,6 +245,33 @@ def test_a_member_gives_no_more_than_it_says(tmp_path: Path) -> None:
     (tmp_path / "bomb.npz").write_bytes(content.replace(size, (200).to_bytes(4, "little")))
     with pytest.raises(ValueError, match="bomb"):
         files.open_archive(tmp_path / "bomb.npz")
+
+
+def test_text_that_is_repeated_is_a_bomb_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(files, "BOMB_BYTES", 2**22)
+    path = tmp_path / "bomb.parquet"
+    pd.DataFrame({"id": ["x" * 50_000] * 1000, "learnability": 0.5}).to_parquet(path)
+    assert path.stat().st_size < 2**16
+    with pytest.raises(ValueError, match=r"bomb.parquet .*in memory"):
+        read_table(path)
+
+
+def test_a_checkpoint_that_is_a_bomb_is_left_aside(
+    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    folder = default_run_directory(digit_dataset, "learnability")
+    with pytest.raises(_StopError):
+        learn(digit_dataset, progress=_stop_while_writing)
+    (folder / "tiny-0.npz").unlink()
+    torch.save({"reports": torch.zeros(2**22)}, folder / "plain.pt")
+    packing = zipfile.ZipFile(folder / "tiny-0.pt", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(folder / "plain.pt") as plain, packing as packed:
+        for member in plain.infolist():
+            packed.writestr(member.filename, plain.read(member))
+    monkeypatch.setattr(files, "BOMB_BYTES", 2**22)
+    notices: list[str] = []
+    learn(digit_dataset, progress=lambda event: notices.append(event.message))
+    assert any("tiny-0.pt is damaged" in notice and "in memory" in notice for notice in notices), notices[60:]
 
 
 @pytest.mark.parametrize("ending", ["csv", "npz", "parquet"])

@@ -12,6 +12,9 @@ import numpy as np
 LONGEST_NAME = 100
 """The most characters of a name that becomes part of fields, keys and files: file systems take 255 bytes."""
 
+MOST = 2**31 - 1
+"""The most samples that anything asks for: MongoDB takes no larger numbers everywhere."""
+
 
 def shown(value: object, most: int = 120) -> str:
     """A value as messages show it: on one line, and not longer than a line.

@@ -19,9 +19,11 @@ from fiftyone.operators.delegated import DelegatedOperationService
 
 import fiftyone_learnability as fol
 from fiftyone_learnability import compute as package_compute
+from fiftyone_learnability.cli import main as command_line
+from fiftyone_learnability.experiment.run_directory import RunDirectory
 from plugin import jobs
 
-from .harness import PanelHarness, execute, plugin_module
+from .harness import PanelHarness, execute, form, plugin_module
 
 SMALL = {
     "preset": "custom",
@@ -164,6 +166,7 @@ def test_a_killed_worker_is_noticed(digit_dataset: fo.Dataset, start: Start) -> 
     answer = panel.event("on_timer")
     assert panel.state["job"]["state"] == "failed"
     assert str(jobs.log_file(job)) in answer.layout["job_failed"]["view"]["description"]
+    assert "to compute the same again goes on" in answer.layout["job_failed"]["view"]["description"]
     assert answer.layout["job_failed"]["view"]["severity"] == "error"
     # the training itself is in a group of its own: it finds that it is no longer wanted
     wait_for(lambda: all_gone(processes), "the end of the training", 30)
@@ -173,6 +176,103 @@ def test_a_killed_worker_is_noticed(digit_dataset: fo.Dataset, start: Start) -> 
     assert_untouched(digit_dataset)
     panel.event("on_dismiss")
     assert jobs.latest(digit_dataset) is None
+
+
+def test_a_training_that_is_killed_is_told_by_its_worker(digit_dataset: fo.Dataset, start: Start) -> None:
+    """As by a system that is out of memory."""
+    job = start(digit_dataset, epochs=10_000)
+    wait_for_training(job)
+    worker, *children = processes_of(job)
+    # the one that trains, not what Python has started beside it
+    for child in children:
+        child.kill()
+    wait_for(lambda: all_gone([worker]), "the end of the worker", 30)
+    assert operation(job)["run_state"] == "failed"
+    panel = PanelHarness(digit_dataset)
+    description = panel.open().layout["job_failed"]["view"]["description"]
+    assert "has ended unexpectedly; to compute the same again goes on" in description
+    # what it has printed is there, where the message says
+    assert str(jobs.log_file(job)) in description
+    assert jobs.log_file(job).exists()
+    assert_untouched(digit_dataset)
+
+
+def test_what_runs_is_not_dismissed(digit_dataset: fo.Dataset, start: Start) -> None:
+    failed = start(digit_dataset, "scheduled")
+    jobs._fail(ObjectId(failed), "for want of luck")
+    panel = PanelHarness(digit_dataset)
+    panel.open()
+    # another page, meanwhile
+    job = start(digit_dataset, "scheduled")
+    panel.event("on_dismiss")
+    assert jobs.latest(digit_dataset).id == job
+    assert panel.state["job"]["state"] == "queued"
+
+
+class Stopped(Exception):
+    """Ends a job in the middle."""
+
+
+def stop_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the next job fail after some epochs, each of which is kept."""
+    monkeypatch.setattr("fiftyone_learnability.experiment.units.CHECKPOINT_SECONDS", 0.0)
+    told = []
+
+    def tell(self: Any, fraction: float, label: str) -> None:
+        told.append(label)
+        if sum("accuracy" in text for text in told) == epochs:
+            raise Stopped("by a test")
+
+    monkeypatch.setattr(plugin_module("telling").Teller, "tell", tell)
+
+
+def test_the_same_job_goes_on_and_another_starts_over(
+    digit_dataset: fo.Dataset, start: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        job = start(digit_dataset, "scheduled", epochs=3)
+        with monkeypatch.context() as patch:
+            stop_after(1, patch)
+            run_here(job)
+        assert jobs.latest(digit_dataset).error == "by a test"
+    assert "going on with the run that an earlier call has left" in capfd.readouterr().out
+    job = start(digit_dataset, "scheduled", epochs=2)
+    run_here(job)
+    said = capfd.readouterr().out
+    assert "an unfinished run of other data or settings (epochs was 3 and is now 2) is given up" in said
+    assert jobs.latest(digit_dataset).state == "completed"
+
+
+def test_what_did_not_go_as_planned_is_said(
+    digit_dataset: fo.Dataset, start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = digit_dataset.values("id")[4]
+    save_results = RunDirectory.save_results
+
+    def delete_first(*args: Any, **kwargs: Any) -> Any:
+        digit_dataset.delete_samples([gone])
+        return save_results(*args, **kwargs)
+
+    job = start(digit_dataset, "scheduled")
+    panel = PanelHarness(digit_dataset)
+    panel.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "save_results", delete_first)
+        run_here(job)
+    said = f"samples that vanished from the dataset meanwhile: 1 ({gone})"
+    assert any(said in remark for remark in jobs.latest(digit_dataset).remarks)
+    answer = panel.event("on_timer")
+    assert answer.called("notify")[-1]["variant"] == "warning"
+    shown = panel.open().layout["job_remarks"]["view"]
+    assert shown["severity"] == "warning"
+    assert said in shown["description"]
+    panel.event("on_dismiss")
+    assert "job_remarks" not in panel.open().layout
+    # and later
+    assert said in form("manage_learnability_runs", digit_dataset).text
+    assert command_line(["runs", digit_dataset.name]) == 0
+    captured = capsys.readouterr()
+    assert said in captured.out + captured.err
 
 
 def test_a_worker_leaves_a_cancelled_job_alone(digit_dataset: fo.Dataset, start: Start) -> None:

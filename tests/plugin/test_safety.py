@@ -321,12 +321,33 @@ def test_no_file_elsewhere_is_written_or_read(
 
 def test_a_refusal_does_not_tell_whether_a_file_exists(scored: fo.Dataset, tmp_path: Path) -> None:
     (tmp_path / "there.csv").write_text("")
+    (tmp_path / "heap.csv").mkdir()
+    (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "hidden").mkdir(mode=0)
     said = set()
-    for name in ("there", "nowhere"):
-        with pytest.raises(ValueError, match="is not in") as refusal:
-            execute("import_learnability", scored, {"path": str(tmp_path / f"{name}.csv"), "name": "mine"})
-        said.add(str(refusal.value).replace(name, ""))
+    for name in ("there", "nowhere", "heap", "loop", "link", "hidden/scores"):
+        for operator in ("import_learnability", "export_learnability"):
+            with pytest.raises(ValueError, match="is not in") as refusal:
+                execute(operator, scored, {"path": str(tmp_path / f"{name}.csv"), "name": "mine"})
+            said.add(str(refusal.value).replace(name, ""))
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("path", ["/x/\ny.csv", "x" * 3000 + ".csv", "/" + "x/" * 1500 + "y.csv"])
+def test_a_refusal_is_one_short_line(scored: fo.Dataset, path: str) -> None:
+    for operator in ("import_learnability", "export_learnability"):
+        with pytest.raises(ValueError, match=r"^path: ") as refusal:
+            execute(operator, scored, {"path": path, "name": "mine"})
+        assert "\n" not in str(refusal.value)
+        assert len(str(refusal.value)) < 500
+
+
+def test_more_samples_than_a_database_counts_are_refused(scored: fo.Dataset) -> None:
+    with pytest.raises(ValueError, match="limit must be a whole number from 1 to"):
+        execute("show_disagreement", scored, {"limit": 10**20})
+    with pytest.raises(ValueError, match="limit must be at most"):
+        fol.disagreement(scored, *MODELS, limit=10**20)
 
 
 @pytest.mark.parametrize("name", ["mine.csv", "mine.npz", "mine.parquet"])

@@ -488,6 +488,34 @@ def test_an_epoch_that_ran_out_of_memory_begins_anew(
     np.testing.assert_allclose(result.dynamics, expected.dynamics, atol=2e-3)
 
 
+def test_gradients_are_scaled_anew_after_a_step_without_memory(
+    noise: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that fails has noted already that its gradients are brought to their true size."""
+    half = replace(CPU, precision="fp16")
+    options = replace(SHORT, epochs=2)
+
+    def run() -> TrainingResult:
+        return train(
+            "net", lambda num_classes, in_channels: Roomy(num_classes, in_channels, 10**9), *noise, 3, options, 0, half
+        )
+
+    expected = run()
+    step, calls = torch.optim.SGD.step, []
+
+    def fail_once(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", fail_once)
+    result = run()
+    assert len(result.incidents) == 1
+    for name, value in expected.network.state_dict().items():
+        torch.testing.assert_close(result.network.state_dict()[name], value, rtol=0.05, atol=0.01)
+
+
 @pytest.mark.parametrize(
     "message",
     [
