@@ -186,7 +186,7 @@ def check_zip(path: Path) -> None:
         ValueError: if it is one
     """
     with zipfile.ZipFile(path) as archive:
-        check_size(str(path), sum(member.file_size for member in archive.infolist()), path.stat().st_size)
+        check_size("it", sum(member.file_size for member in archive.infolist()), path.stat().st_size)
 
 
 def _check_members(loaded: np.lib.npyio.NpzFile, name: str, packed: int) -> None:
