@@ -248,14 +248,18 @@ JOB: dict[str, Any] = {
 
 def _page(dataset: fo.Dataset) -> dict[str, Any]:
     """The query by which the App's grid gets its first samples, sorted by their scores."""
+    import fiftyone_learnability as fol
+
     query = """
         query page($dataset: String!, $view: BSONArray!) {
             samples(dataset: $dataset, view: $view, first: 20, filter: {}) {
-                edges { node { __typename ... on ImageSample { id sample urls { field url } } } }
+                ... on SampleItemStrConnection {
+                    edges { node { __typename ... on ImageSample { id sample urls { field url } } } }
+                }
             }
         }
     """
-    view = dataset.sort_by("learnability_mine")._serialize()
+    view = fol.sort_by_learnability(dataset, fol.find_models(dataset)[0])._serialize()
     return {"query": query, "variables": {"dataset": dataset.name, "view": view}}
 
 

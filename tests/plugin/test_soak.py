@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import statistics
@@ -126,6 +127,8 @@ def test_the_server_answers_while_a_job_trains(
         client = Client(url, dataset)
         # what is loaded at the first request is not asked about
         client.time_requests(1)
+        page = json.loads(client.requests()["a page of the grid"]())
+        assert len(page["data"]["samples"]["edges"]) == 20
         # its training goes on for an hour
         client.start_job()
         before = client.progress()
