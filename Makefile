@@ -36,7 +36,7 @@ test: lint
 	$(BIN)/python -m pytest -m "not slow" -n logical --dist loadfile --no-loadscope-reorder
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n logical --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

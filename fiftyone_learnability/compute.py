@@ -22,8 +22,9 @@ from ._version import __version__
 from .dataset.away import LONGEST_PAUSE, is_away
 from .dataset.changes import Changes, find_changes, some
 from .dataset.columns import WriteError
-from .dataset.fields import WriteReport, choose_key, recover, write_results
+from .dataset.fields import WriteReport, choose_key, write_results
 from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
+from .dataset.registration import recover
 from .dataset.registry import check_identifier, fields_of, list_runs, load_results
 from .dataset.samples import LabelledSamples, check_images, read_samples
 from .dataset.stages import check_stages

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ._version import __version__
 from .compare import choose_models, load_scores, names_of
 from .dataset.columns import Column
-from .dataset.fields import WriteReport, choose_key_for, recover, score_columns, write_run
+from .dataset.fields import WriteReport, choose_key_for, score_columns, write_run
+from .dataset.registration import recover
 from .dataset.registry import INFO_KEY, load_model_results, owning_run, score_field
 from .dataset.samples import check_images
 from .experiment.reliability import EpochStability, Reliability, draw_stability, epoch_stability, measure_reliability

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ._version import __version__
 from .compare import check_scored, choose_models, label_path_of
 from .dataset.columns import Column, Procedure, write_columns
-from .dataset.fields import choose_key_for, recover, write_run
+from .dataset.fields import choose_key_for, write_run
+from .dataset.registration import recover
 from .dataset.registry import INFO_KEY, load_model_results, owning_run, score_field
 from .dataset.samples import check_images, label_path
 from .experiment.results import ModelResults

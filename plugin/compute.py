@@ -20,7 +20,8 @@ from fiftyone_learnability import ModelResults, ProgressEvent, compute_learnabil
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.away import patiently
 from fiftyone_learnability.dataset.columns import left_journals
-from fiftyone_learnability.dataset.fields import choose_key, recover
+from fiftyone_learnability.dataset.fields import choose_key
+from fiftyone_learnability.dataset.registration import recover
 from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs, owning_run, score_field
 from fiftyone_learnability.dataset.samples import check_images, find_label_fields, is_empty, label_path, reading
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates

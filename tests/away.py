@@ -58,7 +58,7 @@ def scenario(name: str, database: Database, digits: list[tuple[str, str]]) -> di
 
     import fiftyone_learnability as fol
     from fiftyone_learnability import ProgressEvent, compute
-    from fiftyone_learnability.dataset import columns, fields
+    from fiftyone_learnability.dataset import columns, registration
 
     from .dataset.helpers import learn, nothing_left_in, scratch_collections, state
 
@@ -108,11 +108,11 @@ def scenario(name: str, database: Database, digits: list[tuple[str, str]]) -> di
     elif name == "before the fields are shown":
         kill_at(columns, "_reveal", after=False)
     elif name == "before the run has its key":
-        kill_at(fields._Registration, "finish", after=False)
+        kill_at(registration.Registration, "finish", after=False)
     elif name == "after all is written":
         kill_at(columns.Journal, "__exit__", after=False)
     elif name == "while the old run is deleted":
-        kill_at(fields, "_drop_replaced", after=False)
+        kill_at(registration, "_drop_replaced", after=False)
 
     said: dict[str, Any] = {}
     if name == "away":
@@ -140,7 +140,7 @@ def scenario(name: str, database: Database, digits: list[tuple[str, str]]) -> di
     dataset.reload()
     if name == "after all is written":
         # the journal may be left; the next write would begin with this
-        fields.recover(dataset)
+        registration.recover(dataset)
     values = dict(zip(dataset.values("filepath"), dataset.values("learnability_tiny"), strict=True))
     said |= {
         "notices": notices,

@@ -47,9 +47,9 @@ def away(name: str, folder: Path, chosen: list[tuple[str, str]]) -> dict[str, An
     return json.loads(done.stdout.splitlines()[-1])
 
 
-FAST = ("training and writing", "after the values")
+FAST = ("training and writing",)
 SLOW = (
-    *("training", "before the values", "before the fields are shown", "before the run has its key"),
+    *("training", "before the values", "after the values", "before the fields are shown", "before the run has its key"),
     *("after all is written", "while the old run is deleted"),
 )
 

@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure
 import fiftyone_learnability as fol
 from fiftyone_learnability import WriteError
 from fiftyone_learnability import labels as labels_module
-from fiftyone_learnability.dataset import columns, fields
+from fiftyone_learnability.dataset import columns, registration
 from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
 from fiftyone_learnability.science.label_errors import SMOOTHING
@@ -440,7 +440,7 @@ def test_a_failure_while_suggesting_leaves_no_trace(
     for target, name, stub in (
         (columns, "_declare", fails_at(columns._declare, 3, OperationFailure("disk full"))),
         (fo.Dataset, "create_index", fails_at(fo.Dataset.create_index, 3, OperationFailure("disk full"))),
-        (fields, "register", raiser(OperationFailure("disk full"))),
+        (registration, "register", raiser(OperationFailure("disk full"))),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(target, name, stub)

@@ -66,7 +66,7 @@ class Procedure:
     """What is to happen in the database together with the writing of columns: nothing, unless a subclass says so."""
 
     kind = ""
-    """How the journal calls it; see :mod:`fiftyone_learnability.dataset.fields`."""
+    """How the journal calls it; see :mod:`fiftyone_learnability.dataset.registration`."""
 
     def note(self) -> dict[str, Any]:
         """What another process needs in order to take it back, should this one be killed: values that BSON holds."""

@@ -246,7 +246,7 @@ def rename_run(dataset: fo.Dataset, key: str, new_key: str) -> None:
 def _recover(dataset: fo.Dataset) -> None:
     """Takes back, or completes, what a process that was killed had begun, before its runs are changed."""
     # which stands on this module
-    from .fields import recover
+    from .registration import recover
 
     recover(dataset)
 

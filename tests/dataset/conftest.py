@@ -1,0 +1,17 @@
+"""What the tests of datasets share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+
+@pytest.fixture
+def dataset(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
+    """Twelve samples whose files are not needed."""
+    return make_dataset([f"/nowhere/{number}.png" for number in range(12)], ["a", "b"] * 6)
