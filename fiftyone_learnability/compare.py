@@ -14,7 +14,7 @@ from .dataset.registry import INFO_KEY, rank_field, score_field
 from .experiment.comparison import Comparison, compare_scores
 from .experiment.results import ModelResults
 from .science.catalog import SCORES
-from .science.checks import MOST, shortened, shown, texts, whole
+from .science.checks import shortened, shown, texts, whole
 from .science.scores import FloatArray
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def hardest_samples(samples: foc.SampleCollection, model: str, k: int = 20, easi
     import pandas as pd
 
     check_scored(samples, model)
-    k = whole("k", k, 1, MOST)
+    k = whole("k", k, 1)
     view = samples.exists(score_field(model)).sort_by(score_field(model), reverse=easiest).limit(k)
     label_path = label_path_of(samples, model)
     paths = ["id", "filepath", score_field(model), rank_field(model)]

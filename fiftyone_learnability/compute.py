@@ -292,7 +292,7 @@ def compute_learnability(
         is_saved = store.save_results(results, asdict(plan))
         # whoever may not be interrupted from here on is told before
         telling.report(ProgressEvent("writing", 0.0, "writing the scores"))
-        report = _write(results, plan, store.path if is_saved else None, telling.say, again=store.resumed)
+        report = _write(samples, results, plan, store.path if is_saved else None, telling.say, again=store.resumed)
         store.remove()
         wrote = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {key!r}"
         telling.finish("writing", "; ".join((wrote, *report.remarks)))
@@ -389,10 +389,10 @@ def write_run_directory(path: str | Path) -> WriteReport:
                 f"{path / 'results' / 'plan.json'} is damaged ({error}): call compute_learnability again, which makes "
                 "it anew from the records"
             ) from error
-        samples = plan.load_samples()
+        samples = plan.find_samples()
         if samples is None:
             raise ValueError(f"the dataset {plan.dataset!r} of the run in {path} no longer exists")
-        report = _write(results, plan, path, lambda message: None, again=True)
+        report = _write(samples, results, plan, path, lambda message: None, again=True)
         remove_run_directory(path)
     return report
 
@@ -449,11 +449,17 @@ class WritePlan:
             check_stages(plan.view)
         return plan
 
-    def load_samples(self) -> foc.SampleCollection | None:
-        """The collection that was scored, whatever its dataset is called now; None if that is there no longer."""
+    def find_samples(self, samples: foc.SampleCollection | None = None) -> foc.SampleCollection | None:
+        """The collection that was scored, whatever its dataset is called now; None if that is there no longer.
+
+        Args:
+            samples (None): the collection as this process has it, which is taken if nobody has renamed its dataset
+        """
         found = fo.core.odm.get_db_conn().datasets.find_one({"_id": ObjectId(self.dataset_id)}, {"name": 1})
         if found is None:
             return None
+        if samples is not None and samples._root_dataset._doc.name == found["name"]:
+            return samples
         dataset = fo.load_dataset(found["name"])
         return dataset if self.stages is None else fo.DatasetView._build(dataset, self.view)
 
@@ -476,6 +482,7 @@ def _stages_of(samples: foc.SampleCollection) -> str | None:
 
 
 def _write(
+    given: foc.SampleCollection,
     results: dict[str, ModelResults],
     plan: WritePlan,
     folder: Path | None,
@@ -485,6 +492,7 @@ def _write(
     """Writes, again and again while the database is away; gives up after :data:`WRITE_SECONDS`.
 
     Args:
+        given: the collection that was scored
         results: the results by network
         plan: what is to be written
         folder: the run directory, None if the results could not be saved there
@@ -495,7 +503,7 @@ def _write(
     start, wait = time.monotonic(), WRITE_PAUSE
     while True:
         try:
-            samples = plan.load_samples()
+            samples = plan.find_samples(given)
             if samples is None:
                 raise ValueError(f"the dataset {plan.dataset!r} was deleted meanwhile: nothing was written")
             if again and (report := _written(samples._root_dataset, results, plan, scores)) is not None:
@@ -508,7 +516,7 @@ def _write(
             return replace(report, remarks=[*incidents, *changes.sentences()])
         except Exception as error:
             if not is_away(error) or time.monotonic() - start + wait > WRITE_SECONDS:
-                raise WriteError(f"{error}. The trainings are done: {_advice(error, plan, folder)}") from error
+                raise WriteError(f"{error}. {_advice(error, plan, folder)}") from error
         say(f"the database is away; writing is tried again in {wait:.1f} s")
         time.sleep(wait)
         wait, again = min(2 * wait, LONGEST_PAUSE), True
@@ -519,7 +527,7 @@ def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:
     if folder is None:
         return "Nor could the results be saved. To call again goes on from the trainings that could"
     done = "The trainings are done and saved: "
-    if not is_away(error) and plan.load_samples() is None:
+    if not is_away(error) and plan.find_samples() is None:
         return (
             f"{done}into another dataset of the same images "
             f"`fiftyone-learnability import DATASET {shlex.quote(str(folder / 'results'))}/<network>.npz` writes them"

@@ -64,7 +64,7 @@ def select_by_difficulty(
         raise ValueError(f"which must be {HARDEST!r} or {EASIEST!r}, not {shown(which)}")
     if (count is None) == (percent is None):
         raise ValueError("give either count or percent")
-    count = None if count is None else whole("count", count, 1, MOST)
+    count = None if count is None else whole("count", count, 1)
     percent = None if percent is None else number("percent", percent, "above 0 and at most 100")
     if percent is not None and not 0 < percent <= 100:
         raise ValueError(f"percent must be above 0 and at most 100, not {percent}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from scripts.database import use_own_database
 from scripts.images import read_tree, stratified, write_digits
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 """Whether a test that lacks what it needs fails rather than being skipped, as in CI."""
+
+
+# how long an example takes says more about what else this machine does
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 LONGEST_NAME = 100
 """The most characters of a name that becomes part of fields, keys and files: file systems take 255 bytes."""
 
-MOST = 2**31 - 1
-"""The most samples that anything asks for: MongoDB takes no larger numbers everywhere."""
+MOST = 2**53
+"""The most samples that anything asks for: MongoDB takes larger numbers, JavaScript none exactly."""
 
 
 def shown(value: object, most: int = 120) -> str:
