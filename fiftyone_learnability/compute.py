@@ -17,6 +17,7 @@ import fiftyone.core.collections as foc
 import numpy as np
 import psutil
 from bson import ObjectId, json_util
+from pymongo.errors import PyMongoError
 
 from ._version import __version__
 from .dataset.away import LONGEST_PAUSE, is_away
@@ -164,6 +165,7 @@ def compute_learnability(
     from .science.device import choose_placement
     from .science.networks import build_network, resolve_networks
     from .science.training import TrainingOptions, default_el2n_epoch, default_learning_rate
+    from .writing import add_scores
 
     epochs, runs = whole("epochs", epochs, 1, MOST_EPOCHS), whole("runs", runs, 1, MOST_RUNS)
     seed, batch_size = whole("seed", seed, 0, MOST_SEED), whole("batch_size", batch_size, 2, MOST_BATCH)
@@ -250,9 +252,12 @@ def compute_learnability(
             raise refusal or error from None
         if store.resumed and _id_of_run(dataset, key) == store.id:
             # all that was left to do was to tidy up
+            found = dict(load_results(dataset, key))
+            if not all(map(dataset.has_field, fields_of(list(factories), chosen_scores))):
+                add_scores(dataset, list(chosen_scores), list(factories))
             store.remove()
             telling.finish("writing", f"the run {key!r} is written already, by a process that did not come to say so")
-            return dict(load_results(dataset, key))
+            return found
         if store.resumed:
             telling.say(f"going on with the run that an earlier call has left in {store.path}")
         records: dict[str, list[RunRecord]] = {name: [] for name in factories}
@@ -455,13 +460,26 @@ class WritePlan:
         Args:
             samples (None): the collection as this process has it, which is taken if nobody has renamed its dataset
         """
-        found = fo.core.odm.get_db_conn().datasets.find_one({"_id": ObjectId(self.dataset_id)}, {"name": 1})
+        found = self._find_dataset()
         if found is None:
             return None
         if samples is not None and samples._root_dataset._doc.name == found["name"]:
             return samples
         dataset = fo.load_dataset(found["name"])
         return dataset if self.stages is None else fo.DatasetView._build(dataset, self.view)
+
+    def has_dataset(self) -> bool:
+        """Whether the dataset is there, also if that cannot be found out."""
+        try:
+            return self._find_dataset() is not None
+        except PyMongoError:
+            return True
+
+    def _find_dataset(self) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = fo.core.odm.get_db_conn().datasets.find_one(
+            {"_id": ObjectId(self.dataset_id)}, {"name": 1}
+        )
+        return found
 
     @property
     def view(self) -> list[dict[str, Any]]:
@@ -527,7 +545,7 @@ def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:
     if folder is None:
         return "Nor could the results be saved. To call again goes on from the trainings that could"
     done = "The trainings are done and saved: "
-    if not is_away(error) and plan.find_samples() is None:
+    if not is_away(error) and not plan.has_dataset():
         return (
             f"{done}into another dataset of the same images "
             f"`fiftyone-learnability import DATASET {shlex.quote(str(folder / 'results'))}/<network>.npz` writes them"

@@ -241,16 +241,24 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     import pandas as pd
+    import pyarrow.compute
     import pyarrow.parquet
 
     # columns of one value repeated take next to nothing on disk, however long that is
     with pyarrow.parquet.ParquetFile(path) as file:
         about, packed = file.metadata, path.stat().st_size
         unpacked = about.num_rows * max(about.num_columns, 1) * 8
+        unpacked += sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
         check_size(str(path), unpacked, packed)
-        unpacked = 0
-        for batch in file.iter_batches(1000):
-            unpacked += batch.nbytes
+        plain = ("string", "large_string", "binary", "large_binary")
+        texts = [field.name for field in file.schema_arrow if str(field.type) in plain]
+    # as positions in a list of the values, so that no value is repeated before its size is known
+    with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
+        for batch in file.iter_batches(10_000):
+            for column in batch.columns:
+                if pyarrow.types.is_dictionary(column.type):
+                    sizes = pyarrow.compute.binary_length(column.dictionary).take(column.indices)
+                    unpacked += pyarrow.compute.sum(sizes).as_py() or 0
             check_size(str(path), unpacked, packed)
     # the other engine that pandas knows reads formats in which a column may be pickled
     return pd.read_parquet(path, engine="pyarrow")

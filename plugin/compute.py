@@ -384,22 +384,26 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
                 progress=progress,
                 **request.options,
             )
-            remarks = _remarks(ctx, request.models)
-        finally:
-            # FiftyOne asks only once whether it may note how it ended
+        except Exception:
+            # FiftyOne tries only once to note how it ended
             teller.wait_for_database()
-    jobs.keep_remarks(job_id, remarks)
+            raise
+        try:
+            patiently(lambda: _keep_remarks(ctx, job_id, request.models[0]), PATIENCE_SECONDS)
+        # what is written has not failed
+        except Exception as error:  # noqa: BLE001
+            print(f"what the run has to say of itself could not be noted: {error}", flush=True)
 
 
-def _remarks(ctx: foo.ExecutionContext, models: list[str]) -> list[str]:
-    """What the run that has just been written has to say of itself."""
-
-    def look() -> list[str]:
-        ctx.dataset.reload()
-        run = owning_run(ctx.dataset, score_field(models[0]))
-        return [] if run is None else list(getattr(ctx.dataset.get_run_info(run).config, "remarks", []))
-
-    return patiently(look, PATIENCE_SECONDS)
+def _keep_remarks(ctx: foo.ExecutionContext, job_id: str, model: str) -> None:
+    """Notes what the run that has just been written has to say of itself."""
+    # by its id, since it may have another name by now
+    ctx._dataset = None
+    dataset = ctx.dataset
+    dataset.reload()
+    run = owning_run(dataset, score_field(model))
+    if run is not None:
+        jobs.keep_remarks(job_id, getattr(dataset.get_run_info(run).config, "remarks", []))
 
 
 def _compute_now(ctx: foo.ExecutionContext, request: Request, samples: foc.SampleCollection) -> Iterator[Any]:

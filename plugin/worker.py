@@ -48,18 +48,35 @@ def main() -> None:
 
     service = DelegatedOperationService(Patient(RepositoryFactory.delegated_operation_repo()))
     operation = service.get(ObjectId(sys.argv[1]))
-    service.execute_operation(operation, log=True, monitor=True, check_interval_seconds=CHECK_INTERVAL_SECONDS)
+    ran = service.execute_operation(operation, log=True, monitor=True, check_interval_seconds=CHECK_INTERVAL_SECONDS)
     logs = sys.argv[2:]
+    if ran is None:
+        # cancelled while it was waiting, or taken by a `fiftyone delegated launch`: another's business
+        _let_go(operation.id)
+        _delete(logs)
+        return
     # a child that was killed, perhaps for want of memory, has not said so
     result = ExecutionResult(error=" ".join([ENDED, *(f"Its log is {log}" for log in logs)]))
     service.set_failed(doc_id=operation.id, result=result, required_state=ExecutionRunState.RUNNING)
     ended = service.get(operation.id)
     cancelled = ended.result is not None and ended.result.error == CANCELLED
     if ended.run_state == ExecutionRunState.COMPLETED or cancelled:
-        # what it printed is of no more use; on Windows it cannot be deleted while it is open, and is pruned later
-        with suppress(OSError):
-            for log in logs:
-                Path(log).unlink(missing_ok=True)
+        # what it printed is of no more use
+        _delete(logs)
+
+
+def _let_go(operation_id: Any) -> None:
+    """Has nobody take the end of this process for that of the operation."""
+    import fiftyone.core.odm as foo
+
+    foo.get_db_conn()["delegated_ops"].update_one({"_id": operation_id}, {"$unset": {"metadata.worker": ""}})
+
+
+def _delete(logs: list[str]) -> None:
+    # on Windows one cannot be deleted while it is open, and is pruned later
+    with suppress(OSError):
+        for log in logs:
+            Path(log).unlink(missing_ok=True)
 
 
 # FiftyOne starts the child by importing this file anew

@@ -328,6 +328,14 @@ def test_the_app_gives_up_nothing_but_what_it_has_begun_and_not_finished(digit_d
     learn(digit_dataset, epochs=4, progress=stopper)
     assert stopper.epochs == 2
 
+    # hours that a script has added to what the App had begun
+    fol.delete_run(digit_dataset, "learnability")
+    stop_after(1, digit_dataset, resume="if_same")
+    stop_after(1, digit_dataset)
+    with pytest.raises(RunMismatchError, match="epochs was 4 and is now 3"):
+        learn(digit_dataset, epochs=3, resume="if_same")
+    learn(digit_dataset, epochs=4)
+
     # a training to its end, whose scores wait to be written
     def stop_before_writing(event: ProgressEvent) -> None:
         if event.stage == "writing":
@@ -395,9 +403,11 @@ def test_what_was_written_by_a_process_that_could_not_tidy_up_is_not_trained_aga
     for path in (folder / "tiny-0.npz", folder / "results" / "plan.json"):
         path.unlink()
     stopper = Stopper()
-    results = learn(digit_dataset, epochs=2, progress=stopper)
+    # with a score more than was asked for before
+    results = learn(digit_dataset, epochs=2, scores=["hits"], progress=stopper)
     assert stopper.epochs == 0
     assert results["tiny"].learnability.tolist() == list(values_of(digit_dataset, "learnability_tiny").values())
+    assert digit_dataset.count("learnability_tiny_hits") == 60
     assert nothing_left_in(cache)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import fiftyone as fo
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 import torch
 from bson import json_util
@@ -250,10 +251,17 @@ def test_a_member_gives_no_more_than_it_says(tmp_path: Path) -> None:
 def test_text_that_is_repeated_is_a_bomb_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(files, "BOMB_BYTES", 2**22)
     path = tmp_path / "bomb.parquet"
+    # one after the other they would be 50 MB, which no batch is to hold before it is known
     pd.DataFrame({"id": ["x" * 50_000] * 1000, "learnability": 0.5}).to_parquet(path)
     assert path.stat().st_size < 2**16
+    before = pyarrow.total_allocated_bytes()
+    peak = pyarrow.default_memory_pool().max_memory()
     with pytest.raises(ValueError, match=r"bomb.parquet .*in memory"):
         read_table(path)
+    assert pyarrow.default_memory_pool().max_memory() - max(before, peak) < 2**22
+    # which is no matter for a table that is what it seems
+    pd.DataFrame({"id": [f"sample {index}" for index in range(1000)], "learnability": 0.5}).to_parquet(path)
+    assert len(read_table(path)) == 1000
 
 
 def test_a_checkpoint_that_is_a_bomb_is_left_aside(
@@ -486,6 +494,23 @@ def test_somebody_elses_run_json_keeps_us_away(digit_dataset: fo.Dataset, resume
     with pytest.raises(ValueError, match=r"is not empty and no run directory \(it does not describe a run\)"):
         learn(digit_dataset, run_dir=folder, resume=resume)
     assert [path for path in sorted(folder.rglob("*")) if path.name != "lock"] == before
+
+
+def test_a_lock_of_somebody_else_is_not_written_to(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("precious content")
+    with pytest.raises(ValueError, match="is not empty and no run directory"):
+        learn(digit_dataset, run_dir=tmp_path)
+    assert (tmp_path / "lock").read_text() == "precious content"
+
+
+def test_what_a_process_leaves_that_was_killed_at_the_very_beginning_is_no_obstacle(
+    digit_dataset: fo.Dataset, tmp_path: Path
+) -> None:
+    (folder := tmp_path / "run").mkdir()
+    (folder / "lock").write_text("12345")
+    (folder / ".run.json.12345.partial").write_text("{")
+    learn(digit_dataset, run_dir=folder)
+    assert not folder.exists()
 
 
 def test_what_is_not_of_a_run_stays_in_its_directory(digit_dataset: fo.Dataset, tmp_path: Path) -> None:

@@ -138,7 +138,6 @@ def write_columns(
                         dataset.create_index(column.index)
                 _reveal(dataset, columns)
                 procedure.finish()
-            journal.supersede_others([column.name for column in columns])
             journal.note(committed=True)
         except BaseException as error:
             try:
@@ -159,6 +158,7 @@ def write_columns(
                 ) from error
             raise
         with journal.kept(), journal.on_one_server():
+            journal.supersede_others()
             procedure.tidy()
     fo.Sample._reload_docs(dataset._sample_collection_name)
     return vanished
@@ -200,28 +200,31 @@ class Journal:
         Yields:
             whether it is this process that has it; another may have been faster
         """
-        found = self.collection.find_one_and_update(
-            {"_id": self.entry["_id"], "process": self.entry["process"]},
-            {"$set": {"process": _this_process()}},
-            return_document=ReturnDocument.AFTER,
-        )
-        if found is None:
+        id = self.entry["_id"]
+        if id in _WRITING:
+            # another thread
             yield False
             return
-        self.entry = found
-        _WRITING.add(found["_id"])
+        _WRITING.add(id)
         try:
-            yield True
+            found = self.collection.find_one_and_update(
+                {"_id": id, "process": self.entry["process"]},
+                {"$set": {"process": _this_process(), "recovering": True}},
+                return_document=ReturnDocument.AFTER,
+            )
+            self.entry = found or self.entry
+            yield found is not None
         finally:
-            _WRITING.discard(found["_id"])
-        self.drop()
+            _WRITING.discard(id)
+        if found is not None:
+            self.drop()
 
-    def supersede_others(self, names: Sequence[str]) -> None:
-        """Sees to it that no other journal puts back what this one has written.
+    def supersede_others(self) -> None:
+        """Sees to it that no other journal puts back what this one has written, once that is committed.
 
         That of a process on another machine is left alone for a while, in which its fields may be written anew.
         """
-        gone = {f"{part}.{name}": "" for name in names for part in ("columns", "texts")}
+        gone = {f"{part}.{name}": "" for name in self.entry["columns"] for part in ("columns", "texts")}
         for journal in _journals(self.collection.database, self.entry["dataset"]):
             if journal["_id"] != self.entry["_id"]:
                 self.collection.database[f"{_PREFIX}journal.{journal['_id']}"].update_one({}, {"$unset": gone})
@@ -286,7 +289,19 @@ def left_journals(dataset: fo.Dataset) -> list[Journal]:
         dataset: the dataset
     """
     found = _journals(dataset._sample_collection.database, dataset._doc.id)
-    return [Journal(dataset, entry) for entry in found if not _goes_on(entry)]
+    left = [Journal(dataset, entry) for entry in found if not _goes_on(entry)]
+    # what is committed first: it may have been written over what another one would take back
+    return sorted(left, key=lambda journal: not journal.entry.get("committed"))
+
+
+def is_recovering(dataset: fo.Dataset) -> bool:
+    """Whether a process is taking back what another one has left.
+
+    Args:
+        dataset: the dataset
+    """
+    found = _journals(dataset._sample_collection.database, dataset._doc.id)
+    return any(entry.get("recovering") and _goes_on(entry) for entry in found)
 
 
 def _journals(database: Database, dataset_id: ObjectId) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ Where a process is killed in the midst of it, the next one takes back what it ha
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,13 @@ from bson import ObjectId
 
 from ..experiment.results import ModelResults
 from ..science.catalog import DEFAULT_SCORES, SCORES
-from .columns import Journal, Procedure, left_journals, roll_back
+from .columns import Journal, Procedure, is_recovering, left_journals, roll_back
 from .registry import INFO_KEY, LearnabilityRun, LearnabilityRunConfig, list_runs, owning_run, register
 
 _logger = logging.getLogger(__name__)
+
+RECOVERY_SECONDS = 120.0
+"""How long another process is waited for that takes back what a killed one has left."""
 
 
 def recover(dataset: fo.Dataset) -> None:
@@ -31,6 +35,13 @@ def recover(dataset: fo.Dataset) -> None:
         with journal.claimed() as is_ours:
             if is_ours:
                 _finish(dataset, journal)
+    # what another process is taking back must not be written meanwhile
+    waited, start = False, time.monotonic()
+    while is_recovering(dataset) and time.monotonic() - start < RECOVERY_SECONDS:
+        waited = True
+        time.sleep(0.2)
+    if waited:
+        dataset.reload()
 
 
 def _finish(dataset: fo.Dataset, journal: Journal) -> None:
@@ -38,9 +49,10 @@ def _finish(dataset: fo.Dataset, journal: Journal) -> None:
     entry = journal.entry
     undo, tidy = _PROCEDURES.get(entry.get("kind", ""), (None, None))
     with journal.on_one_server():
-        _mend_runs(dataset)
+        _mend_runs(dataset, entry.get("procedure", {}).get("pending"))
         dataset.reload()
         if entry.get("committed"):
+            journal.supersede_others()
             if tidy is not None:
                 tidy(dataset, entry["procedure"])
         elif "columns" in entry:
@@ -50,8 +62,13 @@ def _finish(dataset: fo.Dataset, journal: Journal) -> None:
             _logger.warning("took back what a process that was ended had begun to write to %r", dataset.name)
 
 
-def _mend_runs(dataset: fo.Dataset) -> None:
-    """Mends what a process leaves that is killed while FiftyOne changes runs, of which it keeps two accounts."""
+def _mend_runs(dataset: fo.Dataset, pending: str | None) -> None:
+    """Mends what a process leaves that is killed while FiftyOne changes runs, of which it keeps two accounts.
+
+    Args:
+        dataset: the dataset
+        pending: the key of the run that it was registering
+    """
     database = dataset._sample_collection.database
     held = database.datasets.find_one({"_id": dataset._doc.id}, {"runs": 1}).get("runs", {})
     documents = {document["_id"]: document["key"] for document in database.runs.find({"_dataset_id": dataset._doc.id})}
@@ -60,8 +77,8 @@ def _mend_runs(dataset: fo.Dataset) -> None:
             database.datasets.update_one({"_id": dataset._doc.id}, {"$unset": {f"runs.{key}": ""}})
         elif documents[id] != key:
             database.runs.update_one({"_id": id}, {"$set": {"key": key}})
-    # one of another package that is not held yet may be on its way
-    ours = [id for id, key in documents.items() if id not in held.values() and "_pending_" in key]
+    # another one that is not held yet may be on its way
+    ours = [id for id, key in documents.items() if id not in held.values() and key == pending]
     database.runs.delete_many({"_id": {"$in": ours}})
 
 
@@ -134,7 +151,7 @@ class Registration(Procedure):
 
 def _undo_registration(dataset: fo.Dataset, note: dict[str, Any]) -> None:
     """Takes a run away that was not finished, and puts those back that had stepped aside."""
-    _mend_runs(dataset)
+    _mend_runs(dataset, note["pending"])
     database, pending, aside = dataset._sample_collection.database, note["pending"], note["aside"]
     held = database.datasets.find_one({"_id": dataset._doc.id}, {"runs": 1}).get("runs", {})
     here = {document["_id"] for document in database.runs.find({"_dataset_id": dataset._doc.id}, {"_id": 1})}

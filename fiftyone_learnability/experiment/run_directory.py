@@ -334,14 +334,12 @@ def open_run_directory(
         RunMismatchError: if it holds an unfinished run of other data or settings
         RunLockedError: if another process works on it
     """
+    # before anything is written into it
+    _check_whose(path)
     with locked(path):
         said = json.loads(json.dumps(dict(fingerprint)))
+        _check_whose(path)
         meta, problem = _read_meta(path)
-        if meta is None and not _is_in_cache(path) and any(entry.name != "lock" for entry in path.iterdir()):
-            raise ValueError(
-                f"{path} is not empty and no run directory ({problem or 'it has no run.json'}): choose another with "
-                "run_dir= (--run-dir), or delete it"
-            )
         if not resume:
             meta = problem = None
         if problem is not None:
@@ -363,6 +361,10 @@ def open_run_directory(
                 say(f"an unfinished run of other data or settings ({difference}) is given up")
                 meta = None
         resumed = meta is not None
+        if meta is not None and resume is True and meta.get("given_up_easily"):
+            # from here on it is somebody's who has asked for this very run
+            meta["given_up_easily"] = False
+            _make_sure_it_can_be_written(path, meta)
         if meta is None:
             _clear(path)
             meta = {"format": _FORMAT, "id": uuid.uuid4().hex, **dict(about or {}), "fingerprint": said}
@@ -370,7 +372,9 @@ def open_run_directory(
             _make_sure_it_can_be_written(path, meta)
         directory = RunDirectory(path, meta["id"], resumed, say, said.get("num_samples"))
         # what a process that was killed had not finished, each as large as a checkpoint
-        _delete(path, re.compile(_PARTIAL))
+        for folder in (path, path / "results"):
+            if folder.is_dir() and not folder.is_symlink():
+                _delete(folder, re.compile(_PARTIAL))
         try:
             yield directory
         except KeyboardInterrupt as error:
@@ -594,6 +598,33 @@ def _kept(path: Path) -> Iterator[Path]:
     yield from path.glob("*.pt")
     yield from path.glob("*.npz")
     yield from path.glob("results/plan.json")
+
+
+def _check_whose(path: Path) -> None:
+    """Checks that a directory is a run's, or empty, or in the cache.
+
+    Raises:
+        ValueError: if it has files of somebody else
+    """
+    if _is_in_cache(path) or not path.is_dir():
+        return
+    meta, problem = _read_meta(path)
+    if meta is None and not all(_is_remnant(entry) for entry in path.iterdir()):
+        raise ValueError(
+            f"{path} is not empty and no run directory ({problem or 'it has no run.json'}): choose another with "
+            "run_dir= (--run-dir), or delete it"
+        )
+
+
+def _is_remnant(entry: Path) -> bool:
+    """Whether a file is what a process leaves that is killed before it has noted what its run is."""
+    if entry.name != "lock":
+        return re.fullmatch(_PARTIAL, entry.name) is not None
+    if entry.is_symlink():
+        # refused by whoever takes the lock
+        return True
+    size = entry.stat().st_size
+    return size == 0 or (size < 20 and entry.read_bytes().isdigit())
 
 
 def _is_in_cache(path: Path) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -155,6 +157,48 @@ def test_scores_half_added_to_a_run_that_is_gone_stand_in_nobodys_way(
     write(dataset, "a", key="anew", overwrite=True)
     assert fol.list_runs(dataset) == ["anew"]
     assert not dataset.has_field("learnability_a_hits")
+    assert scratch_collections() == []
+
+
+def test_what_another_process_takes_back_is_waited_for(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(dataset, "a", key="mine")
+    before = state(dataset)
+    leave_half_written(dataset, monkeypatch)
+    monkeypatch.setattr(registration, "RECOVERY_SECONDS", 20.0)
+    (journal,) = columns.left_journals(dataset)
+    began = threading.Event()
+
+    def take_back() -> None:
+        with journal.claimed():
+            began.set()
+            time.sleep(1)
+            registration._finish(dataset, journal)
+
+    other = threading.Thread(target=take_back)
+    other.start()
+    began.wait()
+    registration.recover(dataset)
+    assert state(dataset) == before
+    other.join()
+    assert scratch_collections() == []
+
+
+def test_what_is_committed_is_not_taken_back_by_an_older_journal(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_half_written(dataset, monkeypatch, host="elsewhere")
+    with monkeypatch.context() as patch:
+        # killed between the two
+        patch.setattr(columns.Journal, "supersede_others", lambda self: (_ for _ in ()).throw(Killed()))
+        patch.setattr(columns, "roll_back", lambda *args: (_ for _ in ()).throw(Killed()))
+        patch.setattr(registration.Registration, "undo", lambda self: None)
+        with pytest.raises(Killed):
+            write(dataset, "a", key="mine", seed=3, overwrite=True)
+    values = values_of(dataset, "learnability_a")
+    monkeypatch.setattr(columns, "_GONE_AFTER", timedelta(0))
+    registration.recover(dataset)
+    assert values_of(dataset, "learnability_a") == values
+    assert fol.find_models(dataset) == ["a"]
     assert scratch_collections() == []
 
 

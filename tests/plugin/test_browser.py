@@ -402,7 +402,8 @@ def test_data_map_and_label_review(app: App, images: Images, make_dataset: Calla
     assert sorted(kept.values()) == sorted(given), "the labels themselves are as they were"
 
 
-@pytest.mark.parametrize("theme", ["dark", pytest.param("light", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["dark", "light"])
 def test_looks(app: App, theme: str, images: Images, make_dataset: Callable[..., fo.Dataset]) -> None:
     dataset = make_dataset(images[0][::2], images[1][::2], name=f"looks-{theme}", persistent=True)
     fol.compute_learnability(dataset, models=["resnet20", "vgg16", "mobilenet"], epochs=2, scores="all", progress=False)
