@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -281,6 +282,19 @@ def test_a_worker_leaves_a_cancelled_job_alone(digit_dataset: fo.Dataset, start:
     worker = subprocess.run([sys.executable, Path(jobs.__file__).with_name("worker.py"), job], timeout=120)
     assert worker.returncode == 0
     assert jobs.latest(digit_dataset).error == jobs.CANCELLED
+    assert_untouched(digit_dataset)
+
+
+def test_a_worker_leaves_a_job_alone_that_another_process_has_taken(digit_dataset: fo.Dataset, start: Start) -> None:
+    """As a ``fiftyone delegated launch`` does that happens to be faster."""
+    job = start(digit_dataset, "scheduled")
+    jobs._operations().update_one(
+        {"_id": ObjectId(job)},
+        {"$set": {"run_state": "running", "metadata.worker": {"pid": 2**22 + 1, "host": platform.node()}}},
+    )
+    worker = subprocess.run([sys.executable, Path(jobs.__file__).with_name("worker.py"), job], timeout=120)
+    assert worker.returncode == 0
+    assert jobs.latest(digit_dataset).state == "running"
     assert_untouched(digit_dataset)
 
 
