@@ -12,14 +12,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.odm as foo
-import psutil
 import pytest
 
 from benchmarks.soak import NOISY, ROUNDS, Usage, grown, measure, soak, table
@@ -50,7 +48,8 @@ def test_fifty_runs_leave_nothing(digit_dataset: fo.Dataset) -> None:
     usages = soak(digit_dataset, 10 * len(ROUNDS))
     print(table(usages))
     assert leaks(usages, 8 * len(ROUNDS)) == {}
-    assert usages[1].runs == usages[1].stored_files == usages[1].run_documents == usages[1].tags == 0
+    # of this dataset; others, of other tests, may have theirs
+    assert usages[1].runs == usages[1].tags == 0
 
 
 # that a leak would be seen
@@ -130,10 +129,8 @@ def leave(digit_dataset: fo.Dataset, own_folders: Path) -> Iterator[Callable[[st
 
 @pytest.mark.parametrize("what", LEAKS)
 def test_a_leak_is_seen(digit_dataset: fo.Dataset, what: str, leave: Callable[[str], Any]) -> None:
-    # processes that other tests have started, such as those that measure the speed, may be about to end
-    deadline = time.monotonic() + 30
-    while len(psutil.Process().children(recursive=True)) > 1 and time.monotonic() < deadline:
-        time.sleep(0.2)
+    # to start a process looks after those of other tests that have ended, which would count otherwise
+    subprocess.run([sys.executable, "-c", ""], check=True)
     before = measure(digit_dataset)
     leave(what)
     assert what in leaks((before, measure(digit_dataset)), rounds=10)
