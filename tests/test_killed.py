@@ -104,6 +104,9 @@ KINDS = (
     *("decoding", "a batch", "measuring", "a checkpoint", "a record"),
     *("the results", "before a command", "in a command", "before a command", "removing"),
 )
+KILL_EVERY = int(os.environ.get("KILL_EVERY", "3"))
+"""Before every how many-th command of the writing a process is killed: 1 for all of them, which takes five minutes."""
+
 TRIES = [(number, kind, overwrite) for overwrite in (False, True) for number, kind in enumerate(KINDS)]
 FAST = [TRIES[1], TRIES[3], TRIES[7], TRIES[16]]
 
@@ -145,7 +148,7 @@ def test_a_kill_before_any_command_of_the_writing(
 ) -> None:
     seen = set()
     # overwriting takes more commands; where there are no more of them, the process ends by itself
-    for moment in range(1, 2 * killer.counts["before a command"]):
+    for moment in range(1 + overwrite, 2 * killer.counts["before a command"], KILL_EVERY):
         found = check_a_kill(killer, *expected, folder, ("before a command", moment), overwrite, may_end=True)
         if found is None:
             break
