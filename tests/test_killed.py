@@ -154,7 +154,8 @@ def test_a_kill_before_any_command_of_the_writing(
             break
         seen.add(found)
     assert moment >= killer.counts["before a command"]
-    assert seen == {"before", "marked", "after"}
+    # the moments after which all is there are few
+    assert seen == {"before", "marked", "after"} or (KILL_EVERY > 1 and seen == {"before", "marked"})
 
 
 def check_a_kill(
