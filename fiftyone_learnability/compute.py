@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,14 +19,14 @@ from bson import ObjectId, json_util
 from pymongo.errors import PyMongoError
 
 from ._version import __version__
-from .dataset.away import LONGEST_PAUSE, is_away
+from .dataset.away import is_away, patiently
 from .dataset.changes import Changes, find_changes, some
 from .dataset.columns import WriteError
 from .dataset.fields import WriteReport, choose_key, write_results
 from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
 from .dataset.registration import recover
 from .dataset.registry import check_identifier, fields_of, list_runs, load_results
-from .dataset.samples import LabelledSamples, check_images, read_samples
+from .dataset.samples import LabelledSamples, check_images, name_of, read_samples
 from .dataset.stages import check_stages
 from .experiment.progress import Progress, ProgressCallback, ProgressEvent
 from .experiment.results import ModelResults, RunRecord
@@ -460,26 +459,20 @@ class WritePlan:
         Args:
             samples (None): the collection as this process has it, which is taken if nobody has renamed its dataset
         """
-        found = self._find_dataset()
-        if found is None:
+        name = name_of(ObjectId(self.dataset_id))
+        if name is None:
             return None
-        if samples is not None and samples._root_dataset._doc.name == found["name"]:
+        if samples is not None and samples._root_dataset._doc.name == name:
             return samples
-        dataset = fo.load_dataset(found["name"])
+        dataset = fo.load_dataset(name)
         return dataset if self.stages is None else fo.DatasetView._build(dataset, self.view)
 
     def has_dataset(self) -> bool:
         """Whether the dataset is there, also if that cannot be found out."""
         try:
-            return self._find_dataset() is not None
+            return name_of(ObjectId(self.dataset_id)) is not None
         except PyMongoError:
             return True
-
-    def _find_dataset(self) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = fo.core.odm.get_db_conn().datasets.find_one(
-            {"_id": ObjectId(self.dataset_id)}, {"name": 1}
-        )
-        return found
 
     @property
     def view(self) -> list[dict[str, Any]]:
@@ -518,26 +511,30 @@ def _write(
         again: whether an earlier process may have written them already
     """
     scores = [name for name in plan.scores if all(name in result.scores for result in results.values())]
-    start, wait = time.monotonic(), WRITE_PAUSE
-    while True:
-        try:
-            samples = plan.find_samples(given)
-            if samples is None:
-                raise ValueError(f"the dataset {plan.dataset!r} was deleted meanwhile: nothing was written")
-            if again and (report := _written(samples._root_dataset, results, plan, scores)) is not None:
-                return report
-            incidents, changes = _incidents(results), _changes(samples, results, plan)
-            settings = {**plan.settings, "remarks": [*incidents, *changes.sentences()]}
-            report = write_results(samples, results, plan.key, settings, plan.overwrite, scores)
-            # more may have vanished since
-            changes = replace(changes, vanished=report.vanished)
-            return replace(report, remarks=[*incidents, *changes.sentences()])
-        except Exception as error:
-            if not is_away(error) or time.monotonic() - start + wait > WRITE_SECONDS:
-                raise WriteError(f"{error}. {_advice(error, plan, folder)}") from error
-        say(f"the database is away; writing is tried again in {wait:.1f} s")
-        time.sleep(wait)
-        wait, again = min(2 * wait, LONGEST_PAUSE), True
+
+    def attempt() -> WriteReport:
+        nonlocal again
+        # the database may have gone away after all was written
+        may_be_written, again = again, True
+        samples = plan.find_samples(given)
+        if samples is None:
+            raise ValueError(f"the dataset {plan.dataset!r} was deleted meanwhile: nothing was written")
+        if may_be_written and (report := _written(samples._root_dataset, results, plan, scores)) is not None:
+            return report
+        incidents, changes = _incidents(results), _changes(samples, results, plan)
+        settings = {**plan.settings, "remarks": [*incidents, *changes.sentences()]}
+        report = write_results(samples, results, plan.key, settings, plan.overwrite, scores)
+        # more may have vanished since
+        changes = replace(changes, vanished=report.vanished)
+        return replace(report, remarks=[*incidents, *changes.sentences()])
+
+    def tell(pause: float) -> None:
+        say(f"the database is away; writing is tried again in {pause:.1f} s")
+
+    try:
+        return patiently(attempt, WRITE_SECONDS, WRITE_PAUSE, tell)
+    except Exception as error:
+        raise WriteError(f"{error}. {_advice(error, plan, folder)}") from error
 
 
 def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:

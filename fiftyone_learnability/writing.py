@@ -15,13 +15,7 @@ from numpy.typing import NDArray
 from ._version import __version__
 from .compare import check_scored, choose_models, find_scores
 from .dataset.columns import Column
-from .dataset.fields import (
-    WriteReport,
-    add_columns,
-    choose_key,
-    score_columns,
-    write_results,
-)
+from .dataset.fields import WriteReport, add_columns, choose_key, score_columns, write_results
 from .dataset.registration import NotingScores, recover
 from .dataset.registry import INFO_KEY, load_model_results, score_field
 from .dataset.samples import check_images, find_label_fields, label_path

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fiftyone as fo
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
@@ -23,7 +24,14 @@ from fiftyone_learnability.dataset.columns import left_journals
 from fiftyone_learnability.dataset.fields import choose_key
 from fiftyone_learnability.dataset.registration import recover
 from fiftyone_learnability.dataset.registry import check_identifier, fields_of, list_runs, owning_run, score_field
-from fiftyone_learnability.dataset.samples import check_images, find_label_fields, is_empty, label_path, reading
+from fiftyone_learnability.dataset.samples import (
+    check_images,
+    find_label_fields,
+    is_empty,
+    label_path,
+    name_of,
+    reading,
+)
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 from fiftyone_learnability.science.catalog import DEFAULT_SCORES, SCORES, choose_scores
 from fiftyone_learnability.science.checks import shown
@@ -33,7 +41,7 @@ from .alone import alone
 from .forms import ask_several
 from .names import NETWORKS, duration, network_label, number
 from .params import flag, one_of, positive, several, text, warn_of_selection, whole
-from .telling import PATIENCE_SECONDS, Teller
+from .telling import Teller
 
 PRESETS = {"paper": 200, "standard": 60, "quick": 20}
 CUSTOM, CUSTOM_EPOCHS = "custom", 100
@@ -389,7 +397,7 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
             teller.wait_for_database()
             raise
         try:
-            patiently(lambda: _keep_remarks(ctx, job_id, request.models[0]), PATIENCE_SECONDS)
+            patiently(lambda: _keep_remarks(ctx, job_id, request.models[0]))
         # what is written has not failed
         except Exception as error:  # noqa: BLE001
             print(f"what the run has to say of itself could not be noted: {error}", flush=True)
@@ -397,10 +405,10 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
 
 def _keep_remarks(ctx: foo.ExecutionContext, job_id: str, model: str) -> None:
     """Notes what the run that has just been written has to say of itself."""
-    # by its id, since it may have another name by now
-    ctx._dataset = None
-    dataset = ctx.dataset
-    dataset.reload()
+    name = name_of(ctx.dataset._doc.id)
+    if name is None:
+        return
+    dataset = fo.load_dataset(name, reload=True)
     run = owning_run(dataset, score_field(model))
     if run is not None:
         jobs.keep_remarks(job_id, getattr(dataset.get_run_info(run).config, "remarks", []))

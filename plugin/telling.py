@@ -19,9 +19,6 @@ TELL_SECONDS = 1.0
 LOOK_SECONDS = 2.0
 """How often the database is told, and asked whether the job is still wanted."""
 
-PATIENCE_SECONDS = 3600.0
-"""How long a database that is away is waited for, as the process does that watches this one."""
-
 
 class Teller:
     """Tells and asks the database in a thread of its own, for as long as the context lasts.
@@ -67,7 +64,7 @@ class Teller:
         # what it is about to tell must not come after what is told here
         self._thread.join()
         try:
-            wanted = patiently(lambda: jobs.begin_writing(self._job_id), PATIENCE_SECONDS)
+            wanted = patiently(lambda: jobs.begin_writing(self._job_id))
         except ConnectionFailure as error:
             raise WriteError(
                 "the database is away. The trainings are done and saved: to compute the same again writes them"
@@ -78,7 +75,7 @@ class Teller:
     def wait_for_database(self) -> None:
         """Waits until the database answers, or gives it up."""
         with suppress(ConnectionFailure):
-            patiently(lambda: jobs.still_wanted(self._job_id), PATIENCE_SECONDS)
+            patiently(lambda: jobs.still_wanted(self._job_id))
 
     def _work(self) -> None:
         looked = 0.0

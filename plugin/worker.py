@@ -18,9 +18,6 @@ CANCELLED = "Cancelled by user"
 ENDED = "The process that trained has ended unexpectedly; to compute the same again goes on from its last checkpoint."
 """As in :mod:`jobs`, which this script, being no part of a package, cannot import."""
 
-PATIENCE_SECONDS = 3600.0
-"""How long a database that is away is waited for."""
-
 
 class Patient:
     """Asks a repository again while the database is away."""
@@ -32,7 +29,7 @@ class Patient:
         from fiftyone_learnability.dataset.away import patiently
 
         method = getattr(self._repository, name)
-        return lambda *args, **kwargs: patiently(lambda: method(*args, **kwargs), PATIENCE_SECONDS)
+        return lambda *args, **kwargs: patiently(lambda: method(*args, **kwargs))
 
 
 def main() -> None:

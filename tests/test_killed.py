@@ -104,9 +104,6 @@ KINDS = (
     *("decoding", "a batch", "measuring", "a checkpoint", "a record"),
     *("the results", "before a command", "in a command", "before a command", "removing"),
 )
-KILL_EVERY = int(os.environ.get("KILL_EVERY", "3"))
-"""Before every how many-th command of the writing a process is killed: 1 for all of them, which takes five minutes."""
-
 TRIES = [(number, kind, overwrite) for overwrite in (False, True) for number, kind in enumerate(KINDS)]
 FAST = [TRIES[1], TRIES[3], TRIES[7], TRIES[16]]
 
@@ -148,14 +145,13 @@ def test_a_kill_before_any_command_of_the_writing(
 ) -> None:
     seen = set()
     # overwriting takes more commands; where there are no more of them, the process ends by itself
-    for moment in range(1 + overwrite, 2 * killer.counts["before a command"], KILL_EVERY):
+    for moment in range(1, 2 * killer.counts["before a command"]):
         found = check_a_kill(killer, *expected, folder, ("before a command", moment), overwrite, may_end=True)
         if found is None:
             break
         seen.add(found)
-    assert moment + KILL_EVERY > killer.counts["before a command"]
-    # the moments after which all is there are few
-    assert seen == {"before", "marked", "after"} or (KILL_EVERY > 1 and seen == {"before", "marked"})
+    assert moment >= killer.counts["before a command"]
+    assert seen == {"before", "marked", "after"}
 
 
 def check_a_kill(

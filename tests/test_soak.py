@@ -45,11 +45,13 @@ def leaks(usages: tuple[Usage, Usage], rounds: int) -> dict[str, float]:
 @pytest.mark.timeout(900)
 def test_fifty_runs_leave_nothing(digit_dataset: fo.Dataset) -> None:
     """Each kind of round ten times, of which the first two do not count."""
+    # other tests may have left something in the same database
+    before = measure(digit_dataset)
     usages = soak(digit_dataset, 10 * len(ROUNDS))
     print(table(usages))
     assert leaks(usages, 8 * len(ROUNDS)) == {}
-    # of this dataset; others, of other tests, may have theirs
     assert usages[1].runs == usages[1].tags == 0
+    assert (usages[1].stored_files, usages[1].run_documents) == (before.stored_files, before.run_documents)
 
 
 # that a leak would be seen

@@ -8,6 +8,9 @@ from typing import TypeVar
 
 from pymongo.errors import ConnectionFailure
 
+PATIENCE_SECONDS = 3600.0
+"""How long a job that nobody waits for at a screen waits for the database."""
+
 LONGEST_PAUSE = 10.0
 
 _Answer = TypeVar("_Answer")
@@ -24,23 +27,30 @@ def is_away(error: BaseException | None) -> bool:
     return error is not None
 
 
-def patiently(ask: Callable[[], _Answer], seconds: float, pause: float = 0.5) -> _Answer:
+def patiently(
+    ask: Callable[[], _Answer],
+    seconds: float = PATIENCE_SECONDS,
+    pause: float = 0.5,
+    on_pause: Callable[[float], None] = lambda seconds: None,
+) -> _Answer:
     """Asks the database again, at growing intervals, while it is away.
 
     Args:
         ask: asks it, and may do so more than once
-        seconds: how long
+        seconds (3600): how long
         pause (0.5): the first pause, in seconds; each is twice as long as that before it, up to :data:`LONGEST_PAUSE`
+        on_pause (None): called before each pause with its length in seconds
 
     Raises:
-        ConnectionFailure: if it stays away
+        Exception: what ``ask`` raises, if the database is not what it lacks or stays away
     """
     start = time.monotonic()
     while True:
         try:
             return ask()
-        except ConnectionFailure:
-            if time.monotonic() - start + pause > seconds:
+        except Exception as error:
+            if not is_away(error) or time.monotonic() - start + pause > seconds:
                 raise
+        on_pause(pause)
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

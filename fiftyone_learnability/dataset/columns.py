@@ -402,14 +402,7 @@ def _put_back(collection: Collection, journal: Journal, names: Sequence[str]) ->
         [
             {"$lookup": staged},
             {"$set": {"staged": {"$first": "$staged"}}},
-            {
-                "$merge": {
-                    "into": collection.name,
-                    "on": "_id",
-                    "whenMatched": [{"$set": put}],
-                    "whenNotMatched": "discard",
-                }
-            },
+            {"$merge": {**_into(collection), "whenMatched": [{"$set": put}]}},
         ]
     )
 

@@ -16,7 +16,7 @@ from bson import ObjectId
 
 from ..experiment.results import ModelResults
 from ..science.catalog import DEFAULT_SCORES, SCORES
-from .columns import Journal, Procedure, is_recovering, left_journals, roll_back
+from .columns import Journal, Procedure, WriteError, is_recovering, left_journals, roll_back
 from .registry import INFO_KEY, LearnabilityRun, LearnabilityRunConfig, list_runs, owning_run, register
 
 _logger = logging.getLogger(__name__)
@@ -30,6 +30,9 @@ def recover(dataset: fo.Dataset) -> None:
 
     Args:
         dataset: the dataset
+
+    Raises:
+        WriteError: if another process is doing so, and does not come to an end
     """
     for journal in left_journals(dataset):
         with journal.claimed() as is_ours:
@@ -37,7 +40,12 @@ def recover(dataset: fo.Dataset) -> None:
                 _finish(dataset, journal)
     # what another process is taking back must not be written meanwhile
     waited, start = False, time.monotonic()
-    while is_recovering(dataset) and time.monotonic() - start < RECOVERY_SECONDS:
+    while is_recovering(dataset):
+        if time.monotonic() - start > RECOVERY_SECONDS:
+            raise WriteError(
+                f"another process is taking back what a killed one has left of the dataset {dataset.name!r}: wait for "
+                "it to end"
+            )
         waited = True
         time.sleep(0.2)
     if waited:

@@ -10,6 +10,7 @@ import fiftyone as fo
 import fiftyone.core.collections as foc
 import fiftyone.core.media as fom
 import numpy as np
+from bson import ObjectId
 from numpy.typing import NDArray
 from pymongo.errors import OperationFailure
 
@@ -107,6 +108,16 @@ def read_samples(samples: foc.SampleCollection, label_field: str) -> LabelledSam
         num_unlabelled=len(ids) - len(labelled),
         newest=max(ids),
     )
+
+
+def name_of(dataset_id: ObjectId) -> str | None:
+    """What a dataset is called now, None if it is there no longer.
+
+    Args:
+        dataset_id: its id, which it keeps under another name
+    """
+    found = fo.core.odm.get_db_conn().datasets.find_one({"_id": dataset_id}, {"name": 1})
+    return None if found is None else str(found["name"])
 
 
 def is_empty(samples: foc.SampleCollection) -> bool:

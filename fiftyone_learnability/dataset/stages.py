@@ -36,7 +36,7 @@ def check_stage_classes(stages: Any) -> None:
     for stage in stages:
         if not isinstance(stage, dict) or not {"_cls", "kwargs"} <= stage.keys():
             raise ValueError("the view holds what is no stage")
-    _check(stages, frozenset())
+    _check(stages)
 
 
 def check_stages(stages: Any) -> None:
@@ -46,10 +46,11 @@ def check_stages(stages: Any) -> None:
         ValueError: likewise
     """
     check_stage_classes(stages)
-    _check(stages, _HARMFUL)
+    _check(stages, _HARMFUL, _MAKING)
 
 
-def _check(value: Any, forbidden: frozenset[str]) -> None:
+def _check(value: Any, operators: frozenset[str] = frozenset(), classes: frozenset[str] = frozenset()) -> None:
+    """Checks that there are stages of FiftyOne's alone, and none of these operators and classes."""
     # not recursive, since it may be nested without end
     left = [value]
     while left:
@@ -59,9 +60,9 @@ def _check(value: Any, forbidden: frozenset[str]) -> None:
             # labels have classes too, whose names have no dot and are not imported
             if ("kwargs" in value or not isinstance(name, str) or "." in name) and not _is_stage(name):
                 raise ValueError(f"the view has a stage of the class {name!r}, which is none of FiftyOne's")
-            if forbidden and name in _MAKING:
+            if name in classes:
                 raise ValueError(f"the view has a stage {name.removeprefix(_MODULE)}, which makes samples and files")
-            if found := forbidden.intersection(value):
+            if found := operators.intersection(value):
                 raise ValueError(f"the view has an operator {min(found)}, which is not run from a file")
             left += value.values()
         elif isinstance(value, (list, tuple)):

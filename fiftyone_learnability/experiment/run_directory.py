@@ -330,7 +330,7 @@ def open_run_directory(
         say (None): takes a line for people
 
     Raises:
-        ValueError: if the directory cannot be written
+        ValueError: if the directory cannot be written, or has files of somebody else
         RunMismatchError: if it holds an unfinished run of other data or settings
         RunLockedError: if another process works on it
     """
@@ -346,7 +346,7 @@ def open_run_directory(
             say(f"{path / 'run.json'} is damaged ({problem}): the run starts anew")
         if meta is not None:
             difference = _difference(meta, said)
-            if difference is not None and (path / "results" / "plan.json").exists() and resume:
+            if difference is not None and (path / "results" / "plan.json").exists():
                 raise RunMismatchError(
                     f"{path} holds the scores of a run of other data or settings, which are not written yet: "
                     f"{difference}. `fiftyone-learnability write {shlex.quote(str(path))}` writes them; or choose "
@@ -374,7 +374,7 @@ def open_run_directory(
         # what a process that was killed had not finished, each as large as a checkpoint
         for folder in (path, path / "results"):
             if folder.is_dir() and not folder.is_symlink():
-                _delete(folder, re.compile(_PARTIAL))
+                _delete(folder, _PARTIAL)
         try:
             yield directory
         except KeyboardInterrupt as error:
@@ -595,8 +595,7 @@ def _make_sure_it_can_be_written(path: Path, meta: dict[str, Any]) -> None:
 
 def _kept(path: Path) -> Iterator[Path]:
     """What is worth going on from."""
-    yield from path.glob("*.pt")
-    yield from path.glob("*.npz")
+    yield from (entry for entry in path.iterdir() if _TRAINED.fullmatch(entry.name))
     yield from path.glob("results/plan.json")
 
 
@@ -619,7 +618,7 @@ def _check_whose(path: Path) -> None:
 def _is_remnant(entry: Path) -> bool:
     """Whether a file is what a process leaves that is killed before it has noted what its run is."""
     if entry.name != "lock":
-        return re.fullmatch(_PARTIAL, entry.name) is not None
+        return _PARTIAL.fullmatch(entry.name) is not None
     if entry.is_symlink():
         # refused by whoever takes the lock
         return True
@@ -632,10 +631,11 @@ def _is_in_cache(path: Path) -> bool:
     return path.parent.parent == cache_folder()
 
 
-_PARTIAL = r"\.[\w.-]+\.\d+\.partial"
-_FILES = re.compile(rf"{_NAME.pattern}-\d+\.(pt|npz)|{_PARTIAL}")
-_RESULTS = re.compile(rf"{_NAME.pattern}\.npz|plan\.json|{_PARTIAL}")
-"""The files of a run, and those of its results."""
+_PARTIAL = re.compile(r"\.[\w.-]+\.\d+\.partial")
+_TRAINED = re.compile(rf"{_NAME.pattern}-\d+\.(pt|npz)")
+_FILES = re.compile(f"{_TRAINED.pattern}|{_PARTIAL.pattern}")
+_RESULTS = re.compile(rf"{_NAME.pattern}\.npz|plan\.json|{_PARTIAL.pattern}")
+"""The files that a process had not finished, those of trainings, all of a run, and all of its results."""
 
 
 def _clear(path: Path) -> None:

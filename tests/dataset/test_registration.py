@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -50,6 +51,13 @@ def leave_half_written(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, **p
         with pytest.raises(Killed):
             write_results(dataset, make_results(dataset, "a", seed=2), "mine", SETTINGS, overwrite=True)
     assert any("journal" in name for name in scratch_collections())
+
+
+def recover_an_hour_later(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a process of another machine is taken to be gone."""
+    monkeypatch.setattr(columns, "_GONE_AFTER", timedelta(0))
+    registration.recover(dataset)
+    assert scratch_collections() == []
 
 
 NOBODY = {"pid": 2**22 + 1}
@@ -104,9 +112,7 @@ def test_what_was_written_since_is_not_taken_back(dataset: fo.Dataset, monkeypat
         write(dataset, "a", key="other")
     write(dataset, "a", "b", key="mine", seed=3, overwrite=True)
     after = state(dataset)
-    monkeypatch.setattr(columns, "_GONE_AFTER", timedelta(0))
-    registration.recover(dataset)
-    assert scratch_collections() == []
+    recover_an_hour_later(dataset, monkeypatch)
     assert fol.find_models(dataset) == ["a", "b"]
     found = state(dataset)
     assert found["fields"] == after["fields"]
@@ -119,8 +125,7 @@ def test_a_field_made_anew_since_is_not_taken_back(dataset: fo.Dataset, monkeypa
     leave_half_written(dataset, monkeypatch, host="elsewhere")
     write(dataset, "a", key="other", seed=3, overwrite=True)
     values = values_of(dataset, "learnability_a")
-    monkeypatch.setattr(columns, "_GONE_AFTER", timedelta(0))
-    registration.recover(dataset)
+    recover_an_hour_later(dataset, monkeypatch)
     assert values_of(dataset, "learnability_a") == values
     assert fol.list_runs(dataset) == ["other"]
 
@@ -183,6 +188,23 @@ def test_what_another_process_takes_back_is_waited_for(dataset: fo.Dataset, monk
     assert scratch_collections() == []
 
 
+def test_nothing_is_written_while_another_process_does_not_come_to_an_end(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_half_written(dataset, monkeypatch)
+    before = state(dataset)
+    monkeypatch.setattr(registration, "RECOVERY_SECONDS", 0.3)
+    (journal,) = columns.left_journals(dataset)
+    with suppress(Killed), journal.claimed():
+        with pytest.raises(WriteError, match="another process is taking back what a killed one has left"):
+            write_results(dataset, make_results(dataset, "a", seed=3), "other", SETTINGS, overwrite=True)
+        assert state(dataset) == before
+        raise Killed
+    # which is gone now
+    registration.recover(dataset)
+    assert fol.list_runs(dataset) == []
+
+
 def test_what_is_committed_is_not_taken_back_by_an_older_journal(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,11 +217,9 @@ def test_what_is_committed_is_not_taken_back_by_an_older_journal(
         with pytest.raises(Killed):
             write(dataset, "a", key="mine", seed=3, overwrite=True)
     values = values_of(dataset, "learnability_a")
-    monkeypatch.setattr(columns, "_GONE_AFTER", timedelta(0))
-    registration.recover(dataset)
+    recover_an_hour_later(dataset, monkeypatch)
     assert values_of(dataset, "learnability_a") == values
     assert fol.find_models(dataset) == ["a"]
-    assert scratch_collections() == []
 
 
 def test_a_journal_is_claimed_by_one(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -276,6 +276,30 @@ def test_what_did_not_go_as_planned_is_said(
     assert said in captured.out + captured.err
 
 
+def test_a_dataset_that_is_renamed_meanwhile_fails_no_job(
+    digit_dataset: fo.Dataset, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, name = digit_dataset.values("id")[4], f"{digit_dataset.name}-anew"
+    save_results = RunDirectory.save_results
+
+    def rename_first(*args: Any, **kwargs: Any) -> Any:
+        # another process, of which this one hears nothing
+        digit_dataset._sample_collection.delete_one({"_id": ObjectId(gone)})
+        digit_dataset._sample_collection.database.datasets.update_one(
+            {"_id": digit_dataset._doc.id}, {"$set": {"name": name, "slug": name}}
+        )
+        return save_results(*args, **kwargs)
+
+    job = start(digit_dataset, "scheduled")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "save_results", rename_first)
+        run_here(job)
+    done = jobs.latest(digit_dataset)
+    assert done.state == "completed", done.error
+    assert any(gone in remark for remark in done.remarks)
+    assert fo.load_dataset(name).count("learnability_resnet20") == 59
+
+
 def test_a_worker_leaves_a_cancelled_job_alone(digit_dataset: fo.Dataset, start: Start) -> None:
     job = start(digit_dataset, "scheduled")
     assert jobs.cancel(job)

@@ -221,7 +221,7 @@ def test_any_request_is_accepted_or_refused_by_name(
     request = request_of(scored, operator)
     accepted = refused = 0
 
-    @settings(PATIENT, max_examples=40)
+    @settings(PATIENT, max_examples=80)
     @given(params=requests(operator))
     def any_request(params: dict[str, Any]) -> None:
         nonlocal accepted, refused
