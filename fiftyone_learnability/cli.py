@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._version import __version__
 
@@ -41,6 +41,9 @@ examples:
 exit status: 0 done; 1 refused or failed, with the reason on standard error; 2 wrong usage; 130 interrupted;
 143 terminated
 """
+
+
+_COMPILE: dict[str, bool | Literal["auto"]] = {"auto": "auto", "always": True, "never": False}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -87,6 +90,28 @@ def build_parser() -> argparse.ArgumentParser:
     compute.add_argument("--image-size", type=int, metavar="PIXELS", help="bring images to this size; 32 if not given")
     compute.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<n> or mps")
     compute.add_argument("--precision", default="auto", help="auto, float32, bf16 or fp16")
+    compute.add_argument(
+        "--measure",
+        choices=("exact", "online"),
+        default="exact",
+        help="exact: all clean images after each epoch; online: as the training pass itself says, at no cost",
+    )
+    compute.add_argument("--measure-every", type=int, default=1, metavar="K", help="measure each K-th epoch only")
+    compute.add_argument(
+        "--stop-when-stable",
+        nargs="?",
+        type=float,
+        const=True,
+        default=False,
+        metavar="RHO",
+        help="end each training once its ranking has settled, to this rank correlation if one is given",
+    )
+    compute.add_argument(
+        "--compile",
+        choices=tuple(_COMPILE),
+        default="auto",
+        help="whether networks are compiled; auto tries it on GPUs and keeps it where it is faster",
+    )
     compute.add_argument(
         "--scores", nargs="+", metavar="NAME", help=f"further scores to write: all, or {', '.join(_SCORES)}"
     )
@@ -310,6 +335,10 @@ def _compute(dataset: fo.Dataset, options: argparse.Namespace) -> None:
         image_size=options.image_size,
         device=options.device,
         precision=options.precision,
+        measure=options.measure,
+        measure_every=options.measure_every,
+        stop_when_stable=options.stop_when_stable,
+        compile=_COMPILE[options.compile],
         scores="all" if options.scores == ["all"] else options.scores,
         key=options.key,
         overwrite=options.overwrite,
@@ -331,7 +360,7 @@ def _compute(dataset: fo.Dataset, options: argparse.Namespace) -> None:
     for name, result in results.items():
         print(
             f"{name}: {result.num_samples} samples, mean learnability {result.learnability.mean():.3f}, accuracy on "
-            f"the training images {result.measured_accuracy[:, -1].mean():.3f}, {result.seconds:.0f} s"
+            f"the training images {result.accuracy:.3f}, {result.seconds:.0f} s"
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
@@ -72,6 +72,10 @@ def compute_learnability(
     image_size: int | None = None,
     device: str = "auto",
     precision: str = "auto",
+    measure: str = "exact",
+    measure_every: int = 1,
+    stop_when_stable: bool | float = False,
+    compile: bool | Literal["auto"] = "auto",
     key: str | None = None,
     overwrite: bool = False,
     skip_failures: bool = False,
@@ -126,6 +130,15 @@ def compute_learnability(
         device ("auto"): "auto" takes cuda, then mps, then cpu; or a torch device
         precision ("auto"): "auto", "float32", "bf16" or "fp16"; see
             :func:`fiftyone_learnability.science.device.choose_placement`
+        measure ("exact"): "exact" shows all clean images to the network after each epoch; "online" takes the
+            probabilities from the training pass itself, of the augmented images while the weights change, which costs
+            nothing and agrees nearly as well as it needs to: docs/performance.md says how well
+        measure_every (1): k measures each k-th epoch only, the last among them, and takes the mean over these
+        stop_when_stable (False): True ends each training once its ranking has settled, and scores the epochs that it
+            ran; a number between 0 and 1 is the rank correlation that is asked for in place of the default of
+            :data:`~fiftyone_learnability.science.stability.DEFAULT_BOUND`
+        compile ("auto"): whether networks are compiled by ``torch.compile``; "auto" tries it on GPUs, in trainings that
+            are long enough, and keeps it where it is measured to be faster
         key (None): the key of the run; by default "learnability", then "learnability_2" and so on
         overwrite (False): whether existing fields of these networks, and a run of the same key, may be replaced
         skip_failures (False): whether images that cannot be read are left out, and reported, rather than an error
@@ -163,6 +176,7 @@ def compute_learnability(
     from .experiment.units import plan_units, run_in_turn
     from .science.device import choose_placement
     from .science.networks import build_network, resolve_networks
+    from .science.stability import DEFAULT_BOUND
     from .science.training import TrainingOptions, default_el2n_epoch, default_learning_rate
     from .writing import add_scores
 
@@ -178,8 +192,25 @@ def compute_learnability(
     _check_settings(run_dir, resume, progress)
     chosen_scores = choose_scores(scores, runs)
     telling = Progress(progress)
+    if isinstance(stop_when_stable, (bool, np.bool_)):
+        bound = DEFAULT_BOUND if stop_when_stable else None
+    else:
+        bound = number("stop_when_stable", stop_when_stable, "True, False or a rank correlation between 0 and 1")
+    if not isinstance(measure, str):
+        raise ValueError(f"measure must be 'exact' or 'online', not {shown(measure)}")
+    if not isinstance(compile, (bool, str)):
+        raise ValueError(f"compile must be True, False or 'auto', not {shown(compile)}")
     options = TrainingOptions(
-        epochs, batch_size, 0.1 if lr is None else lr, weight_decay, crop_padding, horizontal_flip
+        epochs,
+        batch_size,
+        0.1 if lr is None else lr,
+        weight_decay,
+        crop_padding,
+        horizontal_flip,
+        measure,
+        whole("measure_every", measure_every, 1, epochs),
+        bound,
+        compile,
     )
     if lr is None:
         options = replace(options, lr=default_learning_rate(batch_size))

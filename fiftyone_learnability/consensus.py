@@ -170,7 +170,7 @@ def stability(
     for model, result in results.items():
         if result.dynamics is not None:
             kept = np.ones(len(result.ids), np.bool_) if here is None else np.isin(result.ids, list(here))
-            curves[model] = epoch_stability(result.dynamics[:, kept])
+            curves[model] = epoch_stability(result.dynamics[:, kept], epochs=result.measured_epochs)
     if not curves:
         raise ValueError(f"{', '.join(results)} have not kept their dynamics: compute with record_dynamics=True")
     return curves

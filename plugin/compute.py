@@ -46,6 +46,7 @@ from .telling import Teller
 PRESETS = {"paper": 200, "standard": 60, "quick": 20}
 CUSTOM, CUSTOM_EPOCHS = "custom", 100
 DEVICES = ("auto", "cpu", "cuda", "mps")
+MEASUREMENTS = {"exact": "Exact: all images after each epoch", "online": "Online: while training, at no cost"}
 BACKGROUND, SCHEDULED, NOW = "background", "scheduled", "now"
 LONGEST_IMMEDIATE_SECONDS = 600.0
 DEFAULT_SIZE = 32
@@ -94,6 +95,12 @@ class Request:
         for name, low, high in (("batch_size", 2, 65_536), ("seed", 0, 2**31), ("image_size", 8, 1024)):
             if params.get(name) is not None:
                 options[name] = whole(params, name, low, low, high)
+        if params.get("measure"):
+            options["measure"] = one_of(params, "measure", tuple(MEASUREMENTS), "exact")
+        if params.get("measure_every") is not None:
+            options["measure_every"] = whole(params, "measure_every", 1, 1, options["epochs"])
+        if flag(params, "stop_when_stable"):
+            options["stop_when_stable"] = True
         if params.get("lr") is not None:
             options["lr"] = positive(params, "lr", 0.1, 1000)
         if params.get("device"):
@@ -291,6 +298,23 @@ def _ask_advanced(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
     about = "Learnability and rank are always written; all are measured, and can be written later"
     ask_several(inputs, "scores", "Scores", {ALL: "All", **scores}, list(DEFAULT_SCORES), about)
     inputs.str("key", label="Run key", description="Names the run; chosen if left empty")
+    measure = types.DropdownView()
+    for name, label in MEASUREMENTS.items():
+        measure.add_choice(name, label=label)
+    inputs.enum("measure", measure.values(), default="exact", label="Measurement", view=measure)
+    inputs.int(
+        "measure_every",
+        default=1,
+        min=1,
+        label="Measure every",
+        description="1 = after each epoch, 2 = each second one",
+    )
+    inputs.bool(
+        "stop_when_stable",
+        default=False,
+        label="Stop when the ranking is stable",
+        description="Often after less than half of the epochs; the learning rate does not fall to zero then",
+    )
     inputs.int("batch_size", default=128, min=2, label="Batch size")
     rate = "The highest one; if left empty, 0.1 for batches of 128, in proportion for others"
     inputs.float("lr", min=0.0, label="Learning rate", description=rate)

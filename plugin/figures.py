@@ -250,18 +250,18 @@ def class_distribution(
 
 
 def sample_curves(
-    curves: list[tuple[str, str, NDArray[np.float16]]],
+    curves: list[tuple[str, str, NDArray[np.int64], NDArray[np.float16]]],
 ) -> tuple[list[Trace], dict[str, Any]]:
     """The probability of the true label after each epoch, a line for each sample and network.
 
     Args:
-        curves: (sample, network, ``(T,)`` probabilities) of each line
+        curves: (sample, network, ``(M,)`` measured epochs, ``(M,)`` probabilities) of each line
     """
-    samples = list(dict.fromkeys(sample for sample, _, _ in curves))
-    models = list(dict.fromkeys(model for _, model, _ in curves))
+    samples = list(dict.fromkeys(sample for sample, *_ in curves))
+    models = list(dict.fromkeys(model for _, model, *_ in curves))
     dashes = ("solid", "dot", "dash", "dashdot", "longdash")
     traces: list[Trace] = []
-    for sample, model, values in curves:
+    for sample, model, epochs, values in curves:
         # one sample: the colour tells the network; several: the colour tells the sample, the dash the network
         colour = COLOURS[(models.index(model) if len(samples) == 1 else samples.index(sample)) % len(COLOURS)]
         name = network_label(model) if len(samples) == 1 else f"{sample}, {network_label(model)}"
@@ -269,7 +269,7 @@ def sample_curves(
             {
                 "type": "scatter",
                 "mode": "lines",
-                "x": list(range(1, len(values) + 1)),
+                "x": epochs.tolist(),
                 "y": [round(float(value), 3) for value in values],
                 "name": name,
                 "line": {
@@ -284,7 +284,7 @@ def sample_curves(
         300 + 16 * (len(curves) // 2),
         "epoch",
         "probability of the label",
-        xaxis=_epochs(max(len(values) for _, _, values in curves)),
+        xaxis=_epochs(max(int(epochs[-1]) for _, _, epochs, _ in curves)),
         yaxis={"range": [0, 1.02]},
         showlegend=True,
         legend=_legend(-0.35),
@@ -298,14 +298,16 @@ def training_curves(curves: dict[str, dict[str, FloatArray]]) -> tuple[list[Trac
     curves = {model: arrays for model, arrays in curves.items() if arrays["measured_accuracy"].size}
     for index, (model, arrays) in enumerate(curves.items()):
         for run, accuracy in enumerate(arrays["measured_accuracy"]):
-            loss = arrays["train_loss"][run]
+            # not every epoch need have been measured, and a run may have ended before others
+            epochs = np.flatnonzero(~np.isnan(accuracy))
+            accuracy, loss = accuracy[epochs], arrays["train_loss"][run, epochs]
             # scores from elsewhere come without losses
             told = "" if np.isnan(loss).any() else ", loss %{customdata:.3f}"
             traces.append(
                 {
                     "type": "scatter",
                     "mode": "lines",
-                    "x": list(range(1, len(accuracy) + 1)),
+                    "x": (epochs + 1).tolist(),
                     "y": [round(float(value), 4) for value in accuracy],
                     "customdata": [round(float(value), 4) for value in loss] if told else [],
                     "name": network_label(model),

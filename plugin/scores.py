@@ -23,6 +23,7 @@ from fiftyone_learnability.compare import find_models, label_path_of
 from fiftyone_learnability.dataset.registry import INFO_KEY, score_field, unpacked
 from fiftyone_learnability.dataset.stages import check_stage_classes
 from fiftyone_learnability.experiment.files import Archive, open_archive
+from fiftyone_learnability.experiment.results import measured_epochs
 from fiftyone_learnability.science.catalog import SCORES
 
 from .columns import read_columns
@@ -136,7 +137,9 @@ def build_view(
     return fosv.get_view(dataset, stages=stages or None, filters=filters or None)
 
 
-def load_dynamics(dataset: fo.Dataset, model: str) -> tuple[NDArray[np.str_], NDArray[np.float16]] | None:
+def load_dynamics(
+    dataset: fo.Dataset, model: str
+) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.float16]] | None:
     """The probability of every sample's label after every epoch.
 
     Args:
@@ -144,12 +147,17 @@ def load_dynamics(dataset: fo.Dataset, model: str) -> tuple[NDArray[np.str_], ND
         model: the network
 
     Returns:
-        ``(N,)`` ids, sorted, and ``(T, N)`` probabilities; None if its run is gone or did not keep them
+        ``(N,)`` ids, sorted, ``(M,)`` the epochs that were measured, and ``(M, N)`` probabilities; None if its run is
+        gone or did not keep them
     """
     archive = _archive(dataset, model)
     if archive is None or "dynamics" not in archive:
         return None
-    return remember(("dynamics", id(archive)), lambda: (archive["ids"], archive["dynamics"]), archive)
+
+    def read() -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.float16]]:
+        return archive["ids"], measured_epochs(archive["measured_accuracy"]), archive["dynamics"]
+
+    return remember(("dynamics", id(archive)), read, archive)
 
 
 def load_ahead(dataset: fo.Dataset, models: tuple[str, ...]) -> None:

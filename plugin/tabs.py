@@ -206,22 +206,22 @@ def find_examples(table: ScoreTable, choice: Choice) -> dict[str, NDArray[np.int
 
 def selected_curves(
     dataset: fo.Dataset, table: ScoreTable, chosen: list[str]
-) -> list[tuple[str, str, NDArray[np.float16]]]:
-    """(label and short id, network, probabilities after each epoch) of the first selected samples."""
+) -> list[tuple[str, str, NDArray[np.int64], NDArray[np.float16]]]:
+    """(label and short id, network, measured epochs, probabilities after each) of the first selected samples."""
     curves = []
     position = {id: index for index, id in enumerate(table.ids.tolist())} if chosen else {}
     for model in table.models if chosen else ():
         dynamics = load_dynamics(dataset, model)
         if dynamics is None:
             continue
-        ids, probabilities = dynamics
+        ids, epochs, probabilities = dynamics
         for sample in chosen[:MOST_CURVES]:
             column = int(np.searchsorted(ids, sample))
             if column == len(ids) or ids[column] != sample:
                 continue
             index = position.get(sample)
             label = table.classes[table.labels[index]] if index is not None and table.labels[index] >= 0 else "?"
-            curves.append((f"{label} …{sample[-4:]}", model, probabilities[:, column]))
+            curves.append((f"{label} …{sample[-4:]}", model, epochs, probabilities[:, column]))
     return curves
 
 

@@ -24,7 +24,7 @@ from fiftyone_learnability.dataset.registry import load_results
 from fiftyone_learnability.experiment import run_directory, units
 from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.experiment.run_directory import RunLockedError, RunMismatchError, open_run_directory
-from fiftyone_learnability.science import training
+from fiftyone_learnability.science import measuring
 
 from .dataset.helpers import learn, nothing_left_in, same_results, state, tiny, values_of
 
@@ -252,7 +252,7 @@ class Cramped(nn.Module):
 def test_a_want_of_memory_is_recorded_and_resumed_with(
     digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "MEASURING_BATCH", 16)
+    monkeypatch.setattr(measuring, "CPU_BATCH", 16)
     options: dict[str, Any] = {"models": {"cramped": Cramped}, "epochs": 4}
     stopper = Stopper()
     expected = learn(digit_dataset, **options, progress=stopper)

@@ -131,7 +131,8 @@ class Progress:
                 nonlocal seconds, ended, trained, accuracy, heard
                 seconds += report.seconds
                 ended, trained, heard = report.epoch, 0, time.monotonic()
-                accuracy = f", accuracy {report.measured_accuracy:.3f}"
+                if report.measured_accuracy is not None:
+                    accuracy = f", accuracy {report.measured_accuracy:.3f}"
                 numbers = f"epoch {report.epoch}/{epochs}, loss {report.train_loss:.3f}{accuracy}"
                 bar.set_postfix_str(numbers)
                 self.report(

@@ -282,7 +282,7 @@ class EpochStability(NamedTuple):
     """How the order of the samples settles over the epochs of training.
 
     Attributes:
-        epochs: ``(P,)`` the numbers of epochs, rising, the last of them all
+        epochs: ``(P,)`` the epochs, counted from 1, rising, the last that was measured at the end
         correlation: ``(P,)`` Spearman correlation of the learnability over so many epochs with that over all
     """
 
@@ -290,7 +290,9 @@ class EpochStability(NamedTuple):
     correlation: FloatArray
 
 
-def epoch_stability(dynamics: ArrayLike, max_points: int | None = None) -> EpochStability:
+def epoch_stability(
+    dynamics: ArrayLike, max_points: int | None = None, epochs: ArrayLike | None = None
+) -> EpochStability:
     """How well the learnability over the first t epochs orders the samples, against that over all T.
 
     The first epochs of a long training are not a short training: its learning rate would fall sooner. And since they
@@ -299,13 +301,15 @@ def epoch_stability(dynamics: ArrayLike, max_points: int | None = None) -> Epoch
     Args:
         dynamics: ``(T, N)`` probability of the true label after each epoch; samples with a NaN are left out
         max_points (None): at how many epochs to look at most, evenly spaced from the first to the last; all by default
+        epochs (None): ``(T,)`` the epochs that the rows stand for, by default 1, 2, ..., T
 
     Returns:
         the epochs, and Spearman's correlation at each; NaN where fewer than two samples are left or all have the same
         learnability
 
     Raises:
-        ValueError: if the array is not ``(T, N)`` with T >= 1, or max_points is below 2
+        ValueError: if the array is not ``(T, N)`` with T >= 1, there is not an epoch for each row, or max_points is
+            below 2
 
     Example::
 
@@ -319,25 +323,28 @@ def epoch_stability(dynamics: ArrayLike, max_points: int | None = None) -> Epoch
         raise ValueError(f"dynamics must have the shape (epochs, samples) with at least one epoch, not {p.shape}")
     if max_points is not None and max_points < 2:
         raise ValueError(f"max_points must be at least 2, not {max_points}")
-    epochs = np.arange(1, len(p) + 1)
+    numbers = np.arange(1, len(p) + 1) if epochs is None else np.asarray(epochs, dtype=np.int64)
+    if numbers.shape != (len(p),):
+        raise ValueError(f"epochs must have the shape ({len(p)},), as many as dynamics has rows, not {numbers.shape}")
+    rows = np.arange(len(p))
     if max_points is not None and max_points < len(p):
-        epochs = np.linspace(1, len(p), max_points).round().astype(np.int64)
+        rows = np.linspace(0, len(p) - 1, max_points).round().astype(np.int64)
     seen = ~np.isnan(p.sum(axis=0, dtype=np.float64))
     # the sum orders the samples as the mean does, and float64 adds half precision exactly, so that ties stay ties
     total = np.zeros(int(seen.sum()))
     ranks = []
-    wanted = set(epochs.tolist())
-    for epoch, row in enumerate(p, start=1):
+    wanted = set(rows.tolist())
+    for index, row in enumerate(p):
         total += row[seen]
-        if epoch in wanted:
+        if index in wanted:
             ranks.append(rankdata(total) - (total.size + 1) / 2)
     last = ranks[-1]
-    correlation = np.full(len(epochs), np.nan)
+    correlation = np.full(len(rows), np.nan)
     for index, rank in enumerate(ranks):
         scale = np.sqrt((rank @ rank) * (last @ last))
         if scale > 0:
             correlation[index] = np.clip(rank @ last / scale, -1, 1)
-    return EpochStability(epochs.astype(np.int64), correlation)
+    return EpochStability(numbers[rows], correlation)
 
 
 def epochs_enough(stability: EpochStability, bound: float = 0.97) -> int:

@@ -32,11 +32,12 @@ class RunRecord:
         scores: ``(N,)`` each difficulty score by name; see :mod:`fiftyone_learnability.science.catalog`
         train_loss: ``(T,)`` mean cross-entropy while training, on augmented images
         train_accuracy: ``(T,)`` accuracy while training, on augmented images
-        measured_accuracy: ``(T,)`` accuracy after each epoch on the clean training images, in eval mode
+        measured_accuracy: ``(T,)`` accuracy after each epoch on the clean training images, in eval mode; NaN where an
+            epoch was not measured
         epoch_seconds: ``(T,)`` wall time of each epoch, the measurement included
-        dynamics (None): ``(T, N)`` float16 probability of the true label after each epoch
+        dynamics (None): ``(M, N)`` float16 probability of the true label after each of the M measured epochs
         prediction (None): ``(N, classes)`` mean over epochs of the probabilities
-        incidents (()): what did not go as planned, a sentence each
+        incidents (()): what did not go as planned, or ended the training early, a sentence each
     """
 
     model: str
@@ -55,7 +56,8 @@ class RunRecord:
 class ModelResults:
     """The results of one network over N samples, T epochs and R runs.
 
-    Scores that were measured elsewhere have no learning curves: T is 0.
+    Scores that were measured elsewhere have no learning curves: T is 0. Of runs that ended after different numbers of
+    epochs, T is the largest, and the curves of the others end in NaN.
 
     Attributes:
         model: the name of the network
@@ -66,12 +68,13 @@ class ModelResults:
         run_scores: ``(R, N)`` each difficulty score by name, of each run; learnability always
         train_loss: ``(R, T)`` mean training loss of each epoch, on augmented images
         train_accuracy: ``(R, T)`` training accuracy of each epoch, on augmented images
-        measured_accuracy: ``(R, T)`` accuracy after each epoch on the clean training images, in eval mode
+        measured_accuracy: ``(R, T)`` accuracy after each epoch on the clean training images, in eval mode; NaN where an
+            epoch was not measured
         epoch_seconds: ``(R, T)`` wall time of each epoch, the measurement included
         config: how the results came about: options, seeds, device, versions, and what did not go as planned
             (``incidents``, if anything); values that JSON holds
-        dynamics (None): ``(T, N)`` float16 probability of the true label after each epoch, the mean over runs; None if
-            it was not recorded
+        dynamics (None): ``(M, N)`` float16 probability of the true label after each of the M measured epochs, the mean
+            over the runs that have it; None if it was not recorded
         prediction (None): ``(N, classes)`` float16 mean prediction, over epochs and runs; None if it was not kept
     """
 
@@ -111,7 +114,7 @@ class ModelResults:
         """
 
         def stack(name: str) -> FloatArray:
-            return np.stack([getattr(record, name) for record in records])
+            return np.stack(_as_long([getattr(record, name) for record in records]))
 
         incidents = [f"seed {record.seed}: {text}" for record in records for text in record.incidents]
         config = {**config, "seeds": [record.seed for record in records]}
@@ -135,6 +138,22 @@ class ModelResults:
     def num_samples(self) -> int:
         """N."""
         return len(self.ids)
+
+    @property
+    def measured_epochs(self) -> IntArray:
+        """``(M,)`` the epochs that were measured, counted from 1: all, unless ``measure_every`` said otherwise."""
+        return measured_epochs(self.measured_accuracy)
+
+    @property
+    def epochs_run(self) -> IntArray:
+        """``(R,)`` the epochs that each run has trained: fewer than it was to, if ``stop_when_stable`` ended it."""
+        return (~np.isnan(self.epoch_seconds)).sum(axis=1)
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy on the clean training images at the end, the mean over runs; NaN without epochs."""
+        known = [curve[~np.isnan(curve)] for curve in self.measured_accuracy]
+        return float(np.mean([curve[-1] if curve.size else np.nan for curve in known]))
 
     @property
     def run_learnability(self) -> FloatArray:
@@ -195,7 +214,7 @@ class ModelResults:
     @property
     def seconds(self) -> float:
         """Wall time of all runs in seconds."""
-        return float(self.epoch_seconds.sum())
+        return float(np.nansum(self.epoch_seconds))
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a sample: id, filepath, label, all :attr:`scores`, and what the mean prediction suggests.
@@ -218,7 +237,7 @@ class ModelResults:
         import pandas as pd
 
         runs, epochs = self.train_loss.shape
-        return pd.DataFrame(
+        curves = pd.DataFrame(
             {
                 "seed": np.repeat(self.config["seeds"], epochs),
                 "epoch": np.tile(np.arange(1, epochs + 1), runs),
@@ -228,6 +247,8 @@ class ModelResults:
                 "seconds": self.epoch_seconds.ravel(),
             }
         )
+        # without the epochs that one run was spared and another was not
+        return curves[curves["seconds"].notna()].reset_index(drop=True)
 
     def to_npz(self, file: str | Path | BinaryIO) -> None:
         """Saves everything to a compressed npz file without pickled objects.
@@ -314,7 +335,7 @@ class ModelResults:
             **{f"{_RUN}{name}": (values, "f", (runs, samples)) for name, values in self.run_scores.items()},
         }
         if self.dynamics is not None:
-            wanted["dynamics"] = (self.dynamics, "f", (epochs, samples))
+            wanted["dynamics"] = (self.dynamics, "f", (len(self.measured_epochs), samples))
         if self.prediction is not None:
             wanted["prediction"] = (self.prediction, "f", (samples, len(self.classes)))
         for name, (array, kind, shape) in wanted.items():
@@ -334,11 +355,23 @@ class ModelResults:
 
     def __repr__(self) -> str:
         runs, epochs = self.train_loss.shape
-        trained = f", accuracy {self.measured_accuracy[:, -1].mean():.3f}, {self.seconds:.0f} s" if epochs else ""
+        trained = f", accuracy {self.accuracy:.3f}, {self.seconds:.0f} s" if epochs else ""
         return (
             f"<ModelResults {self.model}: {self.num_samples} samples, {epochs} epochs, {runs} run(s), "
             f"mean learnability {self.learnability.mean():.3f}{trained}>"
         )
+
+
+def measured_epochs(measured_accuracy: FloatArray) -> IntArray:
+    """The epochs that were measured.
+
+    Args:
+        measured_accuracy: ``(R, T)`` accuracy after each epoch, NaN where it was not measured
+
+    Returns:
+        ``(M,)`` epochs, counted from 1
+    """
+    return np.flatnonzero(~np.isnan(measured_accuracy).all(axis=0)) + 1
 
 
 def _mean(arrays: Sequence[NDArray[Any] | None]) -> NDArray[np.float16] | None:
@@ -346,7 +379,23 @@ def _mean(arrays: Sequence[NDArray[Any] | None]) -> NDArray[np.float16] | None:
     if len(recorded) < len(arrays):
         return None
     # summed in float32: half a precision is enough to keep a probability, not to add them
-    return np.asarray(np.mean(recorded, axis=0, dtype=np.float32), dtype=np.float16)
+    if len({one.shape for one in recorded}) == 1:
+        mean = np.mean(recorded, axis=0, dtype=np.float32)
+    else:
+        # some ended before others
+        longest = max(recorded, key=len)
+        total, count = np.zeros(longest.shape, np.float32), np.zeros((len(longest), 1), np.float32)
+        for one in recorded:
+            total[: len(one)] += one
+            count[: len(one)] += 1
+        mean = total / count
+    return np.asarray(mean, dtype=np.float16)
+
+
+def _as_long(curves: list[FloatArray]) -> list[FloatArray]:
+    """Curves over epochs, those that ended early continued by NaN."""
+    longest = max(map(len, curves))
+    return [np.pad(curve, (0, longest - len(curve)), constant_values=np.nan) for curve in curves]
 
 
 _RUN = "run_"

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import Archive, check_regular, check_zip, open_archive, read_json, write_atomically
-from .results import CURVES, ModelResults, RunRecord
+from .results import CURVES, ModelResults, RunRecord, measured_epochs
 from .units import TrainingUnit
 
 _FORMAT = 1
@@ -191,7 +191,7 @@ class RunDirectory:
         wanted: list[tuple[NDArray[Any], tuple[int, ...]]] = [(values, samples) for values in record.scores.values()]
         wanted += [(getattr(record, name), epochs) for name in CURVES]
         if record.dynamics is not None:
-            wanted.append((record.dynamics, (*epochs, *samples)))
+            wanted.append((record.dynamics, (len(measured_epochs(record.measured_accuracy[None])), *samples)))
         if record.prediction is not None:
             wanted.append((record.prediction, (*samples, *record.prediction.shape[1:2])))
         if not all(values.dtype.kind == "f" and values.shape == shape for values, shape in wanted):

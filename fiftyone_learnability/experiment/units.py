@@ -212,7 +212,7 @@ def run_in_turn(
                     raise
                 recipe, state = replace(options, lr=RESTART_SHARE * options.lr), None
                 progress.say(f"{error}. It is restarted with lr={recipe.lr:g}")
-        incidents = list(result.incidents)
+        incidents = [*result.incidents, *filter(None, [result.stopped])]
         if recipe.lr != options.lr:
             incidents.insert(0, f"diverged at lr={options.lr:g} and was restarted with lr={recipe.lr:g}")
 
@@ -222,7 +222,7 @@ def run_in_turn(
         record = RunRecord(
             model=unit.model,
             seed=unit.seed,
-            scores=result.tracker.scores(),
+            scores=result.scores(),
             train_loss=curve("train_loss"),
             train_accuracy=curve("train_accuracy"),
             measured_accuracy=curve("measured_accuracy"),

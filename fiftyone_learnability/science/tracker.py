@@ -89,6 +89,8 @@ class LearnabilityTracker:
             raise ValueError("ids holds some names more than once")
         self._keeps_predictions = predictions
         self._device = torch.device(device)
+        # to look at what a GPU computes would wait for it
+        self._looks = self._device.type == "cpu"
         self._epochs = 0
         self._epoch_hits: list[int] = []
         self._epoch_seen: list[int] = []
@@ -207,9 +209,8 @@ class LearnabilityTracker:
         others = logits.scatter(0, labels, -torch.inf)
         margin = logits.gather(0, labels)[0] - others.amax(dim=0)
         hit, tied = margin > 0, margin == 0
-        # argmax takes the first of equal logits. Finding it costs more than all the rest and ties are rare; but to look
-        # whether a GPU has any would wait for it
-        if self._device.type != "cpu" or tied.any():
+        # argmax takes the first of equal logits. Finding it costs more than all the rest and ties are rare
+        if not self._looks or tied.any():
             hit |= tied & (labels[0] < others.argmax(dim=0))
         self._probability.scatter_(0, indices, probabilities.gather(0, labels)[0])
         self._hit.scatter_(0, indices, hit)
@@ -223,8 +224,8 @@ class LearnabilityTracker:
 
     def _check(self, numbers: Tensor) -> None:
         """Checks ``(2, B)`` indices and labels: a negative one would wrap around, and too large a one crash."""
-        if self._device.type != "cpu":
-            # to look at them would wait for the device, which looks itself
+        if not self._looks:
+            # a GPU looks itself
             return
         least, most = (end.tolist() for end in numbers.aminmax(dim=1))
         if least[0] < 0 or most[0] >= self.num_samples:
@@ -265,7 +266,10 @@ class LearnabilityTracker:
             FloatingPointError: if a sample got a probability that is not a number
         """
         self._work_through()
-        probability, hit, margin = self._probability.cpu(), self._hit.cpu(), self._margin.cpu()
+        rows = [self._probability, self._hit.float(), self._margin, self._early_error]
+        # together, since each is waited for
+        probability, hits, margin, early_error = torch.stack(rows).cpu()
+        hit = hits > 0
         seen = probability != _UNSEEN
         num_seen = int(seen.sum())
         if num_seen == 0:
@@ -287,7 +291,7 @@ class LearnabilityTracker:
         self._squares += (value - before).mul_(value - after).mul_(seen)
         self._epochs += 1
         if self._epochs == self.el2n_epoch:
-            self._error = torch.where(seen, self._early_error.cpu().double(), torch.nan)
+            self._error = torch.where(seen, early_error.double(), torch.nan)
         if self._prediction is not None and self._prediction_sum is not None:
             self._prediction_sum += self._prediction
         num_hits = int(hit.sum())

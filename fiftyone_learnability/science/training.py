@@ -4,6 +4,9 @@ The recipe is one for all networks, which is the paper's condition for comparing
 weight decay, a learning rate that rises linearly, then falls along a cosine to zero; random crops and flips. The images
 stay on the device as uint8, channels last, so that no DataLoader is waited for; nothing in an epoch waits for the
 device but its end.
+
+Three switches trade exactness for time, and are off unless asked for: the probabilities may be those of the training
+pass itself, or be measured after each k-th epoch only, and a training may end once its ranking has settled.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,14 +26,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .augmentation import EpochDraws, crop_and_flip, epoch_seed
-from .device import Placement
+from .compiling import Compilation
+from .device import Placement, autocast
+from .measuring import measure
 from .networks import NetworkFactory, build_network
+from .pixels import ResidentImages, channel_statistics
+from .scores import FloatArray
+from .stability import DEFAULT_BOUND, RankingStability
 from .tracker import LearnabilityTracker
+
+MEASUREMENTS = ("exact", "online")
+"""Where probabilities are taken: after the epoch, on all clean images; or in the training pass itself."""
 
 MOMENTUM = 0.9
 WARMUP_EPOCHS = 2.0
 WARMUP_SHARE = 0.1
-MEASURING_BATCH = 500
 SMALLEST_PART = 2
 """The fewest images that a batch is divided into for lack of memory: a batch norm needs two."""
 
@@ -80,6 +90,13 @@ class TrainingOptions:
         weight_decay: the weight decay, on all weights
         crop_padding: pixels of padding for the random crop; 0 for no crop
         horizontal_flip: whether half of the images are mirrored
+        measure: "exact" measures the clean images in eval mode after the epoch; "online" takes the probabilities from
+            the training pass, of augmented images while the weights change, which costs nothing
+        measure_every: k, so that the epochs T, T - k, T - 2k, ... are measured and the others left out
+        stop_when_stable: the training ends once its ranking has settled to this rank correlation, see
+            :class:`~fiftyone_learnability.science.stability.RankingStability`; None trains to the end
+        compile: whether the network is compiled by ``torch.compile``; "auto" does so on GPUs, where it is faster: see
+            :class:`~fiftyone_learnability.science.compiling.Compilation`
     """
 
     epochs: int = 200
@@ -88,9 +105,13 @@ class TrainingOptions:
     weight_decay: float = 5e-4
     crop_padding: int = 4
     horizontal_flip: bool = True
+    measure: str = "exact"
+    measure_every: int = 1
+    stop_when_stable: float | None = None
+    compile: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 2), ("crop_padding", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 2), ("crop_padding", 0), ("measure_every", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
@@ -98,6 +119,24 @@ class TrainingOptions:
             raise ValueError(f"lr must be a positive number, not {self.lr!r}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise ValueError(f"weight_decay must not be negative, not {self.weight_decay!r}")
+        if self.measure not in MEASUREMENTS:
+            raise ValueError(f"measure must be 'exact' or 'online', not {self.measure!r}")
+        if self.measure_every > self.epochs:
+            raise ValueError(
+                f"measure_every must be at most {self.epochs}, the epochs of the training, not {self.measure_every}"
+            )
+        if self.stop_when_stable is not None and not 0 < self.stop_when_stable < 1:
+            raise ValueError(
+                f"stop_when_stable must be a rank correlation between 0 and 1, such as {DEFAULT_BOUND}, not "
+                f"{self.stop_when_stable!r}"
+            )
+        if self.compile not in (True, False, "auto"):
+            raise ValueError(f"compile must be True, False or 'auto', not {self.compile!r}")
+
+    @property
+    def measured_epochs(self) -> range:
+        """The epochs that are measured, counted from 1, if the training runs to its end; the last always is."""
+        return range((self.epochs - 1) % self.measure_every + 1, self.epochs + 1, self.measure_every)
 
 
 @dataclass(frozen=True)
@@ -109,7 +148,8 @@ class EpochReport:
         epochs: T, the number of epochs of the run
         train_loss: mean cross-entropy over the augmented training images, while training
         train_accuracy: accuracy on the augmented training images, while training
-        measured_accuracy: accuracy on the clean training images, after the epoch, in eval mode
+        measured_accuracy: accuracy on the clean training images, after the epoch, in eval mode (that of the training
+            pass if ``measure`` is "online"); None if the epoch was not measured
         seconds: wall time of the epoch with its measurement
         num_samples: N, the training images
     """
@@ -118,7 +158,7 @@ class EpochReport:
     epochs: int
     train_loss: float
     train_accuracy: float
-    measured_accuracy: float
+    measured_accuracy: float | None
     seconds: float
     num_samples: int
 
@@ -130,13 +170,15 @@ class TrainingResult:
     Attributes:
         tracker: the accumulated scores
         reports: one report an epoch
-        dynamics: ``(T, N)`` float16 probability of the true label after each epoch; None if it was not recorded
+        dynamics: ``(M, N)`` float16 probability of the true label after each measured epoch; None if it was not
+            recorded
         network: the trained network, on the device
         mean: ``(C,)`` mean of the training images in [0, 1]
         std: ``(C,)`` standard deviation, likewise
         placement: where it was trained
         seconds: wall time of the whole run
         incidents: what did not go as planned, such as a want of memory, a sentence each
+        stopped: why the training ended before its last epoch; None if it did not
     """
 
     tracker: LearnabilityTracker
@@ -148,29 +190,20 @@ class TrainingResult:
     dynamics: NDArray[np.float16] | None = None
     seconds: float = 0.0
     incidents: list[str] = field(default_factory=list)
+    stopped: str | None = None
 
+    def scores(self) -> dict[str, FloatArray]:
+        """``(N,)`` each score over the measured epochs, by name; see :meth:`LearnabilityTracker.scores`.
 
-def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation of each channel, exact, from the histogram of its 256 values.
-
-    Args:
-        images: ``(N, H, W, C)`` uint8
-
-    Returns:
-        ``(C,)`` mean and ``(C,)`` population standard deviation, of values scaled to [0, 1]
-    """
-    values = np.arange(256) / 255
-    means, stds = [], []
-    for channel in range(images.shape[3]):
-        # in parts, since bincount widens what it is given to 64 bits
-        parts = np.array_split(images[..., channel], 16)
-        counts = np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], axis=0)
-        share = counts / counts.sum()
-        mean = float(share @ values)
-        means.append(mean)
-        stds.append(math.sqrt(float(share @ (values - mean) ** 2)))
-    # a constant channel has no spread to scale by
-    return np.array(means, np.float32), np.array([std or 1.0 for std in stds], np.float32)
+        The learned epoch is one of the training, so that it can be compared with that of a training which was measured
+        more often; where the label is not predicted in the end it is one above the last.
+        """
+        scores = self.tracker.scores()
+        measured = [report.epoch for report in self.reports if report.measured_accuracy is not None]
+        if len(measured) < len(self.reports):
+            epochs = np.array([*measured, self.reports[-1].epoch + 1], np.float64)
+            scores["learned_epoch"] = epochs[scores["learned_epoch"].astype(np.int64) - 1]
+        return scores
 
 
 def learning_rate(step: int, total_steps: int, steps_per_epoch: int, peak: float) -> float:
@@ -188,22 +221,6 @@ def learning_rate(step: int, total_steps: int, steps_per_epoch: int, peak: float
     return peak * (1 + math.cos(math.pi * (step - warmup) / (total_steps - warmup))) / 2
 
 
-class _Images:
-    """The images on the device, as uint8 in channels-last order, and their batches as normalised floats."""
-
-    def __init__(self, images: NDArray[np.uint8], mean: Tensor, std: Tensor, device: torch.device) -> None:
-        self.pixels = torch.as_tensor(images).to(device).permute(0, 3, 1, 2)
-        self.scale = (1 / (255 * std)).view(1, -1, 1, 1).to(device)
-        self.shift = (mean / std).view(1, -1, 1, 1).to(device)
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def batch(self, index: Tensor | slice) -> Tensor:
-        floats = self.pixels[index].to(torch.float32, memory_format=torch.channels_last)
-        return floats.mul_(self.scale).sub_(self.shift)
-
-
 def predict_logits(result: TrainingResult, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The logits of a trained network for images, in eval mode, normalised as its training images were.
 
@@ -215,30 +232,9 @@ def predict_logits(result: TrainingResult, images: NDArray[np.uint8]) -> NDArray
         ``(M, classes)`` logits
     """
     device = result.placement.device
-    data = _Images(images, torch.from_numpy(result.mean), torch.from_numpy(result.std), device)
-    parts = [logits.cpu() for _, logits in _measure(result.network, data, result.placement)]
+    data = ResidentImages(images, result.mean, result.std, device)
+    parts = [logits.cpu() for _, logits in measure(result.network, data, result.placement)]
     return torch.cat(parts).numpy()
-
-
-@torch.no_grad()
-def _measure(
-    network: nn.Module, images: _Images, placement: Placement, batch_size: int = MEASURING_BATCH
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields indices and float32 logits of the clean images, all of them, in eval mode."""
-    network.eval()
-    indices = torch.arange(len(images), device=placement.device)
-    for part in indices.split(batch_size):
-        with _autocast(placement):
-            logits = network(images.batch(part))
-        yield part, logits.float()
-    network.train()
-
-
-@contextmanager
-def _autocast(placement: Placement) -> Iterator[None]:
-    dtype = placement.autocast_dtype
-    with torch.autocast(placement.device.type, dtype=dtype, enabled=dtype is not None):
-        yield
 
 
 def _copied(value: Any) -> Any:
@@ -294,7 +290,8 @@ def train(
 
     The measurement is that of "Sample-wise learnability" (arXiv 1901.02347): after each epoch, the model in eval mode
     over the clean training images, all of them, and the float32 softmax of its logits. On the CPU the result depends on
-    the arguments alone, bit for bit (given the same number of threads and version of torch).
+    the arguments alone, bit for bit (given the same number of threads and version of torch). How and when it is
+    measured changes nothing of the training.
 
     Args:
         name: the name of the network, for messages
@@ -309,7 +306,8 @@ def train(
         on_batch (None): called with the number of images after each training step; an exception ends the training
         record_dynamics (False): whether to keep the probabilities of all epochs, two bytes a sample and epoch
         record_predictions (True): whether the tracker keeps the mean prediction, eight bytes a sample and class
-        el2n_epoch (None): the early epoch after which EL2N is taken, by default :func:`default_el2n_epoch`
+        el2n_epoch (None): the early epoch after which EL2N is taken, by default :func:`default_el2n_epoch`; where that
+            is not measured, the next that is
         state (None): the state of a training with the same arguments, to go on from: on the CPU the result is then the
             same, bit for bit, as that of a training without a break
         on_state (None): called after each epoch with its number and the state, whose arrays do not change any more:
@@ -343,10 +341,14 @@ def train(
     start = time.perf_counter()
     with _own_randomness(placement.device):
         try:
+            # the tracker counts the epochs that it sees
+            early = sum(epoch < el2n_epoch for epoch in options.measured_epochs) + 1
             tracker = LearnabilityTracker(
-                len(images), placement.device, predictions=record_predictions, el2n_epoch=el2n_epoch
+                len(images), placement.device, predictions=record_predictions, el2n_epoch=early
             )
-            run = _Run(name, factory, images, labels, num_classes, options, seed, placement, tracker, on_batch)
+            run = _Run(
+                name, factory, images, labels, num_classes, options, seed, placement, tracker, on_batch, on_incident
+            )
         except Exception as error:
             if not _is_out_of_memory(error):
                 raise
@@ -355,7 +357,7 @@ def train(
                 "the network: choose another device, or a smaller image_size"
             ) from error
         if record_dynamics:
-            run.result.dynamics = np.empty((options.epochs, len(images)), np.float16)
+            run.result.dynamics = np.empty((len(options.measured_epochs), len(images)), np.float16)
         if state is not None:
             try:
                 run.load_state_dict(state)
@@ -364,18 +366,22 @@ def train(
                 raise TrainingStateError(f"{name}: the state does not fit: {error}") from error
         latest = run.state_dict()
         for epoch in range(len(run.result.reports) + 1, options.epochs + 1):
+            if run.result.stopped is not None:
+                break
             while (report := run.try_epoch(epoch)) is None:
                 # all randomness comes from (seed, epoch), so that the epoch can be begun anew
                 latest = run.with_smaller_parts(latest, epoch, on_incident)
                 run.load_state_dict(latest)
-            run.result.reports.append(report)
-            if run.result.dynamics is not None:
-                run.result.dynamics[epoch - 1] = run.result.tracker.last_probabilities
+            run.add(report)
             latest = run.state_dict()
             if on_state is not None:
                 on_state(epoch, latest)
             if on_epoch is not None:
                 on_epoch(report)
+        if run.result.stopped is not None and on_incident is not None:
+            on_incident(f"{name}: {run.result.stopped}")
+    if run.result.dynamics is not None:
+        run.result.dynamics = run.result.dynamics[: tracker.epochs]
     run.result.seconds = time.perf_counter() - start
     return run.result
 
@@ -395,12 +401,13 @@ class _Run:
         placement: Placement,
         tracker: LearnabilityTracker,
         on_batch: Callable[[int], None] | None,
+        tell: Callable[[str], None] | None,
     ) -> None:
         device = placement.device
         self.name, self.options, self.seed, self.placement = name, options, seed, placement
         self.on_batch = on_batch or (lambda count: None)
         mean, std = channel_statistics(images)
-        self.images = _Images(images, torch.from_numpy(mean), torch.from_numpy(std), device)
+        self.images = ResidentImages(images, mean, std, device)
         self.labels = torch.as_tensor(labels, dtype=torch.int64).to(device)
         torch.manual_seed(epoch_seed(seed, 0))
         network = build_network(name, factory, num_classes, images.shape[3], images.shape[1])
@@ -411,6 +418,9 @@ class _Run:
             momentum=MOMENTUM,
             weight_decay=options.weight_decay,
             nesterov=True,
+            # one kernel for all weights, which with fp16 also looks for overflow itself, so that nothing waits for it;
+            # on a CPU it gains nothing
+            fused=device.type == "cuda",
         )
         self.scaler = self._new_scaler()
         # never a batch of one image, whose statistics a batch norm over 1x1 maps cannot take
@@ -418,6 +428,14 @@ class _Run:
         # how many parts each batch is taken in
         self.parts = 1
         self.result = TrainingResult(tracker, [], self.network, mean, std, placement)
+        self.measured_epochs = options.measured_epochs
+        self.stability: RankingStability | None = None
+        if options.stop_when_stable is not None:
+            self.stability = RankingStability(len(images), len(self.measured_epochs), options.stop_when_stable)
+        self.epochs_here = 0
+        self.forward = Compilation(
+            self.network, options.compile, device, lambda text: tell(f"{name} {text}") if tell is not None else None
+        )
 
     def _new_scaler(self) -> torch.GradScaler:
         return torch.GradScaler(self.placement.device.type, enabled=self.placement.precision == "fp16")
@@ -428,7 +446,6 @@ class _Run:
         Its tensors are copies on the CPU, so that the training may go on meanwhile.
         """
         result = self.result
-        done = len(result.reports)
         state = {
             "reports": [asdict(report) for report in result.reports],
             "network": self.network.state_dict(),
@@ -437,9 +454,12 @@ class _Run:
             "lr": float(self.options.lr),
             "parts": self.parts,
             "incidents": result.incidents,
+            "stopped": result.stopped,
+            "stability": None if self.stability is None else self.stability.state_dict(),
         }
         # the largest of all, of which the epochs that are done do not change, is not copied
-        dynamics = None if result.dynamics is None else torch.from_numpy(result.dynamics[:done])
+        measured = result.tracker.epochs
+        dynamics = None if result.dynamics is None else torch.from_numpy(result.dynamics[:measured])
         return {**_copied(state), "tracker": result.tracker.state_dict(), "dynamics": dynamics}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -464,17 +484,42 @@ class _Run:
         self.scaler = self._new_scaler()
         self.scaler.load_state_dict(state["scaler"])
         self.result.tracker.load_state_dict(state["tracker"])
-        if self.result.tracker.epochs != len(reports):
-            raise ValueError(f"it has scores of {self.result.tracker.epochs} epochs and reports {len(reports)}")
+        measured = sum(report.epoch in self.measured_epochs for report in reports)
+        if self.result.tracker.epochs != measured:
+            raise ValueError(f"it has scores of {self.result.tracker.epochs} epochs and measured {measured}")
         if not 1 <= state["parts"] <= len(self.images):
             raise ValueError(f"it takes batches in {state['parts']} parts")
         self.parts = state["parts"]
         self.result.incidents[:] = state["incidents"]
         if (kept := self.result.dynamics) is not None:
             dynamics = state["dynamics"].numpy()
-            if dynamics.dtype != kept.dtype or dynamics.shape != (len(reports), *kept.shape[1:]):
+            if dynamics.dtype != kept.dtype or dynamics.shape != (measured, *kept.shape[1:]):
                 raise ValueError(f"it has dynamics of {dynamics.shape} in {dynamics.dtype}")
-            kept[: len(reports)] = dynamics
+            kept[:measured] = dynamics
+        if self.stability is not None:
+            self.stability.load_state_dict(state["stability"])
+        self.result.stopped = state["stopped"]
+
+    def add(self, report: EpochReport) -> None:
+        """Takes up an epoch that went well, and looks whether the training may end with it."""
+        result = self.result
+        result.reports.append(report)
+        self.epochs_here += 1
+        self.forward.end_epoch(self.epochs_here, self.options.epochs - report.epoch, report.seconds)
+        if report.measured_accuracy is None:
+            return
+        probabilities = result.tracker.last_probabilities
+        if result.dynamics is not None:
+            result.dynamics[result.tracker.epochs - 1] = probabilities
+        if self.stability is None or report.epoch == self.options.epochs:
+            return
+        is_stable = self.stability.add(probabilities)
+        # EL2N is taken in an early epoch, but which one is up to the user
+        if is_stable and result.tracker.epochs >= result.tracker.el2n_epoch:
+            result.stopped = (
+                f"stopped after {report.epoch} of {self.options.epochs} epochs, its ranking being stable: "
+                f"{self.stability.describe()}"
+            )
 
     def try_epoch(self, epoch: int) -> EpochReport | None:
         """Trains and measures; None if the device has no memory for it, after which the state is undefined."""
@@ -515,20 +560,25 @@ class _Run:
 
     def epoch(self, epoch: int) -> EpochReport:
         start = time.perf_counter()
-        loss, accuracy = self._train_epoch(epoch)
         tracker = self.result.tracker
-        for indices, logits in _measure(
-            self.network, self.images, self.placement, max(1, MEASURING_BATCH // self.parts)
-        ):
-            tracker.update(indices, logits, self.labels[indices])
+        is_measured = epoch in self.measured_epochs
+        totals = self._train_epoch(epoch, tracker if is_measured and self.options.measure == "online" else None)
+        if is_measured and self.options.measure == "exact":
+            for indices, logits in measure(self.network, self.images, self.placement, self.parts):
+                tracker.update(indices, logits, self.labels[indices])
+        # here the device is waited for, and nowhere before
+        loss, accuracy = (total / len(self.images) for total in totals.tolist())
+        if not math.isfinite(loss):
+            raise TrainingDivergedError(self._advice(epoch, "the training loss is"))
         try:
-            measured = tracker.end_epoch()
+            measured = tracker.end_epoch() if is_measured else None
         except FloatingPointError as error:
             raise TrainingDivergedError(self._advice(epoch, "the network's outputs are")) from error
         seconds = time.perf_counter() - start
         return EpochReport(epoch, self.options.epochs, loss, accuracy, measured, seconds, len(self.images))
 
-    def _train_epoch(self, epoch: int) -> tuple[float, float]:
+    def _train_epoch(self, epoch: int, tracker: LearnabilityTracker | None) -> Tensor:
+        """Trains for an epoch; gives the sums of losses and hits, on the device, and shows all logits to a tracker."""
         count, options = len(self.images), self.options
         # dropout and the like of networks that are not ours draw from torch's own state
         torch.manual_seed(epoch_seed(self.seed, epoch))
@@ -536,8 +586,7 @@ class _Run:
             count, options.crop_padding, options.horizontal_flip, self.seed, epoch, self.placement.device
         )
         # summed on the device, so that no step waits for it
-        loss_sum = torch.zeros((), device=self.placement.device)
-        hit_sum = torch.zeros((), dtype=torch.int64, device=self.placement.device)
+        totals = torch.zeros(2, device=self.placement.device)
         step = (epoch - 1) * self.steps_per_epoch
         for index in draws.order.tensor_split(self.steps_per_epoch):
             for group in self.optimizer.param_groups:
@@ -554,21 +603,20 @@ class _Run:
                     options.crop_padding,
                 )
                 labels = self.labels[part]
-                with _autocast(self.placement):
-                    logits = self.network(batch)
+                with autocast(self.placement):
+                    logits = self.forward(batch)
                     loss = F.cross_entropy(logits, labels)
                 share = loss if self.parts == 1 else loss * (len(part) / len(index))
                 self.scaler.scale(share).backward()
-                loss_sum += loss.detach() * len(part)
-                hit_sum += (logits.argmax(dim=1) == labels).sum()
+                totals[0] += loss.detach() * len(part)
+                totals[1] += (logits.detach().argmax(dim=1) == labels).sum()
+                if tracker is not None:
+                    tracker.update(part, logits, labels)
             self.scaler.step(self.optimizer)
             self.scaler.update()
             step += 1
             self.on_batch(len(index))
-        loss_mean = float(loss_sum) / count
-        if not math.isfinite(loss_mean):
-            raise TrainingDivergedError(self._advice(epoch, "the training loss is"))
-        return loss_mean, int(hit_sum) / count
+        return totals
 
     def _advice(self, epoch: int, what: str) -> str:
         return (

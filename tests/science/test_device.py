@@ -5,14 +5,16 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from fiftyone_learnability.science.device import PRECISIONS, Placement, choose_placement
+from fiftyone_learnability.science import device
+from fiftyone_learnability.science.device import PRECISIONS, Placement, choose_placement, cpu_bf16_gain
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Pretends that the machine has GPUs, or none."""
 
-    def pretend(cuda: int = 0, capability: tuple[int, int] = (9, 0), mps: bool = False) -> None:
+    def pretend(cuda: int = 0, capability: tuple[int, int] = (9, 0), mps: bool = False, cpu_bf16: float = 0.4) -> None:
+        monkeypatch.setattr(device, "cpu_bf16_gain", lambda: cpu_bf16)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
@@ -23,9 +25,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize(
-    ("has", "device", "precision", "reasons"),
+    ("has", "chosen", "precision", "reasons"),
     [
-        ({}, "cpu", "float32", ["no GPU was found", "threads", "lower precision does not pay on cpu"]),
+        ({}, "cpu", "float32", ["no GPU was found", "threads", "multiplies matrices 0.4 times as fast in bf16"]),
+        ({"cpu_bf16": 2.9}, "cpu", "float32", ["2.9 times as fast"]),
+        ({"cpu_bf16": 3.0}, "cpu", "bf16", ["this CPU multiplies matrices 3.0 times as fast in bf16 as in float32"]),
         ({"mps": True}, "mps", "float32", ["Apple GPU", "MPS is available", "does not pay on mps"]),
         ({"cuda": 1}, "cuda", "bf16", ["Some GPU", "a CUDA GPU is available", "computes bf16 natively"]),
         ({"cuda": 1, "capability": (8, 0), "mps": True}, "cuda", "bf16", ["computes bf16 natively"]),
@@ -33,14 +37,20 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     ],
 )
 def test_auto_takes_the_best_there_is_and_says_why(
-    machine: Callable[..., None], has: dict[str, object], device: str, precision: str, reasons: list[str]
+    machine: Callable[..., None], has: dict[str, object], chosen: str, precision: str, reasons: list[str]
 ) -> None:
     machine(**has)
     placement = choose_placement()
-    assert placement.device == torch.device(device)
+    assert placement.device == torch.device(chosen)
     assert placement.precision == precision
     for reason in reasons:
         assert reason in placement.reason
+
+
+def test_what_bf16_gains_on_this_cpu_is_measured_once() -> None:
+    gain = cpu_bf16_gain()
+    assert 0 < gain < 100
+    assert cpu_bf16_gain() == gain
 
 
 def test_what_is_asked_for_is_taken(machine: Callable[..., None]) -> None:
@@ -54,7 +64,7 @@ def test_what_is_asked_for_is_taken(machine: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "message"),
+    ("name", "message"),
     [
         ("cuda", "device 'cuda' does not exist: 0 CUDA GPUs are available; use 'auto' or 'cpu'"),
         ("cuda:1", "device 'cuda:1' does not exist: 0 CUDA GPUs"),
@@ -64,10 +74,10 @@ def test_what_is_asked_for_is_taken(machine: Callable[..., None]) -> None:
         ("", "unknown device ''"),
     ],
 )
-def test_a_device_that_is_not_there(machine: Callable[..., None], device: str, message: str) -> None:
+def test_a_device_that_is_not_there(machine: Callable[..., None], name: str, message: str) -> None:
     machine()
     with pytest.raises(ValueError, match=message):
-        choose_placement(device)
+        choose_placement(name)
 
 
 def test_a_gpu_beyond_the_last(machine: Callable[..., None]) -> None:

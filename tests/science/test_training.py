@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from fiftyone_learnability.science import training
+from fiftyone_learnability.science import measuring, training
 from fiftyone_learnability.science.augmentation import EpochDraws
 from fiftyone_learnability.science.device import Placement, choose_placement
 from fiftyone_learnability.science.networks import NETWORKS, NetworkFactory
@@ -444,7 +444,7 @@ def short_of_memory(
 def test_batches_that_do_not_fit_are_taken_in_parts_and_the_recipe_stays(
     noise: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch, room: int, parts: int
 ) -> None:
-    monkeypatch.setattr(training, "MEASURING_BATCH", 16)
+    monkeypatch.setattr(measuring, "CPU_BATCH", 16)
     options = replace(SHORT, epochs=3)
     expected, nothing = short_of_memory(noise, options, room=10**9)
     assert nothing == expected.incidents == []
@@ -474,7 +474,7 @@ def test_an_epoch_that_ran_out_of_memory_begins_anew(
 ) -> None:
     """In a step or in the measurement of the second epoch: its samples are not counted twice."""
     # one call tries the network out, then each epoch has four steps and measures four batches
-    monkeypatch.setattr(training, "MEASURING_BATCH", 16)
+    monkeypatch.setattr(measuring, "CPU_BATCH", 16)
     options = replace(SHORT, epochs=3)
     expected, _ = short_of_memory(noise, options, room=10**9)
     result, told = short_of_memory(noise, options, room=10, calls=calls)
