@@ -126,11 +126,15 @@ def test_compute_hands_every_option_over(
         "image_size": 64,
         "device": "cuda:1",
         "precision": "fp16",
+        "measure": "online",
+        "measure_every": 2,
+        "stop_when_stable": 0.9,
         "key": "mine",
     }
     chosen = ("--scores", "aum", "hits")
     arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
     flags = ("--no-flip", "--overwrite", "--skip-failures", "--quiet", "--no-resume", "--restart-diverged")
+    flags += ("--compile", "never")
     assert run("compute", digit_dataset.name, "--models", "x", "y", *arguments, *chosen, *flags).status == 0
     expected = {
         **given,
@@ -139,8 +143,11 @@ def test_compute_hands_every_option_over(
         "samples": digit_dataset,
         "horizontal_flip": False,
     }
-    expected |= {"horizontal_flip": False, "resume": False, "restart_diverged": True}
+    expected |= {"horizontal_flip": False, "resume": False, "restart_diverged": True, "compile": False}
     assert got == {**expected, "overwrite": True, "skip_failures": True, "progress": False}
+
+    assert run("compute", digit_dataset.name, "--stop-when-stable").status == 0
+    assert got["stop_when_stable"] is True
 
     # and the defaults are those of the function
     assert run("compute", digit_dataset.name).status == 0

@@ -22,6 +22,7 @@ from fiftyone_learnability.compute import write_run_directory
 from fiftyone_learnability.dataset import columns, fields
 from fiftyone_learnability.dataset.registry import score_field
 from fiftyone_learnability.experiment.results import ModelResults
+from fiftyone_learnability.science.stability import DEFAULT_BOUND
 
 from .dataset.helpers import learn, nothing_left_in, raiser, scratch_collections, state, tiny, values_of
 
@@ -633,7 +634,8 @@ def test_progress_says_device_reason_and_result(digit_dataset: fo.Dataset, capsy
     learn(digit_dataset, progress=True)
     output = capsys.readouterr()
     assert output.out == ""
-    assert re.search(r"^device cpu \(\d+ threads\): as asked; precision float32: .+$", output.err, re.MULTILINE)
+    reason = r"^device cpu \(\d+ threads\): as asked; precision (float32|bf16): this CPU .+$"
+    assert re.search(reason, output.err, re.MULTILINE)
     for part in (
         "reading images",
         "epoch 2/2",
@@ -657,7 +659,7 @@ def test_the_device_that_auto_takes_is_explained(
 
 
 def test_settings_are_registered(digit_dataset: fo.Dataset) -> None:
-    learn(digit_dataset, key="mine", lr=0.05, image_size=16, seed=3)
+    learn(digit_dataset, key="mine", lr=0.05, image_size=16, seed=3, precision="float32")
     config = digit_dataset.get_run_info("mine").config
     expected = {"label_field": "ground_truth", "lr": 0.05, "image_size": 16, "seed": 3, "epochs": 2, "runs": 1}
     expected |= {"models": ["tiny"], "classes": ["0", "1", "4"], "num_samples": 60, "batch_size": 16, "device": "cpu"}
@@ -666,6 +668,45 @@ def test_settings_are_registered(digit_dataset: fo.Dataset) -> None:
     stored = fol.load_results(digit_dataset, "mine")["tiny"]
     assert stored.config["seeds"] == [3]
     assert len(stored.learning_curves()) == 2
+
+
+def test_a_run_that_stops_early_says_so(digit_dataset: fo.Dataset) -> None:
+    results = learn(digit_dataset, key="mine", epochs=20, runs=2, measure_every=2, stop_when_stable=0.9)
+    result = results["tiny"]
+    runs = result.epochs_run
+    assert (runs < 20).all()
+    assert (runs % 2 == 0).all()
+    assert result.measured_epochs.tolist() == list(range(2, runs.max() + 1, 2))
+    assert result.dynamics.shape == (runs.max() // 2, 60)
+    remarks = digit_dataset.get_run_info("mine").config.remarks
+    assert remarks == [
+        f"tiny, seed {seed}: {text}" for seed, text in enumerate(result.config["incidents"]) for text in [text[8:]]
+    ]
+    for seed, text in enumerate(remarks):
+        assert text.startswith(f"tiny, seed {seed}: stopped after {runs[seed]} of 20 epochs, its ranking being stable")
+    config = digit_dataset.get_run_info("mine").config
+    assert (config.measure, config.measure_every, config.stop_when_stable) == ("exact", 2, 0.9)
+    # the mean over the epochs that were run and measured, of each run
+    stored = fol.load_results(digit_dataset, "mine")["tiny"]
+    assert stored.epochs_run.tolist() == runs.tolist()
+    curves = stored.learning_curves()
+    assert curves.groupby("seed").size().tolist() == runs.tolist()
+    assert curves["measured_accuracy"].notna().sum() == runs.sum() // 2
+    assert fol.stability(digit_dataset)["tiny"].epochs.tolist() == result.measured_epochs.tolist()
+
+
+def test_true_asks_for_the_bound_that_is_proven(digit_dataset: fo.Dataset) -> None:
+    assert learn(digit_dataset, stop_when_stable=True)["tiny"].config["stop_when_stable"] == DEFAULT_BOUND
+
+
+def test_online_scores_are_told_apart(digit_dataset: fo.Dataset) -> None:
+    exact, online = (
+        learn(digit_dataset, epochs=3, measure=measure, overwrite=True)["tiny"] for measure in ("exact", "online")
+    )
+    assert online.config["measure"] == "online"
+    np.testing.assert_array_equal(online.train_loss, exact.train_loss)
+    np.testing.assert_allclose(online.measured_accuracy, online.train_accuracy)
+    assert np.abs(online.learnability - exact.learnability).max() > 1e-3
 
 
 def test_images_are_decoded_once_for_all_networks_and_runs(

@@ -110,6 +110,22 @@ def test_a_resumed_run_equals_one_without_a_break(digit_dataset: fo.Dataset, cac
     assert nothing_left_in(cache)
 
 
+def test_a_run_with_all_short_cuts_is_resumed_too(digit_dataset: fo.Dataset, cache: Path) -> None:
+    options = {**FULL, "epochs": 12, "measure": "online", "measure_every": 2, "stop_when_stable": 0.85}
+    expected = learn(digit_dataset, **options)
+    epochs = np.concatenate([result.epochs_run for result in expected.values()])
+    assert epochs.min() < 12
+    fol.delete_run(digit_dataset, "learnability")
+    for count in (3, 4, 1, int(epochs.sum()) - 11):
+        with pytest.raises(Stopped):
+            learn(digit_dataset, **options, progress=Stopper(count))
+    last = Stopper()
+    results = learn(digit_dataset, **options, progress=last)
+    assert last.epochs == 3
+    assert same_results(results, expected)
+    assert nothing_left_in(cache)
+
+
 def test_what_is_finished_is_not_trained_again_and_said(digit_dataset: fo.Dataset) -> None:
     stop_after(6, digit_dataset, "a", "b")
     stopper = Stopper()
@@ -274,6 +290,9 @@ DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
     "network": ({"models": {"tiny": conv}}, "networks was"),
     "image size": ({"image_size": 16}, "image_size was 32 and is now 16; the images have changed"),
     "dynamics": ({"record_dynamics": False}, "record_dynamics was true and is now false"),
+    "measurement": ({"measure": "online"}, "measure was exact and is now online"),
+    "pace": ({"measure_every": 2}, "measure_every was 1 and is now 2"),
+    "end": ({"stop_when_stable": 0.9}, r"stop_when_stable was null and is now 0\.9"),
 }
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,38 @@ def test_learning_curves_have_a_row_a_run_and_epoch(records: list[RunRecord], re
             for column, name in columns.items():
                 assert getattr(row, column) == getattr(run, name)[epoch]
     assert next(rows, None) is None
+
+
+def test_runs_that_ended_early_and_epochs_that_were_not_measured(rng: np.random.Generator) -> None:
+    records = []
+    for seed, epochs in ((51, 5), (52, 3)):
+        run = record(rng, seed, epochs=epochs)
+        # each second one is measured
+        run.measured_accuracy[1::2] = np.nan
+        records.append(replace(run, dynamics=rng.random((epochs // 2 + 1, 6)).astype(np.float16)))
+    results = results_of(records)
+    assert results.epochs_run.tolist() == [5, 3]
+    assert results.measured_epochs.tolist() == [1, 3, 5]
+    assert results.train_loss.shape == (2, 5)
+    assert np.isnan(results.train_loss).sum(axis=1).tolist() == [0, 2]
+    last = [records[0].measured_accuracy[4], records[1].measured_accuracy[2]]
+    assert results.accuracy == pytest.approx(np.mean(last))
+    assert results.seconds == pytest.approx(sum(run.epoch_seconds.sum() for run in records))
+    assert "nan" not in repr(results)
+    # the mean over the runs that came so far
+    first, second = (run.dynamics.astype(np.float64) for run in records)
+    np.testing.assert_allclose(results.dynamics, [*(first[:2] + second) / 2, first[2]], atol=1e-3)
+    frame = results.learning_curves()
+    assert frame.groupby("seed").size().to_dict() == {51: 5, 52: 3}
+    assert frame["measured_accuracy"].notna().sum() == 5
+    buffer = io.BytesIO(results.to_bytes())
+    again = ModelResults.from_npz(buffer)
+    np.testing.assert_array_equal(again.dynamics, results.dynamics)
+    assert again.measured_epochs.tolist() == [1, 3, 5]
+    # a row for an epoch that was not measured is none of it
+    wrong = replace(results, dynamics=rng.random((5, 6)).astype(np.float16))
+    with pytest.raises(ValueError, match="damaged: dynamics is"):
+        ModelResults.from_npz(io.BytesIO(wrong.to_bytes()))
 
 
 def assert_equal(first: ModelResults, second: ModelResults) -> None:

@@ -193,6 +193,7 @@ COMPUTE = {
         for name in ("epochs", "runs", "batch_size", "seed", "image_size", "lr", "device", "how", "preset")
     },
     **{name: (name,) for name in ("overwrite", "skip_failures", "horizontal_flip", "key", "label_field")},
+    **{name: (name,) for name in ("measure", "measure_every", "stop_when_stable")},
     "models": ("models", "network"),
     "scores": ("score",),
 }

@@ -116,6 +116,7 @@ def test_the_form_of_compute(unscored: fo.Dataset, measured: list[Any]) -> None:
     assert [request.models for request in measured] == [["resnet20"]]
     advanced = form("compute_learnability", unscored, {"advanced": True, "preset": "custom"})
     names = {"epochs", "runs", "key", "batch_size", "lr", "image_size", "seed", "device", "skip_failures"}
+    names |= {"measure", "measure_every", "stop_when_stable"}
     assert names < set(advanced.fields)
     plugin_module("compute").Request.from_params(advanced.defaults)
 
@@ -223,6 +224,11 @@ BAD = [
     ({"lr": 0}, "lr"),
     ({"lr": -0.1}, "lr"),
     ({"device": "tpu"}, "device"),
+    ({"measure": "guess"}, "measure"),
+    ({"measure": ["online"]}, "measure"),
+    ({"measure_every": 0}, "measure_every"),
+    ({"preset": "custom", "epochs": 3, "measure_every": 4}, "measure_every"),
+    ({"stop_when_stable": 0.9}, "stop_when_stable"),
     ({"how": "later"}, "how"),
     ({"overwrite": "no"}, "overwrite"),
     ({"skip_failures": 1}, "skip_failures"),

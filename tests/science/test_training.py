@@ -18,12 +18,14 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fiftyone_learnability.science import measuring, training
 from fiftyone_learnability.science.augmentation import EpochDraws
 from fiftyone_learnability.science.device import Placement, choose_placement
 from fiftyone_learnability.science.networks import NETWORKS, NetworkFactory
 from fiftyone_learnability.science.scores import hits, learnability
+from fiftyone_learnability.science.tracker import LearnabilityTracker
 from fiftyone_learnability.science.training import (
     EpochReport,
     TrainingDivergedError,
@@ -570,6 +572,12 @@ def test_a_state_does_not_change_while_the_training_goes_on(noise: tuple[np.ndar
         ({"lr": math.inf}, "lr must be a positive number, not inf"),
         ({"weight_decay": -1e-9}, "weight_decay must not be negative"),
         ({"weight_decay": math.nan}, "weight_decay must not be negative"),
+        ({"measure": "guess"}, "measure must be 'exact' or 'online', not 'guess'"),
+        ({"measure_every": 0}, "measure_every must be a whole number of at least 1, not 0"),
+        ({"epochs": 9, "measure_every": 10}, "measure_every must be at most 9, the epochs of the training, not 10"),
+        ({"stop_when_stable": 1.0}, "stop_when_stable must be a rank correlation between 0 and 1, such as 0.98"),
+        ({"stop_when_stable": math.nan}, "stop_when_stable must be a rank correlation"),
+        ({"compile": "always"}, "compile must be True, False or 'auto', not 'always'"),
     ],
 )
 def test_options_are_checked(options: dict[str, object], message: str) -> None:
@@ -678,3 +686,198 @@ def test_no_warning_is_given(noise: tuple[np.ndarray, np.ndarray]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(*noise)
+
+
+class Watched(SmallNet):
+    """Keeps the logits that it gives while it is trained."""
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__(num_classes, in_channels)
+        self.kept: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        if self.training:
+            self.kept.append(logits.detach().clone())
+        return logits
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_online_scores_are_those_of_the_training_pass(noise: tuple[np.ndarray, np.ndarray], every: int) -> None:
+    images, labels = noise
+    options = replace(SHORT, epochs=3, measure="online", measure_every=every)
+    result = run(images, labels, options, factory=Watched)
+    assert isinstance(result.network, Watched)
+    logits = torch.cat(result.network.kept).reshape(3, 50, 3).numpy()
+    expected = np.empty((3, 50))
+    for epoch in range(3):
+        order = EpochDraws.draw(50, 2, True, 0, epoch + 1, CPU.device).order.numpy()
+        expected[epoch, order] = true_probabilities(logits[epoch], labels[order])
+    np.testing.assert_allclose(result.scores()["learnability"], expected[::every].mean(axis=0), rtol=1e-5)
+    reports = [report for report in result.reports if report.measured_accuracy is not None]
+    assert [report.epoch for report in reports] == list(range(1, 4, every))
+    # what is measured is the training pass, so that both tell the same accuracy
+    for report in reports:
+        assert report.measured_accuracy == pytest.approx(report.train_accuracy)
+
+
+@pytest.mark.parametrize(("epochs", "every"), [(5, 1), (5, 2), (5, 3), (5, 5), (6, 4)])
+@pytest.mark.parametrize("measure", ["exact", "online"])
+def test_how_it_is_measured_changes_nothing_of_the_training(
+    noise: tuple[np.ndarray, np.ndarray], measure: str, epochs: int, every: int
+) -> None:
+    options = replace(SHORT, epochs=epochs)
+    expected = run(*noise, options)
+    result = run(*noise, replace(options, measure=measure, measure_every=every))
+    weights, others = (network.network.state_dict() for network in (expected, result))
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    assert [report.train_loss for report in result.reports] == [report.train_loss for report in expected.reports]
+
+
+@pytest.mark.parametrize(("epochs", "every"), [(5, 2), (5, 3), (5, 5), (6, 4), (6, 1)])
+def test_each_kth_epoch_is_measured_and_the_last(noise: tuple[np.ndarray, np.ndarray], epochs: int, every: int) -> None:
+    def training(every: int) -> TrainingResult:
+        options = replace(SHORT, epochs=epochs, measure_every=every)
+        return train("net", SmallNet, *noise, 3, options, 0, CPU, record_dynamics=True, el2n_epoch=2)
+
+    every_epoch, result = training(1), training(every)
+    measured = sorted(range(epochs, 0, -every))
+    assert list(replace(SHORT, epochs=epochs, measure_every=every).measured_epochs) == measured
+    assert [report.epoch for report in result.reports if report.measured_accuracy is not None] == measured
+    dynamics = every_epoch.dynamics
+    assert dynamics is not None
+    assert result.dynamics is not None
+    rows = [epoch - 1 for epoch in measured]
+    np.testing.assert_array_equal(result.dynamics, dynamics[rows])
+    scores = result.scores()
+    np.testing.assert_allclose(scores["learnability"], dynamics[rows].mean(axis=0, dtype=np.float64), atol=1e-3)
+    # the learned epoch is one of the training, not of the measurements
+    expected = result.tracker.scores()["learned_epoch"]
+    wanted = [measured[int(one) - 1] if one <= len(measured) else epochs + 1 for one in expected]
+    assert scores["learned_epoch"].tolist() == wanted
+    assert len(set(wanted)) > 1
+    # EL2N is that of the first measured epoch from the second on
+    early = run(*noise, replace(SHORT, epochs=epochs), on_epoch=None)
+    assert early.reports[-1].epoch == epochs
+    until = next(epoch for epoch in measured if epoch >= 2)
+    options = replace(SHORT, epochs=epochs)
+    el2n = train("net", SmallNet, *noise, 3, options, 0, CPU, el2n_epoch=until).scores()["el2n"]
+    np.testing.assert_array_equal(scores["el2n"], el2n)
+
+
+def test_a_training_ends_when_its_ranking_is_stable(noise: tuple[np.ndarray, np.ndarray]) -> None:
+    options = replace(SHORT, epochs=10)
+    states: list[dict[str, Any]] = []
+    told: list[str] = []
+
+    def training(stop: float | None, state: Any = None) -> TrainingResult:
+        return train(
+            "net",
+            SmallNet,
+            *noise,
+            3,
+            replace(options, stop_when_stable=stop),
+            0,
+            CPU,
+            record_dynamics=True,
+            state=state,
+            on_state=lambda epoch, state: states.append(state),
+            on_incident=told.append,
+        )
+
+    whole = training(None)
+    assert whole.stopped is None
+    assert whole.dynamics is not None
+    sums = [state["tracker"]["probability_sum"].numpy() for state in states]
+    changes = [spearmanr(sums[epoch], sums[epoch - 1]).statistic for epoch in range(1, 9)]
+    bound = float(np.median(changes))
+    epochs = next(epoch for epoch, change in enumerate(changes, start=2) if change >= bound - 1e-9)
+    states.clear()
+    result = training(bound - 1e-9)
+    assert len(result.reports) == epochs < 10
+    assert result.stopped is not None
+    assert result.stopped.startswith(f"stopped after {epochs} of 10 epochs, its ranking being stable: it correlates to")
+    assert told == [f"net: {result.stopped}"]
+    np.testing.assert_array_equal(result.dynamics, whole.dynamics[:epochs])
+    np.testing.assert_array_equal(result.scores()["learnability"], sums[epochs - 1] / epochs)
+    # from each of its states it comes to the same end, from that of the end too
+    assert len(states) == epochs
+    for state in states.copy():
+        again = training(bound - 1e-9, state)
+        assert (bits(again), again.stopped) == (bits(result), result.stopped)
+
+
+def test_a_training_does_not_end_before_its_early_epoch(noise: tuple[np.ndarray, np.ndarray]) -> None:
+    options = replace(SHORT, epochs=10, stop_when_stable=1e-6)
+    assert len(train("net", SmallNet, *noise, 3, options, 0, CPU).reports) < 5
+    late = train("net", SmallNet, *noise, 3, options, 0, CPU, el2n_epoch=7)
+    assert len(late.reports) >= 7
+    assert not np.isnan(late.scores()["el2n"]).any()
+
+
+WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2", "equal", "is_nonzero", "item"}
+"""Operations whose result the program looks at, or whose shape depends on it: a GPU is waited for."""
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would wait for a GPU, were the tensors on one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        by_mask = name in ("index", "index_put", "index_put_") and any(
+            one is not None and one.dtype == torch.bool for one in args[1]
+        )
+        if name in WAITING or by_mask:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("measure", ["exact", "online"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_no_batch_waits_for_the_device(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, measure: str, precision: str
+) -> None:
+    """The code is that of a GPU: its waits are counted on the CPU, and must not grow with the batches."""
+    found: dict[int, list[str]] = {}
+    monkeypatch.setattr(measuring, "CPU_BATCH", 16)
+    for count in (32, 320):
+        images, labels = random_images(rng, count, 8, 3), rng.integers(0, 3, count)
+        options = replace(SHORT, measure=measure)
+        placement = Placement(torch.device("cpu"), precision, "")
+        tracker = LearnabilityTracker(count)
+        # on a CPU it looks for mistakes
+        tracker._looks = False
+        trained = training._Run("net", SmallNet, images, labels, 3, options, 0, placement, tracker, None, None)
+        train_epoch = trained._train_epoch
+        in_epoch: list[str] = []
+
+        def watched(*args: Any, train_epoch: Any = train_epoch, in_epoch: list[str] = in_epoch) -> Tensor:
+            with Waits() as waits:
+                totals = train_epoch(*args)
+            in_epoch += waits.found
+            return totals
+
+        monkeypatch.setattr(trained, "_train_epoch", watched)
+        with Waits() as waits:
+            trained.epoch(1)
+        # the training pass waits for nothing at all
+        assert in_epoch == []
+        found[count] = waits.found
+    assert found[32] == found[320]
+    # sums over the samples, which are on the CPU by then
+    assert len(found[320]) < 10
+
+
+def test_waits_are_seen() -> None:
+    with Waits() as waits:
+        values = torch.arange(3.0)
+        float(values.sum())
+        values[values > 1]
+        bool(values.any())
+        values.tolist()
+    assert waits.found.count("_local_scalar_dense") >= 2
+    assert len(waits.found) >= 3
