@@ -290,7 +290,7 @@ DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
     "network": ({"models": {"tiny": conv}}, "networks was"),
     "image size": ({"image_size": 16}, "image_size was 32 and is now 16; the images have changed"),
     "dynamics": ({"record_dynamics": False}, "record_dynamics was true and is now false"),
-    "measurement": ({"measure": "online"}, "measure was exact and is now online"),
+    "measurement": ({"measure": "online"}, "measure was .exact. and is now .online."),
     "pace": ({"measure_every": 2}, "measure_every was 1 and is now 2"),
     "end": ({"stop_when_stable": 0.9}, r"stop_when_stable was null and is now 0\.9"),
 }
