@@ -741,8 +741,8 @@ def test_images_are_decoded_once_for_all_networks_and_runs(
     from fiftyone_learnability.dataset import images
 
     read: list[str] = []
-    read_image = images.read_image
-    monkeypatch.setattr(images, "read_image", lambda path: read.append(path) or read_image(path))
+    contents = images._contents
+    monkeypatch.setattr(images, "_contents", lambda path: read.append(path) or contents(path))
     learn(digit_dataset, "a", "b", runs=2)
     assert sorted(read) == sorted(digit_dataset.values("filepath"))
 
