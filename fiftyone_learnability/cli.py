@@ -88,6 +88,9 @@ def build_parser() -> argparse.ArgumentParser:
     compute.add_argument("--crop-padding", type=int, default=4, metavar="PIXELS", help="padding for random crops")
     compute.add_argument("--no-flip", action="store_true", help="do not mirror images, as for digits")
     compute.add_argument("--image-size", type=int, metavar="PIXELS", help="bring images to this size; 32 if not given")
+    compute.add_argument(
+        "--no-image-cache", action="store_true", help="do not keep decoded images for the next run, nor use those kept"
+    )
     compute.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<n> or mps")
     compute.add_argument("--precision", default="auto", help="auto, float32, bf16 or fp16")
     compute.add_argument(
@@ -220,13 +223,19 @@ def build_parser() -> argparse.ArgumentParser:
     write = command("write", "Write the scores of a run whose database was away when it ended.", _write, False)
     write.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="the run directory that the error named")
 
-    cache = command("cache", "List what unfinished runs have left on disk, or delete it.", _cache, False)
+    cache = command("cache", "List unfinished runs and decoded images kept on disk, or delete them.", _cache, False)
     cache.add_argument("--clean", action="store_true", help="delete them, but none that a process works on")
     cache.add_argument(
-        "--older-than", type=_not_negative, metavar="DAYS", help="only those that were last written to so long ago"
+        "--older-than",
+        type=_not_negative,
+        metavar="DAYS",
+        help="only those last written to, or images last used, so long ago",
     )
     cache.add_argument(
-        "--max-size", type=_not_negative, metavar="GB", help="only so many, the oldest first, that this is left at most"
+        "--max-size",
+        type=_not_negative,
+        metavar="GB",
+        help="only so many, images first and of each the oldest, that this is left at most",
     )
     _add_json(cache)
     return parser
@@ -333,6 +342,7 @@ def _compute(dataset: fo.Dataset, options: argparse.Namespace) -> None:
         crop_padding=options.crop_padding,
         horizontal_flip=not options.no_flip,
         image_size=options.image_size,
+        cache_images=not options.no_image_cache,
         device=options.device,
         precision=options.precision,
         measure=options.measure,
@@ -524,18 +534,22 @@ def _write(options: argparse.Namespace) -> None:
 def _cache(options: argparse.Namespace) -> None:
     import pandas as pd
 
+    from .dataset.image_cache import clean_image_caches, find_image_caches
     from .experiment.run_directory import cache_folder, clean_run_directories, find_run_directories
 
     if not options.clean and (options.older_than is not None or options.max_size is not None):
         raise ValueError("--older-than and --max-size say what --clean deletes: give it too")
+    runs, images = find_run_directories(), find_image_caches()
+    about = {entry.path: entry.about for entry in images}
     if options.clean:
-        days, gigabytes = options.older_than, options.max_size
-        found = clean_run_directories(
-            None if days is None else days * 86400, None if gigabytes is None else gigabytes * 1e9
-        )
-    else:
-        found = find_run_directories()
-    rows = [
+        seconds = None if options.older_than is None else options.older_than * 86400
+        most = None if options.max_size is None else options.max_size * 1e9
+        # images cost seconds to decode again, a run hours
+        size_of_runs = sum(run.size for run in runs)
+        images = clean_image_caches(seconds, None if most is None else max(0.0, most - size_of_runs))
+        size_of_images = sum(entry.size for entry in find_image_caches())
+        runs = clean_run_directories(seconds, None if most is None else max(0.0, most - size_of_images))
+    rows: list[dict[str, Any]] = [
         {
             "dataset": run.dataset,
             "key": run.key,
@@ -544,12 +558,24 @@ def _cache(options: argparse.Namespace) -> None:
             "state": run.state,
             "path": str(run.path),
         }
-        for run in found
+        for run in runs
     ]
-    empty = "nothing to delete" if options.clean else f"nothing in {cache_folder()}"
+    rows += [
+        {
+            "dataset": about.get(entry.path, ""),
+            "key": "",
+            "days": entry.seconds / 86400,
+            "MB": entry.size / 1e6,
+            "state": "decoded images",
+            "path": str(entry.path),
+        }
+        for entry in images
+    ]
+    empty = "nothing to delete" if options.clean else f"nothing in {cache_folder().parent}"
     _print_table(pd.DataFrame(rows), options.json, empty)
     if options.clean and rows:
-        print(f"deleted {len(rows)} run directories, {sum(run.size for run in found) / 1e6:.1f} MB", file=sys.stderr)
+        megabytes = sum(row["MB"] for row in rows)
+        print(f"deleted {len(runs)} run directories, {len(images)} sets of images, {megabytes:.1f} MB", file=sys.stderr)
 
 
 def _print_table(table: pd.DataFrame, as_json: bool, empty: str) -> None:

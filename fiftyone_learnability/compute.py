@@ -23,6 +23,7 @@ from .dataset.away import is_away, patiently
 from .dataset.changes import Changes, find_changes, some
 from .dataset.columns import WriteError
 from .dataset.fields import WriteReport, choose_key, write_results
+from .dataset.image_cache import CachedImages
 from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
 from .dataset.registration import recover
 from .dataset.registry import check_identifier, fields_of, list_runs, load_results
@@ -70,6 +71,7 @@ def compute_learnability(
     crop_padding: int = 4,
     horizontal_flip: bool = True,
     image_size: int | None = None,
+    cache_images: bool = True,
     device: str = "auto",
     precision: str = "auto",
     measure: str = "exact",
@@ -126,7 +128,11 @@ def compute_learnability(
         horizontal_flip (True): whether half of the images are mirrored; turn it off where mirrored images change their
             meaning, as with digits
         image_size (None): height and width in pixels that images are brought to; 32 by default, which is what the three
-            networks are made for; said if images have another size
+            networks are made for; said if images have another size. A JPEG four times as large or more is decoded at a
+            reduced size, see :func:`fiftyone_learnability.dataset.images.decode_images`
+        cache_images (True): whether decoded images are kept in the user's cache, at most 10 GB of them, so that the
+            next run over the same files starts at once. They are decoded anew if a file has changed, and kept if all
+            files could be read
         device ("auto"): "auto" takes cuda, then mps, then cpu; or a torch device
         precision ("auto"): "auto", "float32", "bf16" or "fp16"; see
             :func:`fiftyone_learnability.science.device.choose_placement`
@@ -187,6 +193,7 @@ def compute_learnability(
     crop_padding = whole("crop_padding", crop_padding, 0, _checked_size(image_size))
     horizontal_flip, overwrite = truth("horizontal_flip", horizontal_flip), truth("overwrite", overwrite)
     skip_failures = truth("skip_failures", skip_failures)
+    cache_images = truth("cache_images", cache_images)
     record_dynamics = truth("record_dynamics", record_dynamics)
     restart_diverged = truth("restart_diverged", restart_diverged)
     _check_settings(run_dir, resume, progress)
@@ -231,7 +238,7 @@ def compute_learnability(
         key, refusal = written, error
     labelled = read_samples(samples, label_field)
     _check_memory(len(labelled), _checked_size(image_size), epochs if record_dynamics else 0)
-    labelled, images = _read_images(labelled, image_size, skip_failures, telling)
+    labelled, images = _read_images(labelled, image_size, cache_images, skip_failures, telling)
     networks: dict[str, str] = {}
     # a trial, which must not change the random state of the caller
     with torch.random.fork_rng(devices=[]):
@@ -335,13 +342,22 @@ def compute_learnability(
 
 
 def _read_images(
-    labelled: LabelledSamples, image_size: int | None, skip_failures: bool, telling: Progress
+    labelled: LabelledSamples, image_size: int | None, cache_images: bool, skip_failures: bool, telling: Progress
 ) -> tuple[LabelledSamples, DecodedImages]:
     if labelled.num_unlabelled:
         telling.say(f"samples without a label: {labelled.num_unlabelled}; they are left out, their fields stay None")
     size = _checked_size(image_size)
-    with telling.counting("images", len(labelled), "reading images") as advance:
-        images = decode_images(labelled.filepaths.tolist(), size, advance)
+    filepaths = labelled.filepaths.tolist()
+    cached = CachedImages(filepaths, size) if cache_images else None
+    images = None if cached is None else cached.load()
+    if images is not None:
+        telling.finish("images", f"{len(filepaths)} images are in the cache, since an earlier run has read them")
+    else:
+        with telling.counting("images", len(filepaths), "reading images") as advance:
+            images = decode_images(filepaths, size, advance)
+        problem = None if cached is None else cached.save(images)
+        if problem is not None:
+            telling.say(problem)
     # samples may share a file, so that there may be fewer files than samples
     num_unreadable = int((~images.readable).sum())
     if num_unreadable:

@@ -113,7 +113,7 @@ def run(job: dict[str, Any]) -> None:
 
     units.CHECKPOINT_SECONDS = 0.0
     MOMENTS.chosen = tuple(job["moment"]) if job["moment"] else None
-    watch(images, "read_image", "decoding")
+    watch(images, "_read_into", "decoding")
     watch(training, "crop_and_flip", "a batch")
     watch(training.LearnabilityTracker, "update", "measuring")
     watch(run_directory.RunDirectory, "remove", "removing")

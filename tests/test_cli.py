@@ -19,7 +19,7 @@ import pytest
 import fiftyone_learnability as fol
 from fiftyone_learnability import cli
 from fiftyone_learnability.compute import default_run_directory
-from fiftyone_learnability.dataset import columns
+from fiftyone_learnability.dataset import columns, image_cache
 from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment import run_directory, units
 from fiftyone_learnability.experiment.results import ModelResults
@@ -134,7 +134,7 @@ def test_compute_hands_every_option_over(
     chosen = ("--scores", "aum", "hits")
     arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
     flags = ("--no-flip", "--overwrite", "--skip-failures", "--quiet", "--no-resume", "--restart-diverged")
-    flags += ("--compile", "never")
+    flags += ("--no-image-cache", "--compile", "never")
     assert run("compute", digit_dataset.name, "--models", "x", "y", *arguments, *chosen, *flags).status == 0
     expected = {
         **given,
@@ -143,7 +143,8 @@ def test_compute_hands_every_option_over(
         "samples": digit_dataset,
         "horizontal_flip": False,
     }
-    expected |= {"horizontal_flip": False, "resume": False, "restart_diverged": True, "compile": False}
+    expected |= {"horizontal_flip": False, "resume": False, "restart_diverged": True, "cache_images": False}
+    expected |= {"compile": False}
     assert got == {**expected, "overwrite": True, "skip_failures": True, "progress": False}
 
     assert run("compute", digit_dataset.name, "--stop-when-stable").status == 0
@@ -658,7 +659,7 @@ def test_compute_goes_on_or_starts_over(run: Run, digit_dataset: fo.Dataset, cac
 
 def test_cache_lists_what_is_left(run: Run, digit_dataset: fo.Dataset, cache: Path) -> None:
     empty = run("cache")
-    assert (empty.status, empty.out) == (0, f"nothing in {cache}\n")
+    assert (empty.status, empty.out) == (0, f"nothing in {cache.parent}\n")
     path = leave_unfinished(digit_dataset, "mine")
     size = sum(file.stat().st_size for file in path.iterdir() if file.name != "lock")
     (row,) = run("cache", "--json").json()
@@ -686,7 +687,7 @@ def test_cache_cleans_what_is_old_or_too_much(run: Run, digit_dataset: fo.Datase
     assert run("cache", "--clean", "--older-than", 100).out == "nothing to delete\n"
     output = run("cache", "--clean", "--older-than", 30)
     assert "first" in output.out
-    assert "deleted 1 run directories" in output.err
+    assert "deleted 1 run directories, 0 sets of images" in output.err
     assert [path.exists() for path in (first, second, third)] == [False, True, True]
     # the oldest goes first
     size = sum(file.stat().st_size for file in third.iterdir())
@@ -701,6 +702,40 @@ def test_cache_cleans_what_is_old_or_too_much(run: Run, digit_dataset: fo.Datase
     assert third.exists()
     assert run("cache", "--clean").status == 0
     assert list(cache.iterdir()) == []
+
+
+def test_decoded_images_are_listed_and_cleaned_too(
+    run: Run, digit_dataset: fo.Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_cache, "LEAST_SECONDS", 0.0)
+    assert run(*compute(digit_dataset, "--no-image-cache")).status == 0
+    assert run("cache", "--json").json() == []
+    fol.delete_run(digit_dataset, "learnability")
+    unfinished = leave_unfinished(digit_dataset, "mine")
+    files = digit_dataset.values("filepath")
+    rows = run("cache", "--json").json()
+    assert [row["state"] for row in rows] == ["unfinished", "decoded images"]
+    images = Path(rows[1]["path"])
+    assert rows[1]["dataset"] == f"60 images of 32x32 pixels from {Path(files[0]).parent}"
+    size = images.stat().st_size + images.with_suffix(".json").stat().st_size
+    assert rows[1]["MB"] == pytest.approx(size / 1e6)
+    assert str(images) in run("cache").out
+    went_on = run(*compute(digit_dataset, "--epochs", 3, "--key", "mine"))
+    assert "60 images are in the cache, since an earlier run has read them" in went_on.err
+    fol.delete_run(digit_dataset, "mine")
+    # images go first, however old the runs are
+    unfinished = leave_unfinished(digit_dataset, "other")
+    age(unfinished, 40)
+    runs = sum(file.stat().st_size for file in unfinished.iterdir() if file.name != "lock")
+    assert run("cache", "--clean", "--older-than", 50).out == "nothing to delete\n"
+    assert run("cache", "--clean", "--max-size", (runs + size) / 1e9).out == "nothing to delete\n"
+    cleaned = run("cache", "--clean", "--max-size", (runs + size - 1) / 1e9)
+    assert "deleted 0 run directories, 1 sets of images" in cleaned.err
+    assert "60 images of 32x32" in cleaned.out
+    assert [row["state"] for row in run("cache", "--json").json()] == ["unfinished"]
+    assert not images.exists()
+    assert run("cache", "--clean", "--older-than", 30).status == 0
+    assert run("cache", "--json").json() == []
 
 
 SLOWLY = """

@@ -17,9 +17,10 @@ from PIL import Image
 from torch import nn
 
 import fiftyone_learnability as fol
-from fiftyone_learnability import ProgressEvent, TrainingDivergedError, WriteError
+from fiftyone_learnability import ProgressEvent, TrainingDivergedError, WriteError, compute
 from fiftyone_learnability.compute import write_run_directory
-from fiftyone_learnability.dataset import columns, fields
+from fiftyone_learnability.dataset import columns, fields, image_cache
+from fiftyone_learnability.dataset.images import DecodedImages, decode_images
 from fiftyone_learnability.dataset.registry import score_field
 from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.science.stability import DEFAULT_BOUND
@@ -284,6 +285,72 @@ def test_many_unreadable_images_make_no_endless_message(digit_dataset: fo.Datase
         learn(digit_dataset, models={"tiny": never})
     with pytest.raises(ValueError, match="fewer than two classes have images that can be read"):
         learn(digit_dataset, models={"tiny": never}, skip_failures=True)
+
+
+def test_the_next_run_takes_the_images_from_the_cache(
+    digit_dataset: fo.Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_cache, "LEAST_SECONDS", 0.0)
+    options: dict[str, Any] = {"overwrite": True, "epochs": 2}
+    uncached = learn(digit_dataset, cache_images=False, **options)["tiny"]
+    kept = cache / "fiftyone-learnability" / "images"
+    assert not kept.exists()
+    first = learn(digit_dataset, **options)["tiny"]
+    assert len(list(kept.iterdir())) == 2
+    decoded: list[int] = []
+
+    def count(filepaths: list[str], *arguments: Any) -> DecodedImages:
+        decoded.append(len(filepaths))
+        return decode_images(filepaths, *arguments)
+
+    monkeypatch.setattr(compute, "decode_images", count)
+    recorder = Recorder()
+    second = learn(digit_dataset, progress=recorder, **options)["tiny"]
+    assert decoded == []
+    for result in (first, second):
+        np.testing.assert_array_equal(result.learnability, uncached.learnability)
+    (event,) = (event for event in recorder.events if event.stage == "images")
+    assert (event.fraction, event.message) == (
+        1.0,
+        "60 images are in the cache, since an earlier run has read them",
+    )
+    # another view is another set of images, and a changed file is decoded anew
+    learn(digit_dataset.limit(50), **options)
+    assert decoded == [50]
+    file = Path(digit_dataset.first().filepath)
+    content = file.read_bytes()
+    try:
+        Image.new("L", (32, 32), 255).save(file)
+        changed = learn(digit_dataset, **options)["tiny"]
+    finally:
+        file.write_bytes(content)
+    assert decoded == [50, 60]
+    assert not np.array_equal(changed.learnability, uncached.learnability)
+    learn(digit_dataset, cache_images=False, **options)
+    assert decoded == [50, 60, 60]
+
+
+def test_a_run_does_without_the_cache_where_it_cannot_be_written(
+    digit_dataset: fo.Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(image_cache, "LEAST_SECONDS", 0.0)
+    (cache / "fiftyone-learnability").mkdir(parents=True)
+    (cache / "fiftyone-learnability" / "images").write_text("no folder")
+    recorder = Recorder()
+    learn(digit_dataset, progress=recorder)
+    assert digit_dataset.has_field(SCORE)
+    (said,) = (event.message for event in recorder.events if "next run" in event.message)
+    assert said.startswith("the images could not be kept for the next run: ")
+
+
+def test_images_that_are_left_out_are_tried_again_in_each_run(
+    broken_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_cache, "LEAST_SECONDS", 0.0)
+    for _ in range(2):
+        recorder = Recorder()
+        learn(broken_dataset, skip_failures=True, overwrite=True, progress=recorder)
+        assert any("images that cannot be read: 5" in event.message for event in recorder.events)
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
@@ -715,8 +782,8 @@ def test_images_are_decoded_once_for_all_networks_and_runs(
     from fiftyone_learnability.dataset import images
 
     read: list[str] = []
-    read_image = images.read_image
-    monkeypatch.setattr(images, "read_image", lambda path: read.append(path) or read_image(path))
+    contents = images._contents
+    monkeypatch.setattr(images, "_contents", lambda path: read.append(path) or contents(path))
     learn(digit_dataset, "a", "b", runs=2)
     assert sorted(read) == sorted(digit_dataset.values("filepath"))
 

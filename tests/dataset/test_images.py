@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_images
 
+from fiftyone_learnability.dataset import images
 from fiftyone_learnability.dataset.images import MAX_PIXELS, decode_images, read_image
 
 WIDTH, HEIGHT = 37, 21
@@ -294,20 +301,49 @@ def test_files_are_read_in_parallel(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # passes only if all four are being read at the same time
     barrier = threading.Barrier(4, timeout=20)
 
-    def read(path: str) -> NDArray[np.uint8]:
-        barrier.wait()
-        return read_image(path)
+    contents = images._contents
 
-    monkeypatch.setattr("fiftyone_learnability.dataset.images.read_image", read)
+    def read(path: str) -> bytes:
+        barrier.wait()
+        return contents(path)
+
+    monkeypatch.setattr(images, "_contents", read)
     assert not decode_images(paths, num_threads=4).failures
 
 
 def test_progress_counts_every_file_from_the_calling_thread(tmp_path: Path) -> None:
     paths = [save(noise(), tmp_path / f"{number}.png", "PNG") for number in range(5)] + [str(tmp_path / "missing")]
-    counts: list[tuple[int, int]] = []
-    decode_images(paths, advance=lambda count: counts.append((count, threading.get_ident())))
-    assert sum(count for count, _ in counts) == len(paths)
-    assert {thread for _, thread in counts} == {threading.get_ident()}
+    for files in (paths, paths * 50):
+        counts: list[int] = []
+        threads: list[int] = []
+
+        def advance(count: int, counts: list[int] = counts, threads: list[int] = threads) -> None:
+            counts.append(count)
+            threads.append(threading.get_ident())
+
+        decode_images(files, advance=advance)
+        assert sum(counts) == len(files)
+        assert set(threads) == {threading.get_ident()}
+
+
+def test_who_breaks_off_does_not_wait_for_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(noise(), tmp_path / "image.png", "PNG")
+    read: list[str] = []
+    contents = images._contents
+
+    def slowly(path: str) -> bytes:
+        read.append(path)
+        time.sleep(0.01)
+        return contents(path)
+
+    def stop(count: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(images, "_contents", slowly)
+    with pytest.raises(KeyboardInterrupt):
+        decode_images([path] * 1000, advance=stop, num_threads=2)
+    # the first chunk of each thread, and what they had begun when the first was done
+    assert len(read) <= 3 * images._CHUNK
 
 
 def test_grey_images_keep_one_channel(tmp_path: Path) -> None:
@@ -387,3 +423,149 @@ def test_cifar10_is_read_as_pillow_reads_it(cifar10_train: Callable[[int], tuple
     assert decoded.pixels.shape == (300, 32, 32, 3)
     assert decoded.sizes == {(32, 32)}
     np.testing.assert_array_equal(decoded.pixels, np.stack([oracle(file) for file in files]))
+
+
+# JPEGs at a reduced size, against those of which every pixel is decoded
+
+
+def plain(path: str, size: int) -> NDArray[np.uint8]:
+    """Every pixel decoded, then averaged over areas where there are more than are wanted."""
+    image = read_image(path)
+    height, width = image.shape[:2]
+    if (height, width) == (size, size):
+        return image
+    shrinks = height > size or width > size
+    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return resized.reshape(size, size, -1)
+
+
+def reductions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The factors by which images are reduced from now on while they are decoded, 1 for those that are not."""
+    factors = {cv2.IMREAD_REDUCED_GRAYSCALE_8: 8, cv2.IMREAD_REDUCED_GRAYSCALE_4: 4, cv2.IMREAD_REDUCED_GRAYSCALE_2: 2}
+    found: list[int] = []
+    imdecode = images._imdecode
+
+    def spy(data: bytes, flags: int) -> NDArray[np.uint8] | None:
+        found.append(factors.get(flags & ~images._FLAGS, 1))
+        return imdecode(data, flags)
+
+    monkeypatch.setattr(images, "_imdecode", spy)
+    return found
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[Image.Image]:
+    """Two real photographs, and an image with detail at every scale as they have: amplitudes fall as 1/frequency."""
+    real = [Image.fromarray(np.ascontiguousarray(image[:375, :500])) for image in load_sample_images().images]
+    frequency = np.hypot(np.fft.fftfreq(375)[:, None], np.fft.rfftfreq(500)[None])
+    frequency[0, 0] = 1
+    detail = np.random.default_rng(0).standard_normal((375, 500, 3))
+    detail = np.fft.irfft2(np.fft.rfft2(detail, axes=(0, 1)) / frequency[:, :, None], s=(375, 500), axes=(0, 1))
+    detail = (detail - detail.mean(axis=(0, 1))) / detail.std(axis=(0, 1))
+    values = 128 + 50 * detail[:, :, :1] + 15 * detail
+    return [*real, Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))]
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize(("size", "factor"), [(16, 8), (32, 4), (46, 4), (64, 2), (93, 2)])
+def test_reduced_decoding_changes_no_more_than_another_filter_would(
+    tmp_path: Path,
+    photographs: list[Image.Image],
+    size: int,
+    factor: int,
+    subsampling: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = reductions(monkeypatch)
+    for image in photographs:
+        path = save(image, tmp_path / "image.jpg", "JPEG", quality=90, subsampling=subsampling)
+        found.clear()
+        pixels = decode_images([path], size).pixels[0].astype(int)
+        assert found == [factor]
+        difference = np.abs(pixels - plain(path, size))
+        with Image.open(path) as opened:
+            bilinear = np.asarray(opened.resize((size, size), Image.Resampling.BILINEAR)).astype(int)
+        common = np.abs(bilinear - plain(path, size))
+        assert 0 < difference.mean() < min(4, 1.3 * common.mean())
+        # nor is it brighter or darker as a whole
+        assert abs((pixels - plain(path, size)).mean()) < 0.5
+
+
+def test_only_what_stays_twice_as_large_is_reduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = reductions(monkeypatch)
+    for side, factor in ((127, 1), (128, 2), (255, 2), (256, 4), (511, 4), (512, 8), (2000, 8)):
+        for size in ((side, 600), (600, side)) if side < 600 else ((side, side),):
+            path = save(Image.new("L", size, 7), tmp_path / "image.jpg", "JPEG")
+            found.clear()
+            assert (decode_images([path], 32).pixels == 7).all()
+            assert found == [factor], size
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]),
+    st.sampled_from(["L", "RGB"]),
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.integers(8, 80),
+    st.integers(1, 8),
+)
+def test_what_is_not_reduced_is_the_same_bit_for_bit(
+    tmp_path_factory: pytest.TempPathFactory, format: str, mode: str, width: int, height: int, size: int, turned: int
+) -> None:
+    options = {"exif": orientation(turned)} if format in ("JPEG", "PNG", "WEBP", "TIFF") else {}
+    path = save(noise(mode, size=(width, height)), tmp_path_factory.mktemp("any") / "image", format, **options)
+    decoded, expected = decode_images([path], size), plain(path, size)
+    assert decoded.sizes == {read_image(path).shape[:2]}
+    assert decoded.pixels.shape[1:] == expected.shape
+    if format != "JPEG" or min(width, height) < 2 * 2 * size:
+        np.testing.assert_array_equal(decoded.pixels[0], expected)
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [(200, 130), (133, 200), (131, 132), (132, 129), (160, 160)])
+def test_reduced_images_are_turned_and_their_true_size_is_told(
+    tmp_path: Path, mode: str, number: int, size: tuple[int, int]
+) -> None:
+    # a different brightness in each corner, a different colour where there are any
+    image = Image.new("RGB", size, (250, 250, 250))
+    width, height = size
+    image.paste((200, 60, 20), (0, 0, width // 2, height // 2))
+    image.paste((20, 20, 120), (width // 2, 0, width, height // 2))
+    image.paste((10, 160, 10), (0, height // 2, width // 2, height))
+    path = save(image.convert(mode), tmp_path / "image.jpg", "JPEG", exif=orientation(number), quality=95)
+    decoded = decode_images([path], 16)
+    assert decoded.sizes == {oracle(path).shape[:2]}
+    assert decoded.pixels.shape == (1, 16, 16, 1 if mode == "L" else 3)
+    expected = plain(path, 16).astype(int)
+    # but where the corners meet
+    away = np.abs(np.arange(16) - 7.5) > 1
+    assert np.abs(decoded.pixels[0] - expected)[away][:, away].max() <= 6
+
+
+def test_sides_that_reduce_to_the_same_are_decoded_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = reductions(monkeypatch)
+    path = save(noise(size=(131, 132)), tmp_path / "image.jpg", "JPEG", exif=orientation(6))
+    decoded = decode_images([path], 16)
+    assert found == [4, 1]
+    assert decoded.sizes == {(131, 132)}
+    np.testing.assert_array_equal(decoded.pixels[0], plain(path, 16))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_truncated_photograph_is_no_photograph(
+    tmp_path: Path, photographs: list[Image.Image], progressive: bool
+) -> None:
+    path = tmp_path / "image.jpg"
+    whole = Path(save(photographs[0], path, "JPEG", quality=90, progressive=progressive)).read_bytes()
+    assert decode_images([str(path)], 32).readable.all()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "truncated" in decode_images([str(path)], 32).failures[str(path)]
+
+
+def test_a_file_that_comes_in_parts_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(noise(), tmp_path / "image.png", "PNG")
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, count: read(descriptor, min(count, 100)))
+    np.testing.assert_array_equal(read_image(path), oracle(path))

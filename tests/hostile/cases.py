@@ -586,6 +586,13 @@ OPTIONS = (
         [SDK, APP],
     ),
     _option(
+        "cache_images as text",
+        '"no" counts as True in Python.',
+        {"cache_images": "no"},
+        ["cache_images", "'no'"],
+        [SDK],
+    ),
+    _option(
         "a thing of two lines",
         "A message must stay on one line.",
         {"epochs": _Nameless()},
