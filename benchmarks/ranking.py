@@ -12,7 +12,10 @@ FOLDER each training is kept there, and one that is there with the same settings
 from __future__ import annotations
 
 import argparse
+import statistics
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,17 @@ from torch import Tensor, nn
 
 from fiftyone_learnability.science.augmentation import EpochDraws
 from fiftyone_learnability.science.device import choose_placement
-from fiftyone_learnability.science.networks import resolve_networks
+from fiftyone_learnability.science.networks import NETWORKS, resolve_networks
+from fiftyone_learnability.science.stability import DEFAULT_BOUND, RankingStability, spearman
 from fiftyone_learnability.science.training import EpochReport, TrainingOptions, default_learning_rate, train
+from scripts.images import read_tree, stratified
 
 from .cifar10 import load, tell
+from .table import Result
+from .usual import UsualLoop
+
+TRUSTED = 0.97
+"""Spearman's correlation with the exact ranking over all epochs from which on a ranking is trusted."""
 
 
 class _Watched(nn.Module):
@@ -46,7 +56,8 @@ class _Watched(nn.Module):
 
 def observe(options: argparse.Namespace, model: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """``(T, N)`` probability of the true label, after each epoch and in each epoch's training pass."""
-    name = f"ranking-{model}-{options.samples}-{options.epochs}-{options.batch_size}-{options.precision}.npz"
+    placement = choose_placement(options.device, options.precision)
+    name = f"ranking-{model}-{options.samples}-{options.epochs}-{options.batch_size}-{placement.precision}.npz"
     path = options.keep / name if options.keep else None
     if path is not None and path.exists():
         kept = np.load(path)
@@ -73,13 +84,105 @@ def observe(options: argparse.Namespace, model: str) -> tuple[NDArray[np.float32
         seen[order] = probabilities[np.arange(len(order)), labels[order]]
         online.append(seen)
 
-    placement = choose_placement(options.device, options.precision)
     train(model, watch, pixels, labels, len(classes), recipe, 0, placement, on_epoch, on_state=on_state)
     exact = np.diff(np.array(sums), axis=0, prepend=0.0).astype(np.float32)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, exact=exact, online=np.array(online))
     return exact, np.array(online)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What a way to measure found in a training.
+
+    Attributes:
+        way: the way, in words
+        correlation: Spearman's correlation of its ranking with the exact one over all epochs
+        epochs: the epochs that were trained
+        measured: the epochs that were measured by passes of their own
+    """
+
+    way: str
+    correlation: float
+    epochs: int
+    measured: int
+
+
+def rankings(exact: NDArray[np.float32], online: NDArray[np.float32], bound: float = DEFAULT_BOUND) -> list[Ranking]:
+    """What each way to measure would have found in a training.
+
+    Args:
+        exact: ``(T, N)`` probability of the true label after each epoch
+        online: ``(T, N)`` that of the training passes
+        bound: the bound of ``stop_when_stable``
+    """
+    epochs = len(exact)
+    whole = exact.mean(axis=0, dtype=np.float64)
+    found = []
+    for source, every, stops in (
+        *[(exact, every, False) for every in (2, 3, 5, 10)],
+        (online, 1, False),
+        *[(exact, every, True) for every in (1, 2, 3)],
+        (online, 1, True),
+    ):
+        rows = np.array(TrainingOptions(epochs, measure_every=every).measured_epochs) - 1
+        way = ["measure='online'"] if source is online else [] if every == 1 else [f"measure_every={every}"]
+        if stops:
+            stability = RankingStability(len(whole), len(rows), bound)
+            stop = next((end for end, row in enumerate(rows, start=1) if stability.add(source[row])), len(rows))
+            rows = rows[:stop]
+            way.append(f"stop_when_stable={bound:g}")
+        ranking = source[rows].mean(axis=0, dtype=np.float64)
+        measured = 0 if source is online else len(rows)
+        found.append(Ranking(", ".join(way), spearman(ranking, whole), int(rows[-1]) + 1, measured))
+    return found
+
+
+def settling(probabilities: NDArray[np.float32], whole: NDArray[np.float32]) -> list[tuple[int, float]]:
+    """(epochs, correlation) of the ranking over the first epochs with the exact one over all, at each tenth."""
+    final, epochs = whole.mean(axis=0, dtype=np.float64), len(whole)
+    ends = [round(epochs * tenth / 10) for tenth in range(1, 10)]
+    return [(end, spearman(probabilities[:end].mean(axis=0, dtype=np.float64), final)) for end in ends]
+
+
+def measure(cifar10: Path, samples: int = 2000, epochs: int = 100) -> list[Result]:
+    """How soon ResNet-20 has a ranking to be trusted, against the usual loop run to its end.
+
+    Args:
+        cifar10: the CIFAR-10 image tree
+        samples (2000): the images
+        epochs (100): the epochs of the whole training
+    """
+    options = argparse.Namespace(
+        cifar10=cifar10, samples=samples, epochs=epochs, batch_size=64, device="auto", precision="auto", keep=None
+    )
+    exact, _ = observe(options, "resnet20")
+    pixels, labels, classes = load(cifar10, "train", samples)
+    recipe = TrainingOptions(epochs, 64, default_learning_rate(64), stop_when_stable=DEFAULT_BOUND)
+    start = time.perf_counter()
+    placement = choose_placement()
+    result = train("resnet20", NETWORKS["resnet20"], pixels, labels, len(classes), recipe, 0, placement)
+    ours = time.perf_counter() - start
+    correlation = spearman(result.scores()["learnability"], exact.mean(axis=0, dtype=np.float64))
+    files, names = read_tree(cifar10)
+    usual = UsualLoop(
+        NETWORKS["resnet20"](10, 3), [files[index] for index in stratified(names, samples)], labels, placement.device
+    )
+    usual.epoch()
+    theirs = statistics.median(usual.epoch() for _ in range(3)) * epochs
+    ran = len(result.reports)
+    return [
+        Result(
+            stage=f"resnet20: a ranking of {samples:,} images, {placement.precision}, stop_when_stable",
+            ours=f"{ours:.0f} s, {ran} epochs",
+            theirs=f"the usual loop, {epochs} epochs: {theirs:.0f} s (from three)",
+            ratio=theirs / ours,
+            goal=f"4 times, Spearman {TRUSTED} with all {epochs} epochs",
+            met=theirs / ours >= 4 and correlation >= TRUSTED,
+            note=f"Spearman {correlation:.3f} at {ran / epochs:.0%} of the epochs",
+        )
+    ]
 
 
 def main() -> None:
@@ -93,8 +196,19 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--keep", type=Path, help="a folder for the probabilities of single trainings")
     options = parser.parse_args()
+    print(f"{options.samples} images, {options.epochs} epochs\n")
+    print("| network | measurement | Spearman with exact, all epochs | epochs trained | epochs measured |")
+    print("|---|---|---|---|---|")
+    curves = []
     for model in options.models:
-        observe(options, model)
+        exact, online = observe(options, model)
+        for found in rankings(exact, online):
+            numbers = f"{found.correlation:.3f} | {found.epochs} | {found.measured}"
+            print(f"| {model} | {found.way} | {numbers} |", flush=True)
+        for name, source in (("exact", exact), ("online", online)):
+            points = ", ".join(f"{end}: {correlation:.3f}" for end, correlation in settling(source, exact))
+            curves.append(f"{model}, {name}, over the first epochs: {points}")
+    print("", *curves, sep="\n")
 
 
 if __name__ == "__main__":

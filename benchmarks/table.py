@@ -26,3 +26,13 @@ class Result:
     goal: str = ""
     met: bool | None = None
     note: str = ""
+
+
+def print_table(results: list[Result]) -> None:
+    """Prints results as a table in Markdown."""
+    print("| stage | ours | otherwise | times as fast | goal | met | |\n|---|---|---|---|---|---|---|")
+    for result in results:
+        ratio = "" if result.ratio is None else f"{result.ratio:.2f}"
+        met = "" if result.met is None else "yes" if result.met else "**no**"
+        cells = (result.stage, result.ours, result.theirs, ratio, result.goal, met, result.note)
+        print(f"| {' | '.join(cells)} |", flush=True)
