@@ -5,10 +5,11 @@
 #   make app         open the App on the demo's results
 #   make test        lint, types and tests (under 12 minutes on 2 cores)
 #   make test-slow   the tests that take minutes each
+#   make bench       every stage against what one would otherwise do (25 minutes; QUICK=1: five)
 #   make format      format the code
 #   make clean       delete all that these made
 #
-#   CIFAR10=DIR      a CIFAR-10 image tree, DIR/{train,test}/<class>/*, for demo and tests
+#   CIFAR10=DIR      a CIFAR-10 image tree, DIR/{train,test}/<class>/*, for demo, tests and benchmarks
 #   SAMPLES= EPOCHS= MODELS="resnet20 mobilenet"    change the demo;  PORT= the App's port
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := .demo
 
-.PHONY: setup demo app test test-slow lint format clean
+.PHONY: setup demo app test test-slow bench lint format clean
 
 setup: $(INSTALLED)
 
@@ -37,6 +38,9 @@ test: lint
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow -n logical --dist worksteal
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.suite $(if $(CIFAR10),--cifar10 "$(CIFAR10)") $(if $(QUICK),--quick)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -682,6 +682,33 @@ def test_a_gpu_gives_nearly_the_scores_of_the_cpu(digits: tuple[list[str], list[
     assert spearmanr(found, expected).statistic > 0.95
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU is available")
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_gpu_is_not_waited_for_within_an_epoch(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, precision: str, compile: bool
+) -> None:
+    images, labels = random_images(rng, 256, 16, 3), rng.integers(0, 3, 256)
+    train_epoch = training._Run._train_epoch
+
+    def strict(self: Any, epoch: int, tracker: Any) -> Tensor:
+        # the first epoch chooses algorithms, and compiles
+        if epoch > 1:
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            return train_epoch(self, epoch, tracker)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(training._Run, "_train_epoch", strict)
+    placement = choose_placement("cuda", precision)
+    for measure in ("exact", "online"):
+        options = TrainingOptions(epochs=3, batch_size=32, lr=0.01, measure=measure, compile=compile)
+        result = run(images, labels, options, placement=placement)
+        assert np.isfinite(result.scores()["learnability"]).all()
+
+
 def test_no_warning_is_given(noise: tuple[np.ndarray, np.ndarray]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
