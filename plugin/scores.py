@@ -20,12 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiftyone_learnability.compare import find_models, label_path_of
+from fiftyone_learnability.dataset.arrays import Ids, find_ids, ids_in_view, read_columns
 from fiftyone_learnability.dataset.registry import INFO_KEY, score_field, unpacked
 from fiftyone_learnability.dataset.stages import check_stage_classes
 from fiftyone_learnability.experiment.files import Archive, open_archive
 from fiftyone_learnability.science.catalog import SCORES
-
-from .columns import read_columns
 
 _REMEMBERED = 16
 _Value = TypeVar("_Value")
@@ -45,6 +44,24 @@ _memory: OrderedDict[Hashable, _Entry] = OrderedDict()
 _lock = threading.Lock()
 
 
+Stages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """The samples that the panel speaks of.
+
+    Attributes:
+        stages: the stages of their view, serialized
+        filters: the filters of the App's sidebar
+        mark: changes whenever either does
+    """
+
+    stages: Stages
+    filters: dict[str, Any]
+    mark: str
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
     """All scores of N samples that are fields.
@@ -53,7 +70,7 @@ class ScoreTable:
         models: the networks
         scores: the names of the scores of each network, and of the consensus where there is one, which comes last
         columns: ``(N,)`` values by field, NaN where a sample has none
-        ids: ``(N,)`` ids of the samples that any network has scored
+        ids: ``(N,)`` ids of the samples that any network has scored, as bytes, sorted
         classes: the labels' classes, sorted
         labels: ``(N,)`` index into the classes, -1 for none
         label_path: the field of the labels, None if it is gone
@@ -63,7 +80,7 @@ class ScoreTable:
     models: tuple[str, ...]
     scores: dict[str, tuple[str, ...]]
     columns: dict[str, NDArray[np.float64]]
-    ids: NDArray[np.str_]
+    ids: Ids
     classes: tuple[Any, ...]
     labels: NDArray[np.int64]
     label_path: str | None
@@ -101,32 +118,26 @@ class ScoreTable:
         return np.full(len(self.ids), np.nan) if values is None else values
 
 
-def load_scores(dataset: fo.Dataset, stages: list[dict[str, Any]], filters: dict[str, Any] | None) -> ScoreTable:
-    """The scores of the samples that stages and filters leave.
+def load_scores(dataset: fo.Dataset, scope: Scope) -> ScoreTable:
+    """The scores of the samples of a scope.
 
     Args:
         dataset: the dataset
-        stages: the stages of the view, serialized
-        filters: the filters of the App's sidebar
+        scope: what the panel speaks of
     """
     state = state_of(dataset)
     everything = remember(("all", *state), lambda: _read_all(dataset))
-    if not stages and not filters:
+    if not scope.stages and not scope.filters:
         return everything
-    scope = json.dumps([stages, filters], sort_keys=True, default=str)
 
     def narrow() -> ScoreTable:
-        # a set, since numpy would sort 50,000 texts
-        inside = set(build_view(dataset, stages, filters).values("id"))
-        ids = everything.ids.tolist()
-        return everything.select(np.fromiter((id in inside for id in ids), np.bool_, len(ids)), len(inside))
+        inside = ids_in_view(build_view(dataset, scope.stages, scope.filters))
+        return everything.select(find_ids(everything.ids, inside) >= 0, len(inside))
 
-    return remember(("scope", *state, scope), narrow)
+    return remember(("scope", *state, scope.mark), narrow)
 
 
-def build_view(
-    dataset: fo.Dataset, stages: list[dict[str, Any]], filters: dict[str, Any] | None = None
-) -> foc.SampleCollection:
+def build_view(dataset: fo.Dataset, stages: Stages, filters: dict[str, Any] | None = None) -> foc.SampleCollection:
     """The view of stages and filters.
 
     Raises:
@@ -268,16 +279,19 @@ def _read_all(dataset: fo.Dataset) -> ScoreTable:
     collection = dataset._sample_collection
     total = collection.estimated_document_count()
     scored = {"$or": [{score_field(model): {"$ne": None}} for model in scores]} if scores else {"_id": None}
-    ids, values, labels = read_columns(collection, scored, fields, label_path)
-    classes = sorted({label for label in labels if label is not None})
-    number = {label: index for index, label in enumerate(classes)}
+    ids, values, labels, classes = read_columns(collection, scored, fields, label_path)
+    # those of several types, which nobody but a hostile hand mixes, can be put into some order too
+    order = sorted(range(len(classes)), key=lambda index: (isinstance(classes[index], str), classes[index]))
+    number = np.full(len(classes) + 1, -1)
+    number[order] = np.arange(len(classes))
     return ScoreTable(
         tuple(model for model in scores if model in networks),
         scores,
         dict(zip(fields, values, strict=True)),
         ids,
-        tuple(classes),
-        np.array([number.get(label, -1) for label in labels], np.int64),
+        tuple(classes[index] for index in order),
+        # -1 is the last
+        number[labels],
         label_path,
         total,
     )
