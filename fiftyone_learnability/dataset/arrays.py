@@ -16,6 +16,7 @@ from typing import Any
 import bson
 import fiftyone.core.collections as foc
 import numpy as np
+from bson import ObjectId
 from numpy.typing import NDArray
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
@@ -149,6 +150,24 @@ def read_columns(
     for _, _, labels in parts:
         codes.append(_number_labels(labels, numbers))
     return ids, columns, np.concatenate(codes), list(numbers)
+
+
+def read_columns_of(
+    collection: Collection, ids: Ids, fields: Sequence[str], label_path: str | None
+) -> tuple[Ids, list[NDArray[np.float64]], list[Any]]:
+    """Reads fields of numbers, and a label, of a few samples.
+
+    Args:
+        collection: the samples
+        ids: ``(N,)`` their ids, at most some thousands
+        fields: the fields of numbers
+        label_path: the path of the label, None for none
+
+    Returns:
+        the ids that are still there, sorted; the values of each field, NaN where there is no number; and the labels
+    """
+    keys = [ObjectId(id) for id in unpack_ids(ids)]
+    return _read_one_by_one(collection, {"_id": {"$in": keys}}, fields, label_path)
 
 
 _Part = tuple[Ids, list[NDArray[np.float64]], list[Any]]

@@ -112,7 +112,8 @@ def compare_scores(scores: Mapping[str, ArrayLike]) -> Comparison:
                 (pearson_rank, first.learnability, second.learnability),
                 (spearman, first.mean, second.mean),
             ):
-                matrix[a, b] = matrix[b, a] = np.corrcoef(one, other)[0, 1]
+                same = a == b and np.isfinite(one).all()
+                matrix[a, b] = matrix[b, a] = 1.0 if same else np.corrcoef(one, other)[0, 1]
     return Comparison(tuple(arrays), num_samples, pearson, pearson_rank, spearman)
 
 
