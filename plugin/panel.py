@@ -31,7 +31,7 @@ from .marks import mark
 from .names import APPLY_FIXES, COMPUTE, SAVE_VIEW, SUGGEST_FIXES, TAG, WRITE_SCORES, network_label
 from .review import match_change, show_labels
 from .scope import reset, scope_of, scope_review, scope_table, show
-from .scores import ScoreTable, load_ahead
+from .scores import ScoreTable, load_ahead, state_of
 from .tabs import (
     Choice,
     bin_map,
@@ -314,7 +314,9 @@ class LearnabilityPanel(foo.Panel):
         table, choice = scope_table(ctx), self._choice(ctx)
         chosen = sorted(selected(ctx)) if choice.tab == "curves" else None
         suggested = choice.tab == "labels" and scope_review(ctx) is not None
-        return mark(str((id(table), scope_of(ctx).mark, choice, chosen, suggested)))
+        # what these show of samples is more than their scores
+        state = state_of(ctx.dataset) if choice.tab in ("labels", "examples") else None
+        return mark(str((id(table), scope_of(ctx).mark, choice, chosen, suggested, state)))
 
     def _set_controls(self, ctx: foo.ExecutionContext, choice: Choice) -> None:
         for name in ("first", "quantity", "second", "against"):

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 import fiftyone as fo
@@ -313,12 +313,14 @@ def _written_scores(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:
 
 def _read(dataset: fo.Dataset, state: tuple[Hashable, ...]) -> ScoreTable:
     """All scores: read anew of the samples that were changed since they were read last, or of all."""
+    # what is dated before this has come
+    settled = datetime.now(timezone.utc).replace(tzinfo=None) - _LATE
     newest = _newest(dataset)
     before = _last_read.get(state[0])
     table = None if before is None else _read_again(dataset, state, before)
     if table is None:
         table = _read_all(dataset)
-    _last_read[state[0]] = state, newest, table
+    _last_read[state[0]] = state, None if newest is None else min(newest, settled), table
     while len(_last_read) > _DATASETS_KEPT:
         _last_read.pop(next(iter(_last_read)), None)
     return table
@@ -327,7 +329,7 @@ def _read(dataset: fo.Dataset, state: tuple[Hashable, ...]) -> ScoreTable:
 _LastRead = tuple[tuple[Hashable, ...], datetime | None, ScoreTable]
 
 _last_read: dict[Hashable, _LastRead] = {}
-"""What was read last of a dataset: its state, when its newest change was, and the scores."""
+"""What was read last of a dataset: its state, up to when no change can have been missed, and the scores."""
 
 _DATASETS_KEPT = 2
 _MOST_READ_AGAIN = 10_000
@@ -338,10 +340,10 @@ _LATE = timedelta(minutes=1)
 
 def _read_again(dataset: fo.Dataset, state: tuple[Hashable, ...], before: _LastRead) -> ScoreTable | None:
     """The scores that were read before, with those that were changed since; None if all have to be read."""
-    (_, _, count, scores), newest, table = before
-    if newest is None or (count, scores) != state[2:] or table.label_path != _label_path(dataset):
+    (_, _, count, scores), settled, table = before
+    if settled is None or (count, scores) != state[2:] or table.label_path != _label_path(dataset):
         return None
-    collection, since = dataset._sample_collection, {"last_modified_at": {"$gt": newest - _LATE}}
+    collection, since = dataset._sample_collection, {"last_modified_at": {"$gt": settled}}
     if collection.count_documents(since, limit=_MOST_READ_AGAIN + 1) > _MOST_READ_AGAIN:
         return None
     changed = read_ids(collection, [{"$match": since}])
