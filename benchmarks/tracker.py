@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from itertools import product
 
 import numpy as np
 import torch
@@ -24,10 +25,13 @@ from fiftyone_learnability.science.networks import NETWORKS
 from fiftyone_learnability.science.tracker import LearnabilityTracker
 from fiftyone_learnability.science.training import TrainingOptions, train
 
+from .table import Result
+
 CLASSES = 10
 BATCH = 128
 ROUNDS = 7
 TRAINED_IMAGES = 1024
+GOAL_SHARE = 0.01
 
 Batches = list[tuple[Tensor, Tensor, Tensor]]
 
@@ -54,6 +58,38 @@ def main() -> None:
                 f"| {statistics.median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f}) |",
                 flush=True,
             )
+
+
+def measure(quick: bool = False) -> list[Result]:
+    """The lines of ``make bench``.
+
+    Args:
+        quick: whether to take 50,000 samples with mean predictions alone, in three rounds
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        training = seconds_per_trained_image()
+        lines = []
+        for count, predictions in ((50_000, True),) if quick else product((5_000, 50_000), (True, False)):
+            ours, theirs = race(count, predictions, 3 if quick else ROUNDS)
+            own = statistics.median(ours)
+            share = own / (training * count)
+            lines.append(
+                Result(
+                    f"the tracker's share of an epoch, {count:,} samples, "
+                    f"mean prediction {'kept' if predictions else 'not kept'}",
+                    f"{own:.4f} s, {share:.3%} of a ResNet-20 epoch",
+                    f"{statistics.median(theirs):.3f} s, the aum package",
+                    statistics.median(their / our for our, their in zip(ours, theirs, strict=True)),
+                    f"at most {GOAL_SHARE:.0%}",
+                    share <= GOAL_SHARE,
+                    "CPU time of one thread; aum accumulates one score, the tracker seven or eight",
+                )
+            )
+    finally:
+        torch.set_num_threads(threads)
+    return lines
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -90,7 +126,7 @@ def epoch(count: int, labels: Tensor, seed: int) -> Batches:
     return [(index, logits[index], labels[index]) for index in order.split(BATCH)]
 
 
-def race(count: int, predictions: bool) -> tuple[list[float], list[float]]:
+def race(count: int, predictions: bool, rounds: int = ROUNDS) -> tuple[list[float], list[float]]:
     """CPU seconds an epoch of the tracker and of the `aum` package, which take turns."""
     calculator_of_aum = import_module("aum").AUMCalculator
 
@@ -108,7 +144,7 @@ def race(count: int, predictions: bool) -> tuple[list[float], list[float]]:
             calculator.update(logits, true, index.tolist())
 
     ours, theirs = [], []
-    for number in range(1 + ROUNDS):
+    for number in range(1 + rounds):
         batches = epoch(count, labels, number)
         ours.append(cpu_seconds(partial(track, batches)))
         theirs.append(cpu_seconds(partial(calculate, batches)))

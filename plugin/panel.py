@@ -17,6 +17,7 @@ from fiftyone import ViewField as F
 
 from fiftyone_learnability import add_scores, disagreement, label_problems, sort_by_learnability
 from fiftyone_learnability.dataset.appearance import PANEL
+from fiftyone_learnability.dataset.arrays import unpack_ids
 from fiftyone_learnability.dataset.registry import score_field
 from fiftyone_learnability.science.label_errors import HARD, MISLABELLED
 
@@ -26,10 +27,11 @@ from .binning import within
 from .data_map import MAP_SCORES
 from .events import boxed, cell, check_event, clicked, sample_id, selected
 from .layout import lay_out
+from .marks import mark
 from .names import APPLY_FIXES, COMPUTE, SAVE_VIEW, SUGGEST_FIXES, TAG, WRITE_SCORES, network_label
 from .review import match_change, show_labels
-from .scope import mark, reset, scope_mark, scope_review, scope_table, show
-from .scores import ScoreTable, load_ahead
+from .scope import reset, scope_of, scope_review, scope_table, show
+from .scores import ScoreTable, load_ahead, state_of
 from .tabs import (
     Choice,
     bin_map,
@@ -312,7 +314,9 @@ class LearnabilityPanel(foo.Panel):
         table, choice = scope_table(ctx), self._choice(ctx)
         chosen = sorted(selected(ctx)) if choice.tab == "curves" else None
         suggested = choice.tab == "labels" and scope_review(ctx) is not None
-        return mark(str((id(table), scope_mark(ctx), choice, chosen, suggested)))
+        # what these show of samples is more than their scores
+        state = state_of(ctx.dataset) if choice.tab in ("labels", "examples") else None
+        return mark(str((id(table), scope_of(ctx).mark, choice, chosen, suggested, state)))
 
     def _set_controls(self, ctx: foo.ExecutionContext, choice: Choice) -> None:
         for name in ("first", "quantity", "second", "against"):
@@ -336,7 +340,7 @@ class LearnabilityPanel(foo.Panel):
 def _draw_examples(ctx: foo.ExecutionContext, table: ScoreTable, choice: Choice) -> None:
     """Puts files and captions of the easiest and hardest samples into the state."""
     for name, indices in find_examples(table, choice).items():
-        ids = table.ids[indices].tolist()
+        ids = unpack_ids(table.ids[indices])
         files = dict(zip(*ctx.dataset.select(ids).values(["id", "filepath"]), strict=True))
         shown = []
         for index, id in zip(indices.tolist(), ids, strict=True):

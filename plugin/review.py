@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from fiftyone_learnability.science.label_errors import HARD, MISLABELLED, THRESH
 
 from .figures import SCALE, Trace, layout
 from .names import listed
-from .scores import build_view, remember, state_of
+from .scores import Scope, build_view, remember, state_of
 
 MOST_CLASSES = 30
 """The rows and columns that the picture of given and suggested labels has at most."""
@@ -80,20 +79,19 @@ class Review:
         )
 
 
-def load_review(dataset: fo.Dataset, stages: list[dict[str, Any]], filters: dict[str, Any] | None) -> Review | None:
-    """The suggestions for the samples that stages and filters leave; None if nothing was suggested.
+def load_review(dataset: fo.Dataset, scope: Scope) -> Review | None:
+    """The suggestions for the samples of a scope; None if nothing was suggested.
 
     Args:
         dataset: the dataset
-        stages: the stages of the view, serialized
-        filters: the filters of the App's sidebar
+        scope: what the panel speaks of
     """
     key = owning_run(dataset, CONTRADICTION)
     if key is None or not all(dataset.has_field(name) for name in (SUGGESTION, VERDICT)):
         return None
-    scope = json.dumps([stages, filters], sort_keys=True, default=str)
     return remember(
-        ("review", key, *state_of(dataset), scope), lambda: _read(dataset, key, build_view(dataset, stages, filters))
+        ("review", key, *state_of(dataset), scope.mark),
+        lambda: _read(dataset, key, build_view(dataset, scope.stages, scope.filters)),
     )
 
 

@@ -9,19 +9,17 @@ may name thousands of samples.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import fiftyone.core.collections as foc
 import fiftyone.core.view as fov
 import fiftyone.operators as foo
 
+from .marks import mark
 from .review import Review, load_review
-from .scores import ScoreTable, build_view, load_scores
-
-Stages = list[dict[str, Any]]
+from .scores import Scope, ScoreTable, Stages, build_view, load_scores
 
 
 def shown_stages(ctx: foo.ExecutionContext) -> Stages:
@@ -32,11 +30,22 @@ def shown_stages(ctx: foo.ExecutionContext) -> Stages:
     return stages or []
 
 
-def scope_stages(ctx: foo.ExecutionContext) -> Stages:
-    """The stages of the view that the panel speaks of."""
-    stages = shown_stages(ctx)
-    own = ctx.panel.get_state("own") or {}
-    if not own:
+_scopes: WeakKeyDictionary[foo.ExecutionContext, tuple[dict[str, Any], Scope]] = WeakKeyDictionary()
+"""What each event speaks of: it is asked for several times, and a view of half a million samples takes a while."""
+
+
+def scope_of(ctx: foo.ExecutionContext) -> Scope:
+    """What the panel speaks of."""
+    own = dict(ctx.panel.get_state("own") or {})
+    known = _scopes.get(ctx)
+    if known is None or known[0] != own:
+        stages, filters = _without_own(shown_stages(ctx), own), ctx.request_params.get("filters") or {}
+        known = _scopes[ctx] = own, Scope(stages, filters, mark([stages, filters]))
+    return known[1]
+
+
+def _without_own(stages: Stages, own: dict[str, Any]) -> Stages:
+    if not own or not stages:
         return stages
     shown = mark(stages)
     for name in ("now", "before"):
@@ -45,19 +54,14 @@ def scope_stages(ctx: foo.ExecutionContext) -> Stages:
     return stages
 
 
-def scope_mark(ctx: foo.ExecutionContext) -> str:
-    """Changes whenever what the panel speaks of does."""
-    return mark([scope_stages(ctx), ctx.request_params.get("filters") or {}])
-
-
 def scope_table(ctx: foo.ExecutionContext) -> ScoreTable:
     """The scores of the samples that the panel speaks of."""
-    return load_scores(ctx.dataset, scope_stages(ctx), ctx.request_params.get("filters"))
+    return load_scores(ctx.dataset, scope_of(ctx))
 
 
 def scope_review(ctx: foo.ExecutionContext) -> Review | None:
     """The suggested labels of the samples that the panel speaks of, None if nothing was suggested."""
-    return load_review(ctx.dataset, scope_stages(ctx), ctx.request_params.get("filters"))
+    return load_review(ctx.dataset, scope_of(ctx))
 
 
 def show(ctx: foo.ExecutionContext, narrow: Callable[[foc.SampleCollection], fov.DatasetView]) -> None:
@@ -67,7 +71,7 @@ def show(ctx: foo.ExecutionContext, narrow: Callable[[foc.SampleCollection], fov
         ctx: the context of a panel event
         narrow: adds stages to the view that the panel speaks of
     """
-    scope = scope_stages(ctx)
+    scope = scope_of(ctx).stages
     view = narrow(build_view(ctx.dataset, scope))
     _remember_own(ctx, scope, view._serialize())
     ctx.ops.set_view(view)
@@ -75,7 +79,7 @@ def show(ctx: foo.ExecutionContext, narrow: Callable[[foc.SampleCollection], fov
 
 def reset(ctx: foo.ExecutionContext) -> None:
     """Takes the panel's own stages off the grid; without any, clears the view."""
-    scope = scope_stages(ctx)
+    scope = scope_of(ctx).stages
     if scope and len(scope) < len(shown_stages(ctx)):
         view = build_view(ctx.dataset, scope)
         _remember_own(ctx, scope, view._serialize())
@@ -95,19 +99,3 @@ def _remember_own(ctx: foo.ExecutionContext, scope: Stages, now: Stages) -> None
         "before_count": len(before) - len(scope),
     }
     ctx.panel.set_state("own", own)
-
-
-def mark(stages: Any) -> str:
-    """A short fingerprint of serialized stages, whatever FiftyOne and the browser make of them on the way."""
-    return hashlib.blake2b(json.dumps(_bare(stages), sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
-
-
-def _bare(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _bare(part) for name, part in value.items() if name != "_uuid"}
-    if isinstance(value, (list, tuple)):
-        return [_bare(part) for part in value]
-    if isinstance(value, float) and value.is_integer():
-        # the browser sends 1.0 back as 1
-        return int(value)
-    return value

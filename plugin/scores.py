@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 import fiftyone as fo
@@ -20,13 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiftyone_learnability.compare import find_models, label_path_of
+from fiftyone_learnability.dataset.arrays import (
+    Ids,
+    find_ids,
+    ids_in_view,
+    pack_ids,
+    read_columns,
+    read_columns_of,
+    read_ids,
+)
 from fiftyone_learnability.dataset.registry import INFO_KEY, score_field, unpacked
 from fiftyone_learnability.dataset.stages import check_stage_classes
 from fiftyone_learnability.experiment.files import Archive, open_archive
 from fiftyone_learnability.experiment.results import measured_epochs
 from fiftyone_learnability.science.catalog import SCORES
-
-from .columns import read_columns
 
 _REMEMBERED = 16
 _Value = TypeVar("_Value")
@@ -46,6 +54,24 @@ _memory: OrderedDict[Hashable, _Entry] = OrderedDict()
 _lock = threading.Lock()
 
 
+Stages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """The samples that the panel speaks of.
+
+    Attributes:
+        stages: the stages of their view, serialized
+        filters: the filters of the App's sidebar
+        mark: changes whenever either does
+    """
+
+    stages: Stages
+    filters: dict[str, Any]
+    mark: str
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
     """All scores of N samples that are fields.
@@ -54,7 +80,7 @@ class ScoreTable:
         models: the networks
         scores: the names of the scores of each network, and of the consensus where there is one, which comes last
         columns: ``(N,)`` values by field, NaN where a sample has none
-        ids: ``(N,)`` ids of the samples that any network has scored
+        ids: ``(N,)`` ids of the samples that any network has scored, as bytes, sorted
         classes: the labels' classes, sorted
         labels: ``(N,)`` index into the classes, -1 for none
         label_path: the field of the labels, None if it is gone
@@ -64,7 +90,7 @@ class ScoreTable:
     models: tuple[str, ...]
     scores: dict[str, tuple[str, ...]]
     columns: dict[str, NDArray[np.float64]]
-    ids: NDArray[np.str_]
+    ids: Ids
     classes: tuple[Any, ...]
     labels: NDArray[np.int64]
     label_path: str | None
@@ -102,32 +128,51 @@ class ScoreTable:
         return np.full(len(self.ids), np.nan) if values is None else values
 
 
-def load_scores(dataset: fo.Dataset, stages: list[dict[str, Any]], filters: dict[str, Any] | None) -> ScoreTable:
-    """The scores of the samples that stages and filters leave.
+def load_scores(dataset: fo.Dataset, scope: Scope) -> ScoreTable:
+    """The scores of the samples of a scope.
 
     Args:
         dataset: the dataset
-        stages: the stages of the view, serialized
-        filters: the filters of the App's sidebar
+        scope: what the panel speaks of
     """
     state = state_of(dataset)
-    everything = remember(("all", *state), lambda: _read_all(dataset))
-    if not stages and not filters:
+    everything = remember(("all", *state), lambda: _read(dataset, state))
+    if not scope.stages and not scope.filters:
         return everything
-    scope = json.dumps([stages, filters], sort_keys=True, default=str)
 
     def narrow() -> ScoreTable:
-        # a set, since numpy would sort 50,000 texts
-        inside = set(build_view(dataset, stages, filters).values("id"))
-        ids = everything.ids.tolist()
-        return everything.select(np.fromiter((id in inside for id in ids), np.bool_, len(ids)), len(inside))
+        inside = _selected(dataset, scope, everything.ids)
+        if inside is None:
+            inside = ids_in_view(build_view(dataset, scope.stages, scope.filters))
+        return everything.select(find_ids(everything.ids, inside) >= 0, len(inside))
 
-    return remember(("scope", *state, scope), narrow)
+    return remember(("scope", *state, scope.mark), narrow)
 
 
-def build_view(
-    dataset: fo.Dataset, stages: list[dict[str, Any]], filters: dict[str, Any] | None = None
-) -> foc.SampleCollection:
+def _selected(dataset: fo.Dataset, scope: Scope, known: Ids) -> Ids | None:
+    """The samples of a view that is a selection by id, most of which MongoDB need not be asked for; None of others."""
+    if len(scope.stages) != 1 or scope.filters or dataset.media_type == "group":
+        return None
+    (stage,) = scope.stages
+    try:
+        if stage["_cls"] != "fiftyone.core.stages.Select":
+            return None
+        # each may be named several times
+        asked = np.unique(pack_ids(dict(stage["kwargs"])["sample_ids"]))
+    # a single id, or whatever a request may bring
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    is_known = find_ids(asked, known) >= 0
+    others = asked[~is_known]
+    if not len(others):
+        return asked
+    if len(others) > _MOST_READ_AGAIN:
+        return None
+    there = read_columns_of(dataset._sample_collection, others, [], None)[0]
+    return np.sort(np.concatenate([asked[is_known], there]))
+
+
+def build_view(dataset: fo.Dataset, stages: Stages, filters: dict[str, Any] | None = None) -> foc.SampleCollection:
     """The view of stages and filters.
 
     Raises:
@@ -239,15 +284,20 @@ def predicted_classes(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
 
 def state_of(dataset: fo.Dataset) -> tuple[Hashable, ...]:
     """Changes whenever samples, scores or runs of a dataset do."""
-    collection = dataset._sample_collection
-    # by its index, so that this costs nothing
-    newest = collection.find_one({}, {"last_modified_at": 1, "_id": 0}, sort=[("last_modified_at", -1)])
     return (
         str(dataset._doc.id),
-        str(newest),
-        collection.estimated_document_count(),
+        str(_newest(dataset)),
+        dataset._sample_collection.estimated_document_count(),
         tuple(_written_scores(dataset).items()),
     )
+
+
+def _newest(dataset: fo.Dataset) -> datetime | None:
+    """When a sample was changed last."""
+    # by its index, so that this costs nothing
+    found = dataset._sample_collection.find_one({}, {"last_modified_at": 1, "_id": 0}, sort=[("last_modified_at", -1)])
+    newest = (found or {}).get("last_modified_at")
+    return newest if isinstance(newest, datetime) else None
 
 
 def _written_scores(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:
@@ -269,23 +319,94 @@ def _written_scores(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _read(dataset: fo.Dataset, state: tuple[Hashable, ...]) -> ScoreTable:
+    """All scores: read anew of the samples that were changed since they were read last, or of all."""
+    # what is dated before this has come
+    settled = datetime.now(timezone.utc).replace(tzinfo=None) - _LATE
+    newest = _newest(dataset)
+    before = _last_read.get(state[0])
+    table = None if before is None else _read_again(dataset, state, before)
+    if table is None:
+        table = _read_all(dataset)
+    _last_read[state[0]] = state, None if newest is None else min(newest, settled), table
+    while len(_last_read) > _DATASETS_KEPT:
+        _last_read.pop(next(iter(_last_read)), None)
+    return table
+
+
+_LastRead = tuple[tuple[Hashable, ...], datetime | None, ScoreTable]
+
+_last_read: dict[Hashable, _LastRead] = {}
+"""What was read last of a dataset: its state, up to when no change can have been missed, and the scores."""
+
+_DATASETS_KEPT = 2
+_MOST_READ_AGAIN = 10_000
+
+_LATE = timedelta(minutes=1)
+"""By how much a change may be dated too early: clocks differ, and a write takes a while."""
+
+
+def _read_again(dataset: fo.Dataset, state: tuple[Hashable, ...], before: _LastRead) -> ScoreTable | None:
+    """The scores that were read before, with those that were changed since; None if all have to be read."""
+    (_, _, count, scores), settled, table = before
+    if settled is None or (count, scores) != state[2:] or table.label_path != _label_path(dataset):
+        return None
+    collection, since = dataset._sample_collection, {"last_modified_at": {"$gt": settled}}
+    if collection.count_documents(since, limit=_MOST_READ_AGAIN + 1) > _MOST_READ_AGAIN:
+        return None
+    changed = read_ids(collection, [{"$match": since}])
+    places = find_ids(changed, table.ids)
+    # one that is new here takes the place of one that was deleted, or has only now been scored
+    if (places < 0).any():
+        return None
+    there, values, labels = read_columns_of(collection, changed, list(table.columns), table.label_path)
+    number = {label: index for index, label in enumerate(table.classes)}
+    known = [label is None or (isinstance(label, (str, int)) and label in number) for label in labels]
+    if not np.array_equal(there, changed) or not all(known):
+        return None
+    codes = np.array([-1 if label is None else number[label] for label in labels], np.int64)
+    new = dict(zip(table.columns, values, strict=True))
+    if np.isnan([new[score_field(model)] for model in table.sources]).all(axis=0).any():
+        # it may have lost its scores
+        return None
+    same = [np.array_equal(old[places], new[name], equal_nan=True) for name, old in table.columns.items()]
+    if all(same) and np.array_equal(table.labels[places], codes):
+        # as after tagging: what was drawn of them holds as well
+        return table
+    columns, new_labels = {name: old.copy() for name, old in table.columns.items()}, table.labels.copy()
+    new_labels[places] = codes
+    for name, column in columns.items():
+        column[places] = new[name]
+    if len(np.unique(new_labels[new_labels >= 0])) < len(table.classes):
+        # the last of a class has another label
+        return None
+    return replace(table, columns=columns, labels=new_labels)
+
+
+def _label_path(dataset: fo.Dataset) -> str | None:
+    return next((path for model in _written_scores(dataset) if (path := label_path_of(dataset, model))), None)
+
+
 def _read_all(dataset: fo.Dataset) -> ScoreTable:
     scores, networks = _written_scores(dataset), set(find_models(dataset))
-    label_path = next((path for model in scores if (path := label_path_of(dataset, model))), None)
+    label_path = _label_path(dataset)
     fields = [score_field(model, score) for model, names in scores.items() for score in names]
     collection = dataset._sample_collection
     total = collection.estimated_document_count()
     scored = {"$or": [{score_field(model): {"$ne": None}} for model in scores]} if scores else {"_id": None}
-    ids, values, labels = read_columns(collection, scored, fields, label_path)
-    classes = sorted({label for label in labels if label is not None})
-    number = {label: index for index, label in enumerate(classes)}
+    ids, values, labels, classes = read_columns(collection, scored, fields, label_path)
+    # those of several types, which nobody but a hostile hand mixes, can be put into some order too
+    order = sorted(range(len(classes)), key=lambda index: (isinstance(classes[index], str), classes[index]))
+    number = np.full(len(classes) + 1, -1)
+    number[order] = np.arange(len(classes))
     return ScoreTable(
         tuple(model for model in scores if model in networks),
         scores,
         dict(zip(fields, values, strict=True)),
         ids,
-        tuple(classes),
-        np.array([number.get(label, -1) for label in labels], np.int64),
+        tuple(classes[index] for index in order),
+        # -1 is the last
+        number[labels],
         label_path,
         total,
     )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiftyone_learnability import compare_scores
+from fiftyone_learnability.dataset.arrays import find_ids, pack_ids
 from fiftyone_learnability.experiment.comparison import Comparison
 
 from . import figures
@@ -208,19 +209,19 @@ def selected_curves(
     dataset: fo.Dataset, table: ScoreTable, chosen: list[str]
 ) -> list[tuple[str, str, NDArray[np.int64], NDArray[np.float16]]]:
     """(label and short id, network, measured epochs, probabilities after each) of the first selected samples."""
-    curves = []
-    position = {id: index for index, id in enumerate(table.ids.tolist())} if chosen else {}
+    curves, chosen = [], chosen[:MOST_CURVES]
+    places = dict(zip(chosen, find_ids(pack_ids(chosen), table.ids).tolist(), strict=True))
     for model in table.models if chosen else ():
         dynamics = load_dynamics(dataset, model)
         if dynamics is None:
             continue
         ids, epochs, probabilities = dynamics
-        for sample in chosen[:MOST_CURVES]:
+        for sample in chosen:
             column = int(np.searchsorted(ids, sample))
             if column == len(ids) or ids[column] != sample:
                 continue
-            index = position.get(sample)
-            label = table.classes[table.labels[index]] if index is not None and table.labels[index] >= 0 else "?"
+            place = places[sample]
+            label = table.classes[table.labels[place]] if place >= 0 and table.labels[place] >= 0 else "?"
             curves.append((f"{label} …{sample[-4:]}", model, epochs, probabilities[:, column]))
     return curves
 

@@ -19,7 +19,7 @@ from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment.reliability import epoch_stability, measure_reliability
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
 
-from .dataset.helpers import fails_at, make_results, state, values_of
+from .dataset.helpers import fails_at, make_results, raiser, state, values_of
 
 SETTINGS = {"label_field": "ground_truth", "epochs": 3}
 CONSENSUS, RANK, DISAGREEMENT = "learnability_consensus", "learnability_rank_consensus", "learnability_disagreement"
@@ -182,8 +182,7 @@ def test_a_failure_leaves_the_dataset_as_it_was(
         dataset.set_values(RANK, [5] * 20)
     before = state(dataset)
     with monkeypatch.context() as patch:
-        failing = fails_at(fo.Dataset.create_index, 3, OperationFailure("disk full"))
-        patch.setattr(fo.Dataset, "create_index", failing)
+        patch.setattr(columns, "_create_indexes", raiser(OperationFailure("disk full")))
         with pytest.raises(WriteError, match="disk full"):
             fol.write_consensus(dataset, overwrite=overwrite)
     assert state(dataset) == before

@@ -439,7 +439,7 @@ def test_a_failure_while_suggesting_leaves_no_trace(
     before = whole(dataset)
     for target, name, stub in (
         (columns, "_declare", fails_at(columns._declare, 3, OperationFailure("disk full"))),
-        (fo.Dataset, "create_index", fails_at(fo.Dataset.create_index, 3, OperationFailure("disk full"))),
+        (columns, "_create_indexes", raiser(OperationFailure("disk full"))),
         (registration, "register", raiser(OperationFailure("disk full"))),
     ):
         with monkeypatch.context() as patch:

@@ -260,7 +260,7 @@ def test_a_database_that_fails_leaves_the_dataset_as_it_was(
         fol.write_scores(dataset, table_of(dataset, learnability=np.linspace(0, 1, 12), aum=L), "mine")
     before = state(dataset)
     with monkeypatch.context() as patch:
-        patch.setattr(fo.Dataset, "create_index", raiser(OperationFailure("disk full")))
+        patch.setattr(columns, "_create_indexes", raiser(OperationFailure("disk full")))
         with pytest.raises(WriteError, match="disk full"):
             fol.write_scores(dataset, table, "mine", overwrite=overwrite)
     assert state(dataset) == before

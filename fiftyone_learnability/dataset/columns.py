@@ -12,6 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -19,20 +20,25 @@ from itertools import islice
 from typing import Any
 
 import fiftyone as fo
+import numpy as np
 import psutil
 from bson import ObjectId
-from pymongo import MongoClient, ReturnDocument
+from pymongo import IndexModel, MongoClient, ReturnDocument
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, ConnectionFailure
 from pymongo.write_concern import WriteConcern
 
+from .arrays import find_ids, pack_ids, read_ids, unpack_ids
 from .registry import INFO_KEY
 
 _WRITING_KEY = "writing"
 """Under which a field notes that it is not complete."""
 
-_STAGING_BATCH = 10_000
+_STAGING_BATCH = 2_000
+
+_MERGED_AT_ONCE = 10_000
+"""From how many samples on the values are moved over in two halves at the same time."""
 
 
 class WriteError(RuntimeError):
@@ -133,9 +139,7 @@ def write_columns(
                 for column in columns:
                     _declare(dataset, column)
                 _merge(journal.staging, collection)
-                for column in columns:
-                    if column.index is not None:
-                        dataset.create_index(column.index)
+                _create_indexes(dataset, [column.index for column in columns if column.index is not None])
                 _reveal(dataset, columns)
                 procedure.finish()
             journal.note(committed=True)
@@ -346,33 +350,59 @@ def _stage(
     Returns:
         the ids that have a value but are no longer in the collection
     """
-    present = {document["_id"] for document in collection.find({}, {"_id": 1})}
+    present = read_ids(collection)
     names = [column.name for column in columns]
     now = datetime.now(timezone.utc)
-    keys = [ObjectId(id) for id in ids]
-    rows = zip(keys, zip(*(column.values for column in columns), strict=True), strict=True)
+    packed = pack_ids(ids)
+    here = find_ids(packed, present) >= 0
+    rows = zip(ids, here.tolist(), zip(*(column.values for column in columns), strict=True), strict=True)
     _insert(
         staging,
         (
-            dict(zip(names, values, strict=True), _id=key, last_modified_at=now)
-            for key, values in rows
-            if key in present
+            dict(zip(names, values, strict=True), _id=ObjectId(id), last_modified_at=now)
+            for id, is_here, values in rows
+            if is_here
         ),
     )
     if clear_others:
         nothing = dict.fromkeys(names)
-        _insert(staging, ({"_id": key, "last_modified_at": now, **nothing} for key in present.difference(keys)))
-    return [str(key) for key in keys if key not in present]
+        others = unpack_ids(present[find_ids(present, np.sort(packed)) < 0])
+        _insert(staging, ({"_id": ObjectId(id), "last_modified_at": now, **nothing} for id in others))
+    return [ids[place] for place in np.flatnonzero(~here).tolist()]
 
 
 def _insert(staging: Collection, documents: Iterator[dict[str, Any]]) -> None:
-    while batch := list(islice(documents, _STAGING_BATCH)):
-        staging.insert_many(batch, ordered=False)
+    """Inserts documents; the server takes a batch in while the next one is made."""
+    with ThreadPoolExecutor(1) as sender:
+        sent: Future[Any] | None = None
+        while batch := list(islice(documents, _STAGING_BATCH)):
+            if sent is not None:
+                sent.result()
+            sent = sender.submit(staging.insert_many, batch, ordered=False)
+        if sent is not None:
+            sent.result()
 
 
 def _merge(source: Collection, target: Collection) -> None:
     """Moves the values over inside the server; ids that are not in the target are left out."""
-    source.aggregate([{"$merge": {**_into(target), "whenMatched": "merge"}}])
+    parts: list[dict[str, Any]] = [{}]
+    if (count := source.estimated_document_count()) >= _MERGED_AT_ONCE:
+        middle = next(source.find({}, {"_id": 1}, sort=[("_id", 1)], skip=count // 2, limit=1))["_id"]
+        parts = [{"_id": {"$lt": middle}}, {"_id": {"$gte": middle}}]
+
+    def move(part: dict[str, Any]) -> None:
+        source.aggregate([{"$match": part}, {"$merge": {**_into(target), "whenMatched": "merge"}}])
+
+    # whatever becomes of one half, the other has come to its end before anything is taken back
+    with ThreadPoolExecutor(len(parts)) as movers:
+        list(movers.map(move, parts))
+
+
+def _create_indexes(dataset: fo.Dataset, paths: Sequence[str]) -> None:
+    """Makes the indexes that are not there yet, named as FiftyOne names them, in one pass over the samples."""
+    there = dataset.list_indexes()
+    if new := [IndexModel([(path, 1)], name=f"{path}_1") for path in paths if path not in there]:
+        dataset._sample_collection.create_indexes(new)
 
 
 def _into(target: Collection) -> dict[str, Any]:

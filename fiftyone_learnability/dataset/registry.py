@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fiftyone as fo
@@ -25,6 +26,10 @@ METHOD = "learnability"
 
 INFO_KEY = "learnability"
 """The entry of ``field.info`` that marks a field of this package."""
+
+
+_PACKERS = 2
+"""How many networks' results are compressed at a time: each takes memory."""
 
 
 def score_field(model: str, score: str = "learnability") -> str:
@@ -155,7 +160,12 @@ def register(
         config: the settings
         results: the results by network
     """
-    archives = {model: base64.b64encode(result.to_bytes()).decode() for model, result in results.items()}
+
+    def pack(result: ModelResults) -> str:
+        return base64.b64encode(result.to_bytes()).decode()
+
+    with ThreadPoolExecutor(_PACKERS) as packers:
+        archives = dict(zip(results, packers.map(pack, results.values()), strict=True))
     samples.register_run(key, config)
     samples.save_run_results(key, LearnabilityRunResults(samples, config, key, archives=archives), cache=False)
 

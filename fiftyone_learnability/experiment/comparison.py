@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..science.scores import FloatArray, IntArray, learnability_rank
+from ..science.scores import FloatArray, IntArray, tie_bounds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,22 +93,37 @@ def compare_scores(scores: Mapping[str, ArrayLike]) -> Comparison:
     num_samples = np.zeros(size, dtype=np.int64)
     pearson, pearson_rank, spearman = (np.full(size, np.nan) for _ in range(3))
     values = list(arrays.values())
+    # of networks that have all samples, each is ranked once for all its pairs
+    known = [~np.isnan(one) for one in values]
+    ranked: dict[int, _Ranks] = {}
     for a in range(len(values)):
         for b in range(a, len(values)):
-            both = ~(np.isnan(values[a]) | np.isnan(values[b]))
-            x, y = values[a][both], values[b][both]
-            num_samples[a, b] = num_samples[b, a] = both.sum()
+            both = known[a] & known[b]
+            x, y = (values[a], values[b]) if both.all() else (values[a][both], values[b][both])
+            num_samples[a, b] = num_samples[b, a] = x.size
             if x.size < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
                 continue
-            pearson[a, b] = pearson[b, a] = np.corrcoef(x, y)[0, 1]
-            ranks = np.corrcoef(learnability_rank(x), learnability_rank(y))[0, 1]
-            pearson_rank[a, b] = pearson_rank[b, a] = ranks
-            spearman[a, b] = spearman[b, a] = _spearman(x, y)
+            if x.size == both.size:
+                first, second = (ranked.get(one) or ranked.setdefault(one, _rank(values[one])) for one in (a, b))
+            else:
+                first, second = _rank(x), _rank(y)
+            for matrix, one, other in (
+                (pearson, x, y),
+                (pearson_rank, first.learnability, second.learnability),
+                (spearman, first.mean, second.mean),
+            ):
+                same = a == b and np.isfinite(one).all()
+                matrix[a, b] = matrix[b, a] = 1.0 if same else np.corrcoef(one, other)[0, 1]
     return Comparison(tuple(arrays), num_samples, pearson, pearson_rank, spearman)
 
 
-def _spearman(x: FloatArray, y: FloatArray) -> float:
-    # scipy.stats takes most of a second to import, which opening the package should not cost
-    from scipy.stats import spearmanr
+class _Ranks(NamedTuple):
+    """The ranks of N values: that of Eq. 2, and that of Spearman, where ties share the mean."""
 
-    return float(spearmanr(x, y).statistic)
+    learnability: IntArray
+    mean: FloatArray
+
+
+def _rank(values: FloatArray) -> _Ranks:
+    smaller, at_most = tie_bounds(values)
+    return _Ranks(values.size - smaller, (smaller + at_most + 1) / 2)

@@ -52,6 +52,10 @@ class Archive(Mapping[str, NDArray[Any]]):
         except Exception as error:
             raise ValueError(f"{self._name}: the array {name!r} is damaged: {error}") from error
 
+    def __contains__(self, name: object) -> bool:
+        # what Mapping has for it would read the array
+        return name in self.files
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.files)
 

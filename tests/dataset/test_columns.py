@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -102,7 +104,8 @@ def test_a_procedure_is_called_before_and_after_the_values(dataset: fo.Dataset) 
 PLACES: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "declaring": (columns, "_declare", fails_at),
     "merging": (columns, "_merge", fails_at),
-    "an index": (fo.Dataset, "create_index", fails_at),
+    "the indexes": (columns, "_create_indexes", fails_at),
+    "showing": (columns, "_reveal", fails_at),
 }
 
 
@@ -113,7 +116,8 @@ PLACES: dict[str, tuple[Any, str, Callable[..., Any]]] = {
         ("begin", ["begin", "undo"]),
         ("declaring", ["begin", "undo"]),
         ("merging", ["begin", "undo"]),
-        ("an index", ["begin", "undo"]),
+        ("the indexes", ["begin", "undo"]),
+        ("showing", ["begin", "undo"]),
         ("finish", ["begin", "finish", "undo"]),
     ],
 )
@@ -211,3 +215,74 @@ def test_values_move_inside_the_server_at_once(dataset: fo.Dataset, monkeypatch:
     assert len(pairs) == 1
     assert pairs[0][0].startswith("learnability.staging.")
     assert pairs[0][1] == dataset._sample_collection_name
+
+
+def halves(monkeypatch: pytest.MonkeyPatch, fails: str | None = None) -> list[str]:
+    """Has values move in two halves; returns which have begun. One fails if told, while the other is still at it."""
+    monkeypatch.setattr(columns, "_MERGED_AT_ONCE", 2)
+    aggregate, seen, both = Collection.aggregate, [], threading.Barrier(2)
+
+    def watched(self: Collection, pipeline: list[dict[str, Any]], *args: Any, **kwargs: Any) -> Any:
+        if "$merge" in pipeline[-1] and self.name.startswith("learnability.staging."):
+            (half,) = pipeline[0]["$match"]["_id"]
+            seen.append(half)
+            both.wait(10)
+            if half == fails:
+                raise ERROR
+            time.sleep(0.2 if fails else 0)
+        return aggregate(self, pipeline, *args, **kwargs)
+
+    monkeypatch.setattr(Collection, "aggregate", watched)
+    return seen
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_many_values_move_in_two_halves(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, existing: bool) -> None:
+    if existing:
+        write(dataset, numbers("one", [7.0] * 6))
+    ids = dataset.values("id")
+    seen = halves(monkeypatch)
+    # ids in any order
+    write_columns(dataset, ids[::-1], [numbers("one", index="one"), numbers("two", [None, *range(5)])], Procedure())
+    assert sorted(seen) == ["$gte", "$lt"]
+    assert dataset.values("one") == [5.5, 4.5, 3.5, 2.5, 1.5, 0.5]
+    assert dataset.values("two") == [4, 3, 2, 1, 0, None]
+
+
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize("fails", ["$lt", "$gte"])
+def test_a_half_that_fails_is_undone_with_the_other(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, fails: str, existing: bool
+) -> None:
+    if existing:
+        write(dataset, numbers("one", [7.0] * 6))
+    before = state(dataset)
+    with monkeypatch.context() as patch:
+        seen = halves(patch, fails)
+        with pytest.raises(WriteError, match="disk full"):
+            write(dataset, numbers("one", index="one"), numbers("two"))
+    assert sorted(seen) == ["$gte", "$lt"]
+    # at once, and for good: nothing comes after the undoing
+    assert state(dataset) == before
+    time.sleep(0.3)
+    assert state(dataset) == before
+
+
+def test_indexes_are_those_that_fiftyone_makes(dataset: fo.Dataset) -> None:
+    write(dataset, numbers("one", index="one"))
+    # once more, where it is there
+    write(dataset, numbers("one", index="one"), numbers("two", index="two"))
+    found = dataset.get_index_information()
+    dataset.drop_index("one")
+    dataset.drop_index("two")
+    dataset.create_index("one")
+    dataset.create_index("two")
+    assert dataset.get_index_information() == found
+
+
+@pytest.mark.parametrize("id", ["", "x" * 24, "0" * 23, "00 " * 8])
+def test_what_is_no_id_is_refused(dataset: fo.Dataset, id: str) -> None:
+    before = state(dataset)
+    with pytest.raises(ValueError, match="is no id of a sample: an id has 24 hexadecimal digits"):
+        write_columns(dataset, [*dataset.values("id")[:5], id], [numbers()], Procedure())
+    assert state(dataset) == before

@@ -179,10 +179,8 @@ FAILURES: dict[str, Callable[[pytest.MonkeyPatch, BaseException], None]] = {
     ),
     "merging": lambda patch, error: patch.setattr(columns, "_merge", fails_at(columns._merge, 1, error)),
     "after merging": lambda patch, error: patch.setattr(columns, "_merge", _merge_then_raise(error)),
-    "the first index": lambda patch, error: patch.setattr(fo.Dataset, "create_index", raiser(error)),
-    "the last index": lambda patch, error: patch.setattr(
-        fo.Dataset, "create_index", fails_at(fo.Dataset.create_index, 4, error)
-    ),
+    "the indexes": lambda patch, error: patch.setattr(columns, "_create_indexes", raiser(error)),
+    "after the indexes": lambda patch, error: patch.setattr(columns, "_reveal", raiser(error)),
     "the key of the run": lambda patch, error: patch.setattr(fo.Dataset, "rename_run", _rename_fails(error, "before")),
     "after the key of the run": lambda patch, error: patch.setattr(
         fo.Dataset, "rename_run", _rename_fails(error, "after")
@@ -274,7 +272,7 @@ def test_an_interrupt_while_writing_rolls_back_too(dataset: fo.Dataset, monkeypa
 
 
 def test_the_reason_of_a_failure_is_said(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fo.Dataset, "create_index", raiser(OperationFailure("disk full")))
+    monkeypatch.setattr(columns, "_create_indexes", raiser(OperationFailure("disk full")))
     with pytest.raises(WriteError) as caught:
         write(dataset, "a")
     assert dataset.name in str(caught.value)
@@ -515,7 +513,7 @@ def test_a_run_that_takes_a_network_over_leaves_none_of_its_old_scores(dataset: 
     assert dataset.count("learnability_b_hits") == 12
 
 
-@pytest.mark.parametrize("where", ["the first index", "merging", "the key of the run"])
+@pytest.mark.parametrize("where", ["the indexes", "merging", "the key of the run"])
 def test_a_failure_keeps_scores_that_only_the_old_run_has(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

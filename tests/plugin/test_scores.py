@@ -367,37 +367,6 @@ def test_edges_hold_whatever_there_is(score: str, values: list[float]) -> None:
     assert np.histogram(known, edges)[0].sum() == len(known)
 
 
-def test_columns_are_read_whatever_documents_hold(make_dataset: Any) -> None:
-    """Numbers of other types, none at all, and labels of several types, in more than one batch."""
-    collection = fo.core.odm.get_db_conn()["learnability.test_columns"]
-    numbers: list[Any] = [0.1, 7, 2**40, None, float("inf"), float("nan"), True, "text", "missing"]
-    names: list[Any] = ["ant", "", "$bee", 3, True, None, "missing", "ä" * 300]
-    documents = []
-    for index in range(45_000):
-        document: dict[str, Any] = {"filler": "x" * (index % 7), "b": index / 3}
-        if numbers[index % 9] != "missing":
-            document["a"] = numbers[index % 9]
-        if names[index % 8] != "missing":
-            document["label"] = {"name": names[index % 8]}
-        documents.append(document)
-    try:
-        wanted = [str(id) for id in collection.insert_many(documents).inserted_ids]
-        read = plugin_module("columns").read_columns
-        ids, (first, second), labels = read(collection, {}, ["a", "b"], "label.name")
-        assert ids.tolist() == wanted
-        assert second.tolist() == [index / 3 for index in range(45_000)]
-        expected = [0.1, 7, 2**40, np.nan, np.inf, np.nan, 1, np.nan, np.nan]
-        np.testing.assert_array_equal(first, (expected * 5_000)[:45_000])
-        assert labels[:8] == ["ant", "", "$bee", 3, True, None, None, "ä" * 300]
-        assert labels == [labels[index % 8] for index in range(45_000)]
-        ids, columns, labels = read(collection, {"b": {"$lt": 1}}, [], None)
-        assert (ids.tolist(), columns, labels) == (wanted[:3], [], [None] * 3)
-        ids, (first,), labels = read(collection, {"b": -1}, ["a"], "label.name")
-        assert (len(ids), len(first), labels) == (0, 0, [])
-    finally:
-        collection.drop()
-
-
 # the data map
 
 
