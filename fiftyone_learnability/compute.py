@@ -91,9 +91,9 @@ def compute_learnability(
 ) -> dict[str, ModelResults]:
     """Trains networks over labelled images and writes how easily each image is learned onto its sample.
 
-    After every epoch, each network judges every clean training image in eval mode; the probability of the true
-    label, averaged over epochs (and over ``runs`` seeds), is the image's *learnability*, its position the *learnability
-    rank* (1 = easiest). Both are written as the fields ``learnability_<model>`` and ``learnability_rank_<model>``,
+    After every epoch, unless less is asked for, each network judges every clean training image in eval mode; the
+    probability of the true label, averaged over epochs (and over ``runs`` seeds), is the image's *learnability*, its
+    position the *learnability rank* (1 = easiest). Both are written as the fields ``learnability_<model>`` and ``learnability_rank_<model>``,
     indexed, and the whole is registered as a run on the dataset: ``dataset.list_runs()``,
     ``dataset.load_run_results(key).models``, ``dataset.delete_run(key)``. Source: "Sample-wise learnability"
     (arXiv 1901.02347), Eq. 1 and 2.
@@ -138,7 +138,7 @@ def compute_learnability(
             :func:`fiftyone_learnability.science.device.choose_placement`
         measure ("exact"): "exact" shows all clean images to the network after each epoch; "online" takes the
             probabilities from the training pass itself, of the augmented images while the weights change, which costs
-            nothing and agrees nearly as well as it needs to: docs/performance.md says how well
+            nothing but is another, noisier measure: docs/performance.md says how well the two agree
         measure_every (1): k measures each k-th epoch only, the last among them, and takes the mean over these
         stop_when_stable (False): True ends each training once its ranking has settled, and scores the epochs that it
             ran; a number between 0 and 1 is the rank correlation that is asked for in place of the default of
@@ -237,7 +237,7 @@ def compute_learnability(
             raise
         key, refusal = written, error
     labelled = read_samples(samples, label_field)
-    _check_memory(len(labelled), _checked_size(image_size), epochs if record_dynamics else 0)
+    _check_memory(len(labelled), _checked_size(image_size), len(options.measured_epochs) if record_dynamics else 0)
     labelled, images = _read_images(labelled, image_size, cache_images, skip_failures, telling)
     networks: dict[str, str] = {}
     # a trial, which must not change the random state of the caller
@@ -267,7 +267,10 @@ def compute_learnability(
         "num_samples": len(labelled),
         "num_unlabelled": labelled.num_unlabelled,
         "num_unreadable": int((~images.readable).sum()),
-        "el2n_epoch": el2n_epoch or default_el2n_epoch(epochs),
+        # that which is measured, the next one if need be
+        "el2n_epoch": next(
+            epoch for epoch in options.measured_epochs if epoch >= (el2n_epoch or default_el2n_epoch(epochs))
+        ),
         "package_version": __version__,
     }
     # what is left out is not learned from

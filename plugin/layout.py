@@ -259,7 +259,7 @@ def _lay_out_curves(root: types.Object, ctx: foo.ExecutionContext, plots: dict[s
         root.md("The runs of these scores kept no curves of single samples.", name="about_samples")
     else:
         root.md("**Select samples** in the grid to see how they were learned, epoch by epoch.", name="about_samples")
-    root.md("**Trainings**: accuracy on the training images after each epoch", name="about_trainings")
+    root.md("**Trainings**: accuracy on the training images, as it was measured", name="about_trainings")
     _plot(root, "trainings", plots)
 
 

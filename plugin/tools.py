@@ -306,7 +306,8 @@ def _describe(dataset: fo.Dataset, key: str) -> str:
     kind, of = getattr(config, "kind", ""), listed(getattr(config, "of", ()))
     # what else a run has taken over since is no longer its own
     networks = listed(config.models) or "networks that were computed anew since"
-    epochs = f", {config.epochs} epochs" if config.epochs else ""
+    at_most = "up to " if getattr(config, "stop_when_stable", None) else ""
+    epochs = f", {at_most}{config.epochs} epochs" if config.epochs else ""
     what = {
         "consensus": f"Consensus of {of}",
         "imported": f"Scores from elsewhere, {networks}",

@@ -51,7 +51,7 @@ def draw(results: ModelResults, values: NDArray[np.float64], path: Path) -> None
     axes = left.subplots()
     for chosen, colour in ((low, LOW), (high, HIGH)):
         for index in chosen[:CURVES]:
-            axes.plot(np.arange(1, len(results.dynamics) + 1), results.dynamics[:, index], color=colour, lw=1.4)  # type: ignore[arg-type, index]
+            axes.plot(results.measured_epochs, results.dynamics[:, index], color=colour, lw=1.4)  # type: ignore[index]
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("epoch", fontsize=8)
     axes.set_ylabel("probability of the label", fontsize=8)

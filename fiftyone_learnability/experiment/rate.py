@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .._version import __version__
 from .files import read_json, write_atomically
 
 NUM_CLASSES = 10
@@ -135,8 +136,8 @@ def _read() -> dict[str, Any]:
 
 
 def _key(model: str, image_size: int, device: str) -> str:
-    # a home folder may be shared by machines
-    return f"{platform.node()} {device} {model} {image_size}"
+    # a home folder may be shared by machines; what another version has measured is no longer so
+    return f"{platform.node()} {device} {model} {image_size} {__version__}"
 
 
 def main() -> None:

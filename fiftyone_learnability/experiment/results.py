@@ -342,7 +342,7 @@ class ModelResults:
             **{name: (getattr(self, name), "f", (runs, epochs)) for name in CURVES},
             **{f"{_RUN}{name}": (values, "f", (runs, samples)) for name, values in self.run_scores.items()},
         }
-        if self.dynamics is not None:
+        if self.dynamics is not None and self.measured_accuracy.dtype.kind == "f":
             wanted["dynamics"] = (self.dynamics, "f", (len(self.measured_epochs), samples))
         if self.prediction is not None:
             wanted["prediction"] = (self.prediction, "f", (samples, len(self.classes)))

@@ -190,12 +190,16 @@ class RunDirectory:
         samples = record.scores["learnability"].shape[:1] if self._num_samples is None else (self._num_samples,)
         wanted: list[tuple[NDArray[Any], tuple[int, ...]]] = [(values, samples) for values in record.scores.values()]
         wanted += [(getattr(record, name), epochs) for name in CURVES]
-        if record.dynamics is not None:
-            wanted.append((record.dynamics, (len(measured_epochs(record.measured_accuracy[None])), *samples)))
         if record.prediction is not None:
             wanted.append((record.prediction, (*samples, *record.prediction.shape[1:2])))
         if not all(values.dtype.kind == "f" and values.shape == shape for values, shape in wanted):
             raise ValueError("it is not of these samples")
+        measured = len(measured_epochs(record.measured_accuracy[None]))
+        if (dynamics := record.dynamics) is not None and (dynamics.dtype.kind, dynamics.shape) != (
+            "f",
+            (measured, *samples),
+        ):
+            raise ValueError("its dynamics are not of these samples and epochs")
         return record
 
     def save_record(self, unit: TrainingUnit, record: RunRecord) -> None:

@@ -9,6 +9,7 @@ bits is worth more; see docs/performance.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -21,8 +22,8 @@ WORTH_SECONDS = 600.0
 ENOUGH = 0.95
 """An epoch that is compiled must take at most this share of one that is not."""
 
-_TIMED, _COMPILED = 2, 4
-"""The epochs that are compared: the first ones, and that in which compiling happens, take longer than others."""
+_TIMED = 2
+"""The epoch that a compiled one is compared with: the first takes longer than others."""
 
 
 class Compilation:
@@ -32,6 +33,7 @@ class Compilation:
         network: the network
         mode: whether it is compiled; "auto" decides as the module says
         device: where it is trained
+        period (1): each how many epochs there is a measurement, so that like is compared with like
         tell: takes a sentence for people
     """
 
@@ -40,6 +42,7 @@ class Compilation:
         network: nn.Module,
         mode: bool | Literal["auto"],
         device: torch.device,
+        period: int = 1,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.network, self.tell = network, tell
@@ -48,6 +51,9 @@ class Compilation:
         self._may_try = mode == "auto" and device.type == "cuda"
         self._compiled: Callable[[Tensor], Tensor] | None = self._compile() if self._must else None
         self._seconds: dict[int, float] = {}
+        self._was_given_up = False
+        # the first epoch that is compiled takes longer
+        self._judged = _TIMED + period * math.ceil(2 / period)
 
     @property
     def active(self) -> bool:
@@ -60,16 +66,29 @@ class Compilation:
             return self.network(images)
         # the memory of the graph's outputs is used again from here on
         torch.compiler.cudagraph_mark_step_begin()
-        try:
-            return self._compiled(images)
-        except torch.OutOfMemoryError:
-            raise
-        # compilers fail in many ways: there may be none, or it may not know an operation
-        except Exception as error:
-            if self._must:
-                raise
-            self._give_up(f"could not be compiled ({type(error).__name__}) and goes on without")
-            return self.network(images)
+        return self._compiled(images)
+
+    def give_up_after(self, error: Exception) -> bool:
+        """Goes on without compiling where that nobody asked for may be what has failed.
+
+        Compilers fail in many ways: there may be none, it may not know an operation, or graphs take more memory.
+
+        Args:
+            error: what a step has raised
+
+        Returns:
+            whether it was compiled unasked, so that the epoch should be tried without
+        """
+        if self._compiled is None or self._must:
+            return False
+        self._was_given_up = True
+        self._give_up(f"could not be trained compiled ({type(error).__name__}) and goes on without")
+        return True
+
+    def was_given_up(self) -> bool:
+        """Whether :meth:`give_up_after` has just done so; asked once."""
+        was, self._was_given_up = self._was_given_up, False
+        return was
 
     def end_epoch(self, epochs_done: int, epochs_left: int, seconds: float) -> None:
         """Decides how the next epoch is to be called.
@@ -84,10 +103,14 @@ class Compilation:
         self._seconds[epochs_done] = seconds
         if epochs_done == _TIMED:
             if epochs_left * seconds >= WORTH_SECONDS:
-                self._compiled = self._compile()
+                try:
+                    self._compiled = self._compile()
+                # where torch cannot compile at all, such as with a Python that is too new for it
+                except Exception as error:  # noqa: BLE001
+                    self._give_up(f"cannot be compiled ({type(error).__name__})")
             else:
                 self._may_try = False
-        elif epochs_done == _COMPILED:
+        elif epochs_done == self._judged:
             before = self._seconds[_TIMED]
             times = f"{seconds:.2f} s an epoch instead of {before:.2f} s"
             if seconds <= ENOUGH * before:

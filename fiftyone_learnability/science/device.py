@@ -100,7 +100,13 @@ def choose_placement(device: str = "auto", precision: str = "auto") -> Placement
 @functools.cache
 def cpu_bf16_gain() -> float:
     """How many times as fast as in float32 this CPU multiplies matrices in bf16, measured once in a process."""
-    size, best = 1024, {torch.float32: float("inf"), torch.bfloat16: float("inf")}
+    # a small product first: where bf16 is emulated, a large one would take a second
+    gain = _bf16_gain(256)
+    return gain if gain < 1 else _bf16_gain(1024)
+
+
+def _bf16_gain(size: int) -> float:
+    best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     factors = torch.full((size, size), 0.5)
     # in turn, and the best of each, since other programs run too; the first round is one to warm up
     for _ in range(4):

@@ -20,13 +20,13 @@ from .pixels import ResidentImages
 CPU_BATCH, GPU_BATCH = 128, 1000
 """Images in a batch of the measuring pass. On a CPU more of them no longer fit into its caches."""
 
-_BATCHES_AT_ONCE = 32
-"""Batches that are measured within one autocast, which converts the weights once."""
+_ROWS_AT_ONCE = 4096
+"""Images that are measured within one autocast, which converts the weights once."""
 
 
 @torch.no_grad()
 def measure(
-    network: nn.Module, images: ResidentImages, placement: Placement, parts: int = 1
+    network: nn.Module, images: ResidentImages, placement: Placement, parts: int = 1, folds: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields the logits of the clean images, all of them, in eval mode; nothing waits for the device.
 
@@ -35,20 +35,21 @@ def measure(
         images: the images
         placement: where, and in which precision
         parts (1): into how many parts batches are divided for lack of memory
+        folds (False): whether batch norms may be folded, see :func:`folds_safely`
 
     Yields:
         ``(B,)`` indices of images, and their ``(B, classes)`` logits in float32
     """
     was_training = network.training
     network.eval()
-    folded = fold_batch_norms(network)
+    called = fold_batch_norms(network) if folds else network
     size = CPU_BATCH if placement.device.type == "cpu" else GPU_BATCH
     size = max(1, size // parts)
     indices = torch.arange(len(images), device=placement.device)
     try:
-        for several in indices.split(size * _BATCHES_AT_ONCE):
+        for several in indices.split(size * max(1, _ROWS_AT_ONCE // size)):
             with autocast(placement):
-                logits = [folded(images.batch(part)).float() for part in several.split(size)]
+                logits = [called(images.batch(part)).float() for part in several.split(size)]
             yield several, torch.cat(logits)
     finally:
         network.train(was_training)
@@ -82,6 +83,31 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     return folded
 
 
+@torch.no_grad()
+def folds_safely(network: nn.Module, in_channels: int, image_size: int) -> bool:
+    """Whether a network says the same with its batch norms folded: somebody's own may call their layers as it likes.
+
+    Args:
+        network: the network, on the CPU; it is not changed
+        in_channels: the channels of the images
+        image_size: height and width of the images in pixels
+    """
+    try:
+        tried = copy.deepcopy(network).eval()
+    except Exception:  # noqa: BLE001
+        return False
+    generator = torch.Generator().manual_seed(0)
+    for module in tried.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
+            # one that has seen nothing yet changes nothing, wherever it stands
+            module.running_mean.normal_(generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+    images = torch.randn((2, in_channels, image_size, image_size), generator=generator)
+    expected = tried(images)
+    scale = expected.abs().max().clamp(min=1e-30)
+    return bool(torch.allclose(fold_batch_norms(tried)(images) / scale, expected / scale, rtol=0, atol=1e-4))
+
+
 def _foldable(module: nn.Module) -> list[int]:
     """The positions in a container at which a convolution stands that can take up the norm behind it."""
     if type(module) is not nn.Sequential:
@@ -92,6 +118,7 @@ def _foldable(module: nn.Module) -> list[int]:
         if type(first) is nn.Conv2d
         and type(second) is nn.BatchNorm2d
         and second.track_running_stats
+        and not (first.training or second.training)
         and not (_is_hooked(first) or _is_hooked(second))
     ]
 

@@ -18,11 +18,18 @@ class ResidentImages:
         mean: ``(C,)`` mean of each channel, of values in [0, 1]
         std: ``(C,)`` standard deviation, likewise
         device: where they are kept
+        layout (torch.channels_last): how batches lie in memory
     """
 
     def __init__(
-        self, images: NDArray[np.uint8], mean: NDArray[np.float32], std: NDArray[np.float32], device: torch.device
+        self,
+        images: NDArray[np.uint8],
+        mean: NDArray[np.float32],
+        std: NDArray[np.float32],
+        device: torch.device,
+        layout: torch.memory_format = torch.channels_last,
     ) -> None:
+        self.layout = layout
         self.pixels = torch.as_tensor(images).to(device).permute(0, 3, 1, 2)
         means, stds = torch.from_numpy(mean), torch.from_numpy(std)
         self.scale = (1 / (255 * stds)).view(1, -1, 1, 1).to(device)
@@ -32,12 +39,12 @@ class ResidentImages:
         return len(self.pixels)
 
     def batch(self, index: Tensor) -> Tensor:
-        """``(B, C, H, W)`` normalised float32 images, channels last in memory.
+        """``(B, C, H, W)`` normalised float32 images, in the layout that was asked for.
 
         Args:
             index: ``(B,)`` which images
         """
-        floats = self.pixels[index].to(torch.float32, memory_format=torch.channels_last)
+        floats = self.pixels[index].to(torch.float32, memory_format=self.layout)
         return floats.mul_(self.scale).sub_(self.shift)
 
 

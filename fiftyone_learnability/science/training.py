@@ -28,8 +28,8 @@ from torch.nn import functional as F
 from .augmentation import EpochDraws, crop_and_flip, epoch_seed
 from .compiling import Compilation
 from .device import Placement, autocast
-from .measuring import measure
-from .networks import NetworkFactory, build_network
+from .measuring import folds_safely, measure
+from .networks import NetworkFactory, build_network, fastest_layout
 from .pixels import ResidentImages, channel_statistics
 from .scores import FloatArray
 from .stability import DEFAULT_BOUND, RankingStability
@@ -232,7 +232,8 @@ def predict_logits(result: TrainingResult, images: NDArray[np.uint8]) -> NDArray
         ``(M, classes)`` logits
     """
     device = result.placement.device
-    data = ResidentImages(images, result.mean, result.std, device)
+    layout = fastest_layout(result.network, result.placement)
+    data = ResidentImages(images, result.mean, result.std, device, layout)
     parts = [logits.cpu() for _, logits in measure(result.network, data, result.placement)]
     return torch.cat(parts).numpy()
 
@@ -288,10 +289,11 @@ def train(
 ) -> TrainingResult:
     """Trains one network and records the probability of every image's true label after every epoch.
 
-    The measurement is that of "Sample-wise learnability" (arXiv 1901.02347): after each epoch, the model in eval mode
-    over the clean training images, all of them, and the float32 softmax of its logits. On the CPU the result depends on
-    the arguments alone, bit for bit (given the same number of threads and version of torch). How and when it is
-    measured changes nothing of the training.
+    The measurement, unless the options ask for a cheaper one, is that of "Sample-wise learnability" (arXiv 1901.02347):
+    after each epoch, the model in eval mode over the clean training images, all of them, and the float32 softmax of its
+    logits. On the CPU the result depends on
+    the arguments alone, bit for bit (given the same number of threads and version of torch). How and in which epochs it
+    is measured changes nothing of the training.
 
     Args:
         name: the name of the network, for messages
@@ -370,7 +372,8 @@ def train(
                 break
             while (report := run.try_epoch(epoch)) is None:
                 # all randomness comes from (seed, epoch), so that the epoch can be begun anew
-                latest = run.with_smaller_parts(latest, epoch, on_incident)
+                if not run.forward.was_given_up():
+                    latest = run.with_smaller_parts(latest, epoch, on_incident)
                 run.load_state_dict(latest)
             run.add(report)
             latest = run.state_dict()
@@ -407,20 +410,22 @@ class _Run:
         self.name, self.options, self.seed, self.placement = name, options, seed, placement
         self.on_batch = on_batch or (lambda count: None)
         mean, std = channel_statistics(images)
-        self.images = ResidentImages(images, mean, std, device)
         self.labels = torch.as_tensor(labels, dtype=torch.int64).to(device)
         torch.manual_seed(epoch_seed(seed, 0))
         network = build_network(name, factory, num_classes, images.shape[3], images.shape[1])
-        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.folds = folds_safely(network, images.shape[3], images.shape[1])
+        layout = fastest_layout(network, placement)
+        self.network = network.to(device, memory_format=layout)  # type: ignore[call-overload]
+        self.images = ResidentImages(images, mean, std, device, layout)
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
             lr=options.lr,
             momentum=MOMENTUM,
             weight_decay=options.weight_decay,
             nesterov=True,
-            # one kernel for all weights, which with fp16 also looks for overflow itself, so that nothing waits for it;
-            # on a CPU it gains nothing
-            fused=device.type == "cuda",
+            # one kernel for all weights; on a CPU it gains nothing, and where a scaler skips the first step it would go
+            # on with momenta that were never set
+            fused=device.type == "cuda" and placement.precision != "fp16",
         )
         self.scaler = self._new_scaler()
         # never a batch of one image, whose statistics a batch norm over 1x1 maps cannot take
@@ -434,8 +439,14 @@ class _Run:
             self.stability = RankingStability(len(images), len(self.measured_epochs), options.stop_when_stable)
         self.epochs_here = 0
         self.forward = Compilation(
-            self.network, options.compile, device, lambda text: tell(f"{name} {text}") if tell is not None else None
+            self.network,
+            options.compile,
+            device,
+            options.measure_every,
+            lambda text: tell(f"{name} {text}") if tell is not None else None,
         )
+        # whether it is the network that is called, rather than what others have asked to be called
+        self.in_step = False
 
     def _new_scaler(self) -> torch.GradScaler:
         return torch.GradScaler(self.placement.device.type, enabled=self.placement.precision == "fp16")
@@ -469,6 +480,8 @@ class _Run:
             Exception: if it is none, of whatever kind; the run is then as good as lost
         """
         reports = [EpochReport(**report) for report in state["reports"]]
+        if any((report.measured_accuracy is None) == (report.epoch in self.measured_epochs) for report in reports):
+            raise ValueError("it has not measured the epochs that it should have")
         if [report.epoch for report in reports] != list(range(1, min(len(reports), self.options.epochs) + 1)):
             raise ValueError(f"it reports {len(reports)} epochs that are not the first of {self.options.epochs}")
         self.result.reports[:] = reports
@@ -498,7 +511,10 @@ class _Run:
             kept[:measured] = dynamics
         if self.stability is not None:
             self.stability.load_state_dict(state["stability"])
-        self.result.stopped = state["stopped"]
+        stopped = state["stopped"]
+        if stopped is not None and (not isinstance(stopped, str) or self.stability is None or not measured):
+            raise ValueError("it says that it was stopped, and cannot have been")
+        self.result.stopped = stopped
 
     def add(self, report: EpochReport) -> None:
         """Takes up an epoch that went well, and looks whether the training may end with it."""
@@ -522,12 +538,17 @@ class _Run:
             )
 
     def try_epoch(self, epoch: int) -> EpochReport | None:
-        """Trains and measures; None if the device has no memory for it, after which the state is undefined."""
+        """Trains and measures; None if it must be begun anew, after which the state is undefined.
+
+        That is where the device has no memory for it, or a compiler that was not asked for has failed.
+        """
         try:
             return self.epoch(epoch)
         except Exception as error:
-            if not _is_out_of_memory(error):
+            if not (self.in_step and self.forward.give_up_after(error)) and not _is_out_of_memory(error):
                 raise
+        finally:
+            self.in_step = False
         # here, where the error no longer keeps what was allocated
         self.optimizer.zero_grad(set_to_none=True)
         if self.placement.device.type == "cuda":
@@ -564,7 +585,7 @@ class _Run:
         is_measured = epoch in self.measured_epochs
         totals = self._train_epoch(epoch, tracker if is_measured and self.options.measure == "online" else None)
         if is_measured and self.options.measure == "exact":
-            for indices, logits in measure(self.network, self.images, self.placement, self.parts):
+            for indices, logits in measure(self.network, self.images, self.placement, self.parts, self.folds):
                 tracker.update(indices, logits, self.labels[indices])
         # here the device is waited for, and nowhere before
         loss, accuracy = (total / len(self.images) for total in totals.tolist())
@@ -601,13 +622,16 @@ class _Run:
                     draws.columns[part],
                     draws.flips[part],
                     options.crop_padding,
-                )
+                ).contiguous(memory_format=self.images.layout)
                 labels = self.labels[part]
+                self.in_step = True
                 with autocast(self.placement):
-                    logits = self.forward(batch)
+                    # a graph of CUDA's would overwrite the gradients of one part with those of the next
+                    logits = self.forward(batch) if self.parts == 1 else self.network(batch)
                     loss = F.cross_entropy(logits, labels)
                 share = loss if self.parts == 1 else loss * (len(part) / len(index))
                 self.scaler.scale(share).backward()
+                self.in_step = False
                 totals[0] += loss.detach() * len(part)
                 totals[1] += (logits.detach().argmax(dim=1) == labels).sum()
                 if tracker is not None:

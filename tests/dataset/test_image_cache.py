@@ -243,17 +243,19 @@ def test_files_that_change_while_they_are_read_are_not_kept(tmp_path: Path, cach
     assert not cache.exists()
 
 
-def test_files_written_a_moment_ago_are_waited_for(tmp_path: Path) -> None:
+def test_files_written_a_moment_ago_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = write_images(tmp_path / "images", 1)
-    os.utime(paths[0])
-    began = time.monotonic()
-    CachedImages(paths, SIZE)
+    written, slept = os.stat(paths[0]).st_ctime_ns, []
+    monkeypatch.setattr(time, "sleep", slept.append)
     # until they could no longer be written again with the same time
-    assert time.monotonic() - began >= 0.019
-    time.sleep(0.03)
-    began = time.thread_time()
+    monkeypatch.setattr(time, "time_ns", lambda: written + 10**6)
     CachedImages(paths, SIZE)
-    assert time.thread_time() - began < 0.019
+    assert slept
+    assert 0.015 < sum(slept) < 0.05
+    slept.clear()
+    monkeypatch.setattr(time, "time_ns", lambda: written + 10**9)
+    CachedImages(paths, SIZE)
+    assert slept == []
 
 
 def test_images_that_cannot_be_read_are_tried_again(tmp_path: Path, cache: Path) -> None:

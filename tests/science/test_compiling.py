@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fiftyone_learnability.science import training
 from fiftyone_learnability.science.compiling import Compilation
 from fiftyone_learnability.science.training import TrainingOptions, train
 
@@ -67,7 +68,7 @@ def test_on_a_cpu_only_what_is_asked_for_is_compiled(compiler: Compiler) -> None
 
 def test_on_a_gpu_it_is_tried_and_kept_where_it_is_faster(compiler: Compiler) -> None:
     told: list[str] = []
-    compilation = Compilation(nn.Linear(2, 1), "auto", GPU, told.append)
+    compilation = Compilation(nn.Linear(2, 1), "auto", GPU, 1, told.append)
     # the first epoch and the one that compiles take longer and do not count
     assert epochs(compilation, [9, 4, 60, 3, 3, 5]) == [False, True, True, True, True, True]
     assert compiler.asked == [{"dynamic": False, "mode": "reduce-overhead"}]
@@ -76,7 +77,7 @@ def test_on_a_gpu_it_is_tried_and_kept_where_it_is_faster(compiler: Compiler) ->
 
 def test_on_a_gpu_it_is_given_up_where_it_is_not_faster(compiler: Compiler) -> None:
     told: list[str] = []
-    compilation = Compilation(nn.Linear(2, 1), "auto", GPU, told.append)
+    compilation = Compilation(nn.Linear(2, 1), "auto", GPU, 1, told.append)
     assert epochs(compilation, [9, 4, 60, 3.9, 3, 1]) == [False, True, True, False, False, False]
     assert told == ["goes on without being compiled, which does not pay: 3.90 s an epoch instead of 4.00 s"]
 
@@ -87,24 +88,106 @@ def test_a_short_training_is_not_worth_the_try(compiler: Compiler) -> None:
     assert compiler.asked == []
 
 
-def test_a_compiler_that_fails_is_told_and_done_without(compiler: Compiler) -> None:
+@pytest.mark.parametrize(("period", "judged"), [(1, 4), (2, 4), (3, 5), (4, 6)])
+def test_epochs_with_a_measurement_are_compared_with_such(compiler: Compiler, period: int, judged: int) -> None:
     told: list[str] = []
-    compiler.error = RuntimeError("no C++ compiler was found")
-    compilation = Compilation(nn.Linear(2, 1), "auto", GPU, told.append)
-    assert epochs(compilation, [9, 4, 4]) == [False] * 3
-    assert told == ["could not be compiled (RuntimeError) and goes on without"]
+    compilation = Compilation(nn.Linear(2, 1), "auto", GPU, period, told.append)
+    # a measurement takes a second, what is compiled half of the time of the rest
+    seconds = [(1 if number > 2 else 2) + (number % period == 0) for number in range(1, 10)]
+    found = epochs(compilation, [float(each) for each in seconds])
+    assert found[judged - 1 :] == [True] * (10 - judged)
+    assert (judged - 2) % period == 0
+    assert "is trained compiled" in told[0]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no C++ compiler was found"), torch.OutOfMemoryError("CUDA out of memory")]
+)
+def test_a_compiler_that_fails_is_told_and_done_without(compiler: Compiler, error: Exception) -> None:
+    told: list[str] = []
+    compilation = Compilation(nn.Linear(2, 1), "auto", GPU, 1, told.append)
+    assert not compilation.give_up_after(error)
+    assert not compilation.was_given_up()
+    epochs(compilation, [9, 4])
+    assert compilation.give_up_after(error)
+    assert compilation.was_given_up()
+    assert not compilation.was_given_up()
+    assert told == [f"could not be trained compiled ({type(error).__name__}) and goes on without"]
+    assert epochs(compilation, [4] * 6) == [False] * 6
     # where it was asked for, it is an error
-    with pytest.raises(RuntimeError, match="no C"):
-        Compilation(nn.Linear(2, 1), True, CPU.device)(IMAGES)
+    assert not Compilation(nn.Linear(2, 1), True, CPU.device).give_up_after(error)
 
 
-def test_a_want_of_memory_is_no_failure_of_the_compiler(compiler: Compiler) -> None:
-    compiler.error = torch.OutOfMemoryError("CUDA out of memory")
-    compilation = Compilation(nn.Linear(2, 1), "auto", GPU)
-    compilation.end_epoch(2, 1000, 9.0)
-    with pytest.raises(torch.OutOfMemoryError):
-        compilation(IMAGES)
-    assert compilation.active
+def test_a_torch_that_cannot_compile_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("Dynamo is not supported on Python 3.99+")
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    told: list[str] = []
+    compilation = Compilation(nn.Linear(2, 1), "auto", GPU, 1, told.append)
+    assert epochs(compilation, [9, 4, 4]) == [False] * 3
+    assert told == ["cannot be compiled (RuntimeError)"]
+
+
+class Forced(Compilation):
+    """Compiles unasked on a CPU too, from the second epoch on."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._may_try = True
+
+    def end_epoch(self, epochs_done: int, epochs_left: int, seconds: float) -> None:
+        super().end_epoch(epochs_done + 1, 10**9, seconds)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("cannot compile the backward pass"), torch.OutOfMemoryError("CUDA out of memory")]
+)
+def test_an_epoch_that_failed_compiled_begins_anew(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    images, labels = random_images(rng, 64, 12, 3), rng.integers(0, 3, 64)
+    options = TrainingOptions(epochs=4, batch_size=16)
+    expected = train("net", SmallNet, images, labels, 3, options, 0, CPU)
+    calls = []
+
+    def compile(network: nn.Module, **settings: Any) -> Callable[[Tensor], Tensor]:
+        def compiled(images: Tensor) -> Tensor:
+            calls.append(None)
+            # in the middle of an epoch
+            if len(calls) == 3:
+                raise error
+            return network(images)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile)
+    monkeypatch.setattr(training, "Compilation", Forced)
+    told: list[str] = []
+    result = train("net", SmallNet, images, labels, 3, options, 0, CPU, on_incident=told.append)
+    assert len(calls) == 3
+    assert told == [f"net could not be trained compiled ({type(error).__name__}) and goes on without"]
+    assert result.incidents == []
+    # the same parts, and the same bits
+    np.testing.assert_array_equal(result.scores()["learnability"], expected.scores()["learnability"])
+
+
+def test_what_a_callback_raises_is_not_taken_for_a_failed_compiler(
+    rng: np.random.Generator, compiler: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "Compilation", Forced)
+    images, labels = random_images(rng, 64, 12, 3), rng.integers(0, 3, 64)
+    seen = []
+
+    def cancel(count: int) -> None:
+        seen.append(count)
+        if len(seen) == 6:
+            raise RuntimeError("cancelled")
+
+    options = TrainingOptions(epochs=4, batch_size=16)
+    with pytest.raises(RuntimeError, match="cancelled"):
+        train("net", SmallNet, images, labels, 3, options, 0, CPU, on_batch=cancel)
+    assert len(seen) == 6
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fiftyone_learnability.science import measuring
 from fiftyone_learnability.science.device import Placement
-from fiftyone_learnability.science.measuring import fold_batch_norms, measure
+from fiftyone_learnability.science.measuring import fold_batch_norms, folds_safely, measure
 from fiftyone_learnability.science.networks import NETWORKS
 from fiftyone_learnability.science.pixels import ResidentImages
 
@@ -87,6 +87,48 @@ def test_what_is_not_certain_is_not_folded(build: Callable[[], nn.Module]) -> No
     assert fold_batch_norms(network) is network
 
 
+def test_a_part_that_stays_in_training_mode_is_not_folded() -> None:
+    network = used(nn.Sequential(*plain_pair(), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)))
+    network[1].train()
+    assert count(fold_batch_norms(network), nn.BatchNorm2d) == 1
+
+
+class Wilful(nn.Module):
+    """Calls the layers of a container one by one, and uses what is between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*plain_pair())
+
+    def forward(self, x: Tensor) -> Tensor:
+        between = self.features[0](x)
+        return (self.features[1](between) + between).mean((2, 3))
+
+
+class Particular(Wilful):
+    """Takes no images but those it was made for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x).mean((2, 3))
+
+
+def test_whether_folding_is_safe_is_tried() -> None:
+    for safe in (SmallNet(5, 3), Particular(), nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 2))):
+        assert folds_safely(safe, 3, 16)
+    before = Wilful()
+    state = copy.deepcopy(before.state_dict())
+    # as it was made, its norm does nothing, and nothing would be seen
+    assert not folds_safely(before, 3, 16)
+    assert all(torch.equal(value, state[name]) for name, value in before.state_dict().items())
+    assert before.training
+    assert not folds_safely(Uncopyable(), 3, 16)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_those_of_the_paper_fold(name: str) -> None:
+    assert folds_safely(NETWORKS[name](10, 3), 3, 32)
+
+
 def test_a_convolution_that_stands_in_two_places_is_folded_where_it_may_be() -> None:
     shared = nn.Conv2d(3, 3, 3, padding=1)
     network = used(nn.Sequential(shared, nn.BatchNorm2d(3), nn.ReLU(), shared, nn.Flatten()))
@@ -114,9 +156,9 @@ def test_a_network_that_cannot_be_copied_is_called_as_it_is() -> None:
     assert fold_batch_norms(network) is network
 
 
-@given(st.integers(2, 40), st.integers(1, 9), st.integers(1, 3), st.integers(1, 3))
+@given(st.integers(2, 40), st.integers(1, 9), st.integers(1, 3), st.integers(1, 3), st.booleans())
 def test_every_image_is_measured_once_and_as_the_plain_network_does(
-    samples: int, batch: int, parts: int, at_once: int
+    samples: int, batch: int, parts: int, at_once: int, folds: bool
 ) -> None:
     rng = np.random.default_rng(samples)
     pixels = random_images(rng, samples, 8, 3)
@@ -125,8 +167,8 @@ def test_every_image_is_measured_once_and_as_the_plain_network_does(
     before = copy.deepcopy(network.state_dict())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring, "CPU_BATCH", batch)
-        patch.setattr(measuring, "_BATCHES_AT_ONCE", at_once)
-        found = list(measure(network, images, CPU, parts))
+        patch.setattr(measuring, "_ROWS_AT_ONCE", at_once * batch)
+        found = list(measure(network, images, CPU, parts, folds))
     assert torch.cat([indices for indices, _ in found]).tolist() == list(range(samples))
     # in eval mode, by hand
     plain = torch.from_numpy(((pixels / 255 - 0.5) / 0.25).transpose(0, 3, 1, 2).astype(np.float32))
@@ -153,8 +195,8 @@ def test_lower_precision_gives_float32_logits() -> None:
     pixels = random_images(np.random.default_rng(0), 30, 8, 3)
     images = ResidentImages(pixels, np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32), CPU.device)
     network = used(SmallNet(5, 3), size=8)
-    (exact,) = measure(network, images, CPU)
-    (rough,) = measure(network, images, Placement(CPU.device, "bf16", ""))
+    (exact,) = measure(network, images, CPU, folds=True)
+    (rough,) = measure(network, images, Placement(CPU.device, "bf16", ""), folds=True)
     assert rough[1].dtype == torch.float32
     difference = (rough[1] - exact[1]).abs().max()
     assert 0 < difference < 0.05 * exact[1].abs().max()

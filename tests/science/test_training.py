@@ -684,7 +684,8 @@ def test_a_gpu_gives_nearly_the_scores_of_the_cpu(digits: tuple[list[str], list[
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU is available")
-@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
+# the scaler of fp16 looks in each step whether it overflowed
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("compile", [False, True])
 def test_a_gpu_is_not_waited_for_within_an_epoch(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, precision: str, compile: bool
