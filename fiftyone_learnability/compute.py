@@ -93,8 +93,8 @@ def compute_learnability(
 
     After every epoch, unless less is asked for, each network judges every clean training image in eval mode; the
     probability of the true label, averaged over epochs (and over ``runs`` seeds), is the image's *learnability*, its
-    position the *learnability rank* (1 = easiest). Both are written as the fields ``learnability_<model>`` and ``learnability_rank_<model>``,
-    indexed, and the whole is registered as a run on the dataset: ``dataset.list_runs()``,
+    position the *learnability rank* (1 = easiest). Both are written as the fields ``learnability_<model>`` and
+    ``learnability_rank_<model>``, indexed, and the whole is registered as a run: ``dataset.list_runs()``,
     ``dataset.load_run_results(key).models``, ``dataset.delete_run(key)``. Source: "Sample-wise learnability"
     (arXiv 1901.02347), Eq. 1 and 2.
 

@@ -228,7 +228,8 @@ def find_image_caches() -> list[FoundImages]:
             # one that is being written is renamed in the midst of it
             with suppress(OSError):
                 if (match or _PARTIAL.fullmatch(entry.name)) and not entry.is_dir(follow_symlinks=False):
-                    of_entry.setdefault(name, []).append((Path(entry.path), entry.stat(follow_symlinks=False)))
+                    status = entry.stat(follow_symlinks=False)
+                    of_entry.setdefault(name, []).append((Path(entry.path), status))
     found = [
         FoundImages(
             path=folder / (f"{name}.npy" if re.fullmatch(_KEY, name) else name),
