@@ -535,7 +535,8 @@ def _cache(options: argparse.Namespace) -> None:
     import pandas as pd
 
     from .dataset.image_cache import clean_image_caches, find_image_caches
-    from .experiment.run_directory import cache_folder, clean_run_directories, find_run_directories
+    from .experiment.files import cache_folder
+    from .experiment.run_directory import clean_run_directories, find_run_directories
 
     if not options.clean and (options.older_than is not None or options.max_size is not None):
         raise ValueError("--older-than and --max-size say what --clean deletes: give it too")

@@ -155,7 +155,7 @@ def compute_learnability(
         record_dynamics (True): whether the run keeps the probability of every sample's label after every epoch, which
             the App draws as learning curves: two bytes a sample, epoch and network, 20 MB for CIFAR-10 and 200 epochs
         run_dir (None): where the run keeps checkpoints until its scores are written; by default a folder of the dataset
-            and key in the user's cache, see :func:`fiftyone_learnability.experiment.run_directory.cache_folder`
+            and key in the user's cache, see :func:`fiftyone_learnability.experiment.files.cache_folder`
         resume (True): whether a run of the same data and settings that was killed or interrupted goes on where it was,
             while one of other data or settings is an error; False starts over; "if_same" starts over instead of the
             error where that run was called so too and is not trained to its end
@@ -654,7 +654,7 @@ def _architecture(network: nn.Module) -> str:
 
 def default_run_directory(dataset: fo.Dataset, key: str) -> Path:
     """Where a run of a dataset keeps its checkpoints unless told otherwise."""
-    from .experiment.run_directory import cache_folder
+    from .experiment.files import cache_folder
 
     # the same key of another dataset, or of one that was deleted and made anew, is another run; one that was renamed is
     # found by its id

@@ -21,7 +21,7 @@ from fiftyone_learnability import cli
 from fiftyone_learnability.compute import default_run_directory
 from fiftyone_learnability.dataset import columns, image_cache
 from fiftyone_learnability.dataset.fields import write_results
-from fiftyone_learnability.experiment import run_directory, units
+from fiftyone_learnability.experiment import files, run_directory, units
 from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.science import networks
 
@@ -598,7 +598,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own, and a checkpoint after each epoch."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(units, "CHECKPOINT_SECONDS", 0.0)
-    return run_directory.cache_folder()
+    return files.cache_folder()
 
 
 def leave_unfinished(dataset: fo.Dataset, key: str | None = None) -> Path:

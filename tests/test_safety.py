@@ -33,9 +33,9 @@ from fiftyone_learnability.dataset.registry import LearnabilityRunResults
 from fiftyone_learnability.dataset.stages import check_stages
 from fiftyone_learnability.exchange import read_table
 from fiftyone_learnability.experiment import files, rate
+from fiftyone_learnability.experiment.files import cache_folder
 from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.experiment.run_directory import (
-    cache_folder,
     clean_run_directories,
     find_run_directories,
     open_run_directory,

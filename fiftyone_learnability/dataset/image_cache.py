@@ -31,8 +31,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from ..experiment.files import read_json, write_atomically
-from ..experiment.run_directory import cache_folder
+from ..experiment.files import cache_folder, read_json, write_atomically
 from ..science.checks import shortened
 from .images import DECODING, MAX_PIXELS, DecodedImages
 

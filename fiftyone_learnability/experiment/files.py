@@ -32,6 +32,11 @@ MOST_JSON_BYTES = 256 * 2**20
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
+def cache_folder() -> Path:
+    """The folder of all run directories, in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fiftyone-learnability" / "runs"
+
+
 class Archive(Mapping[str, NDArray[Any]]):
     """The arrays of an npz file, each read when it is asked for; made by :func:`open_archive`.
 

@@ -31,7 +31,7 @@ from typing import IO, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import Archive, check_regular, check_zip, open_archive, read_json, write_atomically
+from .files import Archive, cache_folder, check_regular, check_zip, open_archive, read_json, write_atomically
 from .results import CURVES, ModelResults, RunRecord, measured_epochs
 from .units import TrainingUnit
 
@@ -61,11 +61,6 @@ def fingerprint_of(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> dict
         labels: ``(N,)`` class of each image
     """
     return {"images": _digest(images), "labels": _digest(labels)}
-
-
-def cache_folder() -> Path:
-    """The folder of all run directories, in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fiftyone-learnability" / "runs"
 
 
 def load_results_to_write(path: Path) -> tuple[dict[str, ModelResults], dict[str, Any]]:

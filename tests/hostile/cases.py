@@ -562,7 +562,7 @@ OPTIONS = (
     _option("unknown measurement", "The measurement is none.", {"measure": "guess"}, ["measure", "guess"], [SDK, APP]),
     _option("measure None", "The measurement is nothing.", {"measure": None}, ["measure", "None"], [SDK]),
     _option("measure_every 0", "No epoch would be measured.", {"measure_every": 0}, ["measure_every", "not 0"]),
-    _option("measure_every after the end", "Nor would one here.", {"measure_every": 9}, ["measure_every", "at most 1"]),
+    _option("measure_every after the end", "Nor would one here.", {"measure_every": 9}, ["measure_every", "1"]),
     _option(
         "stop_when_stable 1.5",
         "No correlation is so high.",
@@ -570,7 +570,13 @@ OPTIONS = (
         ["stop_when_stable", "1.5"],
         [SDK, COMMAND],
     ),
-    _option("stop_when_stable as text", "The bound is a word.", {"stop_when_stable": "soon"}, ["stop_when_stable"]),
+    _option(
+        "stop_when_stable as text",
+        "The bound is a word.",
+        {"stop_when_stable": "soon"},
+        ["stop_when_stable", "soon"],
+        [SDK, APP],
+    ),
     _option("compile as a number", "Neither yes nor no.", {"compile": 2}, ["compile", "not 2"], [SDK]),
     _option("unknown score", "A score is none.", {"scores": ["beauty"]}, ["score", "beauty"]),
     _option("spread of one run", "There is nothing to compare.", {"scores": ["spread"]}, ["spread", "runs"]),
