@@ -75,9 +75,7 @@ def run_all(names: list[str], cifar10: Path | None, quick: bool, folder: Path) -
             "--cifar10",
             str(tree),
         ]
-        # as the command line and the App's worker set it; threads that spin would disturb those of the usual loop
-        environment = {**os.environ, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
-        subprocess.run([*command, *(["--quick"] if quick else [])], check=True, stdout=sys.stderr, env=environment)
+        subprocess.run([*command, *(["--quick"] if quick else [])], check=True, stdout=sys.stderr)
         results += [Result(**found) for found in json.loads(file.read_text())]
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     return results

@@ -38,7 +38,7 @@ GOALS = {"resnet20": (1.5, 1.9), "mobilenet": (1.6, 2.0), "vgg16": (1.1, 1.3)}
 IMAGES = {"resnet20": 2560, "mobilenet": 1280, "vgg16": 512}
 """So many that an epoch takes some seconds on two cores."""
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def measure(cifar10: Path, quick: bool = False, models: list[str] | None = None,
         cifar10: the CIFAR-10 image tree
         quick (False): one round of few images
         models (None): the networks, all by default
-        rounds (5): how often the contestants take turns
+        rounds (3): how often the contestants take turns
     """
     results = []
     for model in models or list(NETWORKS):

@@ -29,6 +29,7 @@ from .augmentation import EpochDraws, crop_and_flip, epoch_seed
 from .compiling import Compilation
 from .device import Placement, autocast
 from .measuring import folds_safely, measure
+from .memory import kept_memory
 from .networks import NetworkFactory, build_network, fastest_layout
 from .pixels import ResidentImages, channel_statistics
 from .scores import FloatArray
@@ -341,7 +342,7 @@ def train(
     if not 1 <= el2n_epoch <= options.epochs:
         raise ValueError(f"el2n_epoch must lie in 1..{options.epochs}, the epochs of the training, not {el2n_epoch}")
     start = time.perf_counter()
-    with _own_randomness(placement.device):
+    with _own_randomness(placement.device), kept_memory(placement.device):
         try:
             # the tracker counts the epochs that it sees
             early = sum(epoch < el2n_epoch for epoch in options.measured_epochs) + 1
