@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fiftyone_learnability.dataset.images import decode_images
 from fiftyone_learnability.science.device import Placement, choose_placement
-from fiftyone_learnability.science.networks import NETWORKS
+from fiftyone_learnability.science.networks import NETWORKS, fastest_placement
 from fiftyone_learnability.science.training import TrainingOptions, train
 from scripts.images import read_tree, stratified
 
@@ -78,7 +78,7 @@ def _load(cifar10: Path, count: int) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def _race(model: str, files: list[str], labels: NDArray[np.int64], rounds: int) -> list[Result]:
-    best = choose_placement()
+    best = fastest_placement(NETWORKS[model](10, 3), choose_placement())
     plain = Placement(best.device, "float32", "")
     pixels = decode_images(files).pixels
     usual = UsualLoop(NETWORKS[model](10, 3), files, labels, best.device)
@@ -154,7 +154,7 @@ def print_profile(model: str, cifar10: Path) -> None:
     """Prints where the time of an epoch goes, by operation, for what is plain and for what is chosen here."""
     files, labels = _load(cifar10, IMAGES[model] // 2)
     pixels = decode_images(files).pixels
-    best = choose_placement()
+    best = fastest_placement(NETWORKS[model](10, 3), choose_placement())
     for placement in {one.precision: one for one in (Placement(best.device, "float32", ""), best)}.values():
         options = TrainingOptions(epochs=1, compile=False)
         train(model, NETWORKS[model], pixels[:256], labels[:256], 10, options, 0, placement)

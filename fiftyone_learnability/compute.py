@@ -181,7 +181,7 @@ def compute_learnability(
     from .experiment.run_directory import RunMismatchError, fingerprint_of, open_run_directory
     from .experiment.units import plan_units, run_in_turn
     from .science.device import choose_placement
-    from .science.networks import build_network, resolve_networks
+    from .science.networks import build_network, fastest_placement, resolve_networks
     from .science.stability import DEFAULT_BOUND
     from .science.training import TrainingOptions, default_el2n_epoch, default_learning_rate
     from .writing import add_scores
@@ -240,6 +240,7 @@ def compute_learnability(
     _check_memory(len(labelled), _checked_size(image_size), len(options.measured_epochs) if record_dynamics else 0)
     labelled, images = _read_images(labelled, image_size, cache_images, skip_failures, telling)
     networks: dict[str, str] = {}
+    precisions: dict[str, str] = {}
     # a trial, which must not change the random state of the caller
     with torch.random.fork_rng(devices=[]):
         for name, factory in factories.items():
@@ -247,8 +248,11 @@ def compute_learnability(
                 name, factory, len(labelled.classes), images.pixels.shape[3], images.pixels.shape[1]
             )
             networks[name] = _architecture(network)
+            precisions[name] = fastest_placement(network, placement).precision
 
     telling.say(placement.reason)
+    if plain := [name for name, precision in precisions.items() if precision != placement.precision]:
+        telling.say(f"precision float32 for {', '.join(plain)}, whose depthwise convolutions gain nothing from bf16")
     record_predictions = len(labelled) * len(labelled.classes) <= MOST_PREDICTIONS
     if not record_predictions:
         telling.say(
@@ -279,6 +283,7 @@ def compute_learnability(
         **{name: value for name, value in settings.items() if name not in counts},
         **fingerprint_of(images.pixels, labelled.labels),
         "networks": networks,
+        "precisions": precisions,
         "record_dynamics": record_dynamics,
         "torch_version": torch.__version__,
     }
@@ -319,7 +324,12 @@ def compute_learnability(
             records[record.model].append(record)
         results = {
             name: ModelResults.from_runs(
-                records[name], labelled.ids, labelled.filepaths, labelled.labels, labelled.classes, settings
+                records[name],
+                labelled.ids,
+                labelled.filepaths,
+                labelled.labels,
+                labelled.classes,
+                {**settings, "precision": precisions[name]},
             )
             for name in factories
         }

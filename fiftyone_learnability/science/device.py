@@ -30,11 +30,13 @@ class Placement:
         device: the device
         precision: "float32", "bf16" or "fp16", the type that autocast computes convolutions in
         reason: a sentence for people that says what was chosen and why
+        is_chosen: whether the precision was chosen here rather than asked for, so that a network may have another one
     """
 
     device: torch.device
     precision: str
     reason: str
+    is_chosen: bool = False
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
@@ -94,7 +96,8 @@ def choose_placement(device: str = "auto", precision: str = "auto") -> Placement
         precision_why = f"this CPU multiplies matrices {gain:.1f} times as fast in bf16 as in float32"
     else:
         precision, precision_why = "float32", f"lower precision does not pay on {chosen.type}"
-    return Placement(chosen, precision, f"device {chosen} ({name}): {why}; precision {precision}: {precision_why}")
+    reason = f"device {chosen} ({name}): {why}; precision {precision}: {precision_why}"
+    return Placement(chosen, precision, reason, precision_why != "as asked")
 
 
 @functools.cache

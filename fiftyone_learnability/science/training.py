@@ -30,7 +30,7 @@ from .compiling import Compilation
 from .device import Placement, autocast
 from .measuring import folds_safely, measure
 from .memory import kept_memory
-from .networks import NetworkFactory, build_network, fastest_layout
+from .networks import NetworkFactory, build_network, fastest_layout, fastest_placement
 from .pixels import ResidentImages, channel_statistics
 from .scores import FloatArray
 from .stability import DEFAULT_BOUND, RankingStability
@@ -408,12 +408,13 @@ class _Run:
         tell: Callable[[str], None] | None,
     ) -> None:
         device = placement.device
-        self.name, self.options, self.seed, self.placement = name, options, seed, placement
+        self.name, self.options, self.seed = name, options, seed
         self.on_batch = on_batch or (lambda count: None)
         mean, std = channel_statistics(images)
         self.labels = torch.as_tensor(labels, dtype=torch.int64).to(device)
         torch.manual_seed(epoch_seed(seed, 0))
         network = build_network(name, factory, num_classes, images.shape[3], images.shape[1])
+        self.placement = placement = fastest_placement(network, placement)
         self.folds = folds_safely(network, images.shape[3], images.shape[1])
         layout = fastest_layout(network, placement)
         self.network = network.to(device, memory_format=layout)  # type: ignore[call-overload]

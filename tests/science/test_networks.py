@@ -12,6 +12,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
+from fiftyone_learnability.science.device import Placement
 from fiftyone_learnability.science.networks import (
     NETWORKS,
     VGG16,
@@ -19,6 +20,8 @@ from fiftyone_learnability.science.networks import (
     MobileNet,
     ResNet20,
     build_network,
+    fastest_layout,
+    fastest_placement,
     resolve_networks,
 )
 
@@ -56,6 +59,40 @@ def mobilenet_weights(channels: int, classes: int) -> int:
 
 
 WEIGHTS = {"resnet20": resnet20_weights, "vgg16": vgg16_weights, "mobilenet": mobilenet_weights}
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "precision", "is_chosen", "expected"),
+    [
+        ("mobilenet", "cpu", "bf16", True, "float32"),
+        ("mobilenet", "cpu", "bf16", False, "bf16"),
+        ("mobilenet", "cuda", "bf16", True, "bf16"),
+        ("resnet20", "cpu", "bf16", True, "bf16"),
+        ("vgg16", "cpu", "bf16", True, "bf16"),
+        ("mobilenet", "cpu", "float32", True, "float32"),
+    ],
+)
+def test_depthwise_convolutions_stay_in_float32_on_a_cpu_unless_asked(
+    name: str, device: str, precision: str, is_chosen: bool, expected: str
+) -> None:
+    placement = Placement(torch.device(device), precision, "", is_chosen)
+    assert fastest_placement(NETWORKS[name](10, 3), placement).precision == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "precision", "layout"),
+    [
+        ("vgg16", "cpu", "float32", torch.contiguous_format),
+        ("vgg16", "cpu", "bf16", torch.channels_last),
+        ("vgg16", "cuda", "float32", torch.channels_last),
+        ("resnet20", "cpu", "float32", torch.channels_last),
+    ],
+)
+def test_the_layout_is_that_which_was_measured_to_be_fastest(
+    name: str, device: str, precision: str, layout: torch.memory_format
+) -> None:
+    placement = Placement(torch.device(device), precision, "")
+    assert fastest_layout(NETWORKS[name](10, 3), placement) == layout
 
 
 @pytest.mark.parametrize("name", NETWORKS)
