@@ -29,6 +29,8 @@ from fiftyone_learnability.science.measuring import fold_batch_norms
 from fiftyone_learnability.science.networks import NETWORKS
 from fiftyone_learnability.science.pixels import ResidentImages
 
+from .training import peak_flops
+
 BATCH = 128
 
 ENVIRONMENTS: dict[str, dict[str, str]] = {
@@ -55,6 +57,8 @@ def main() -> None:
     elif options.environment:
         compare_environments(options.models, options.rounds)
     else:
+        peaks = [peak_flops(torch.device("cpu"), dtype) for dtype in (torch.float32, torch.bfloat16)]
+        print(f"matrix product: {peaks[0] / 1e9:,.0f} GFLOP/s in float32, {peaks[1] / peaks[0]:.1f} times that in bf16")
         for model in options.models:
             compare(model, options.rounds, not options.no_compile)
 

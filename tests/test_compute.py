@@ -701,7 +701,7 @@ def test_progress_says_device_reason_and_result(digit_dataset: fo.Dataset, capsy
     learn(digit_dataset, progress=True)
     output = capsys.readouterr()
     assert output.out == ""
-    reason = r"^device cpu \(\d+ threads\): as asked; precision (float32|bf16): this CPU .+$"
+    reason = r"^device cpu \(\d+ threads\): as asked; precision (float32|bf16): this CPU has .+$"
     assert re.search(reason, output.err, re.MULTILINE)
     for part in (
         "reading images",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,13 +11,6 @@ import torch
 from .checks import shown
 
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
-
-CPU_BF16_FROM = 3.0
-"""How many times as fast as float32 a CPU must multiply matrices in bf16 for it to be chosen.
-
-With AMX it is ten times as fast, without it at most twice, and where bf16 is emulated slower; so whichever it is, the
-choice, and with it the scores, does not depend on how busy the machine is.
-"""
 
 
 @dataclass(frozen=True)
@@ -58,8 +49,7 @@ def choose_placement(device: str = "auto", precision: str = "auto") -> Placement
     Args:
         device ("auto"): "auto" takes cuda, then mps, then cpu; or any torch device, such as "cuda:1"
         precision ("auto"): "auto" takes bf16 on GPUs that compute it, fp16 with loss scaling on older ones, bf16 on
-            CPUs that are measured to multiply matrices at least :data:`CPU_BF16_FROM` times as fast in it, and float32
-            elsewhere; or one of "float32", "bf16", "fp16"
+            CPUs with matrix units for it (AMX), and float32 elsewhere; or one of "float32", "bf16", "fp16"
 
     Returns:
         the choice with its reason
@@ -91,34 +81,24 @@ def choose_placement(device: str = "auto", precision: str = "auto") -> Placement
     elif chosen.type == "cuda":
         precision, precision_why = "fp16", "this GPU has no native bf16; the loss is scaled"
     elif chosen.type == "cpu":
-        gain = cpu_bf16_gain()
-        precision = "bf16" if gain >= CPU_BF16_FROM else "float32"
-        precision_why = f"this CPU multiplies matrices {gain:.1f} times as fast in bf16 as in float32"
+        has = has_bf16_matrices()
+        precision = "bf16" if has else "float32"
+        precision_why = f"this CPU has {'' if has else 'no '}matrix units for bf16 (AMX)"
     else:
         precision, precision_why = "float32", f"lower precision does not pay on {chosen.type}"
     reason = f"device {chosen} ({name}): {why}; precision {precision}: {precision_why}"
     return Placement(chosen, precision, reason, precision_why != "as asked")
 
 
-@functools.cache
-def cpu_bf16_gain() -> float:
-    """How many times as fast as in float32 this CPU multiplies matrices in bf16, measured once in a process."""
-    # a small product first: where bf16 is emulated, a large one would take a second
-    gain = _bf16_gain(256)
-    return gain if gain < 1 else _bf16_gain(1024)
+def has_bf16_matrices() -> bool:
+    """Whether this CPU multiplies matrices of bf16 in units of its own (AMX).
 
-
-def _bf16_gain(size: int) -> float:
-    best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
-    factors = torch.full((size, size), 0.5)
-    # in turn, and the best of each, since other programs run too; the first round is one to warm up
-    for _ in range(4):
-        for dtype in best:
-            matrix = factors.to(dtype)
-            start = time.perf_counter()
-            matrix @ matrix
-            best[dtype] = min(best[dtype], time.perf_counter() - start)
-    return best[torch.float32] / best[torch.bfloat16]
+    It is asked for rather than timed: what these units gain was measured from twice to fourteen times on one and the
+    same machine (benchmarks/options.py), and a training that goes on in another process must choose the same.
+    """
+    # an older torch does not say
+    capabilities = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
+    return bool(capabilities.get("amx_bf16", False))
 
 
 def _named_device(name: str) -> torch.device:

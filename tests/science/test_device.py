@@ -1,20 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
 from fiftyone_learnability.science import device
-from fiftyone_learnability.science.device import PRECISIONS, Placement, choose_placement, cpu_bf16_gain
+from fiftyone_learnability.science.device import PRECISIONS, Placement, choose_placement, has_bf16_matrices
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Pretends that the machine has GPUs, or none."""
 
-    def pretend(cuda: int = 0, capability: tuple[int, int] = (9, 0), mps: bool = False, cpu_bf16: float = 0.4) -> None:
-        monkeypatch.setattr(device, "cpu_bf16_gain", lambda: cpu_bf16)
+    def pretend(cuda: int = 0, capability: tuple[int, int] = (9, 0), mps: bool = False, amx: bool = False) -> None:
+        monkeypatch.setattr(device, "has_bf16_matrices", lambda: amx)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
@@ -27,9 +28,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("has", "chosen", "precision", "reasons"),
     [
-        ({}, "cpu", "float32", ["no GPU was found", "threads", "multiplies matrices 0.4 times as fast in bf16"]),
-        ({"cpu_bf16": 2.9}, "cpu", "float32", ["2.9 times as fast"]),
-        ({"cpu_bf16": 3.0}, "cpu", "bf16", ["this CPU multiplies matrices 3.0 times as fast in bf16 as in float32"]),
+        ({}, "cpu", "float32", ["no GPU was found", "threads", "this CPU has no matrix units for bf16 (AMX)"]),
+        ({"amx": True}, "cpu", "bf16", ["no GPU was found", "this CPU has matrix units for bf16 (AMX)"]),
         ({"mps": True}, "mps", "float32", ["Apple GPU", "MPS is available", "does not pay on mps"]),
         ({"cuda": 1}, "cuda", "bf16", ["Some GPU", "a CUDA GPU is available", "computes bf16 natively"]),
         ({"cuda": 1, "capability": (8, 0), "mps": True}, "cuda", "bf16", ["computes bf16 natively"]),
@@ -47,10 +47,15 @@ def test_auto_takes_the_best_there_is_and_says_why(
         assert reason in placement.reason
 
 
-def test_what_bf16_gains_on_this_cpu_is_measured_once() -> None:
-    gain = cpu_bf16_gain()
-    assert 0 < gain < 100
-    assert cpu_bf16_gain() == gain
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no /proc/cpuinfo to compare with")
+def test_matrix_units_are_those_that_the_system_tells_of() -> None:
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert has_bf16_matrices() == ("amx_bf16" in flags and hasattr(torch.cpu, "get_capabilities"))
+
+
+def test_a_torch_that_does_not_say_is_taken_to_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not has_bf16_matrices()
 
 
 def test_what_is_asked_for_is_taken(machine: Callable[..., None]) -> None:
