@@ -20,7 +20,7 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from ..experiment.files import cache_folder, read_json, write_atomically
+from ..experiment.files import cache_folder, clean, read_json, write_atomically
 from ..science.checks import shortened
 from .images import DECODING, MAX_PIXELS, DecodedImages
 
@@ -138,7 +138,8 @@ class CachedImages:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # earlier images of these files that turned out to be damaged are replaced
         others = [entry for entry in find_image_caches() if entry.path.stem != self._key]
-        _delete(_oldest(others, MOST_BYTES - pixels.nbytes, MOST_ENTRIES - 1))
+        for entry in _oldest(others, MOST_BYTES - pixels.nbytes, MOST_ENTRIES - 1):
+            _delete(entry)
         free = shutil.disk_usage(folder).free
         if free < pixels.nbytes + FREE_BYTES:
             raise OSError(
@@ -251,14 +252,7 @@ def clean_image_caches(older_than: float | None = None, max_size: float | None =
     Returns:
         those that were deleted
     """
-    found = find_image_caches()
-    left = sum(entry.size for entry in found)
-    chosen = []
-    for entry in found:
-        if (older_than is None or entry.seconds >= older_than) and (max_size is None or left > max_size):
-            chosen.append(entry)
-            left -= entry.size
-    return _delete(chosen)
+    return clean(find_image_caches(), _delete, older_than, max_size)
 
 
 def _oldest(entries: Sequence[FoundImages], most_bytes: float, most_entries: int) -> list[FoundImages]:
@@ -271,16 +265,14 @@ def _oldest(entries: Sequence[FoundImages], most_bytes: float, most_entries: int
     return list(entries)
 
 
-def _delete(entries: Iterable[FoundImages]) -> list[FoundImages]:
-    deleted = []
-    for entry in entries:
-        # Windows does not delete what is mapped; another process may have deleted it meanwhile
-        with suppress(OSError):
-            # first what says that the pixels are there
-            for path in sorted(entry.files, key=lambda path: path.suffix == ".npy"):
-                path.unlink(missing_ok=True)
-            deleted.append(entry)
-    return deleted
+def _delete(entry: FoundImages) -> bool:
+    # Windows does not delete what is mapped; another process may have deleted it meanwhile
+    with suppress(OSError):
+        # first what says that the pixels are there
+        for path in sorted(entry.files, key=lambda path: path.suffix == ".npy"):
+            path.unlink(missing_ok=True)
+        return True
+    return False
 
 
 def _key_of(filepaths: Sequence[str], image_size: int) -> tuple[str | None, int]:

@@ -12,9 +12,9 @@ import json
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,45 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 def cache_folder() -> Path:
     """The folder of all run directories, in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fiftyone-learnability" / "runs"
+
+
+class Kept(Protocol):
+    """Something in the cache."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it has not been used."""
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+
+
+_Kept = TypeVar("_Kept", bound=Kept)
+
+
+def clean(
+    entries: Sequence[_Kept], delete: Callable[[_Kept], bool], older_than: float | None, max_size: float | None
+) -> list[_Kept]:
+    """Deletes what is in the cache.
+
+    Args:
+        entries: what there is, in the order in which it goes
+        delete: deletes one and says whether it could
+        older_than: only those that were last used so many seconds ago; None for all
+        max_size: only so many that the others have this size in bytes at most; None for all
+
+    Returns:
+        those that were deleted
+    """
+    total, deleted = sum(entry.size for entry in entries), []
+    for entry in entries:
+        if (older_than is not None and entry.seconds < older_than) or (max_size is not None and total <= max_size):
+            continue
+        if delete(entry):
+            deleted.append(entry)
+            total -= entry.size
+    return deleted
 
 
 class Archive(Mapping[str, NDArray[Any]]):

@@ -31,7 +31,7 @@ from typing import IO, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import Archive, cache_folder, check_regular, check_zip, open_archive, read_json, write_atomically
+from .files import Archive, cache_folder, check_regular, check_zip, clean, open_archive, read_json, write_atomically
 from .results import CURVES, ModelResults, RunRecord, measured_epochs
 from .units import TrainingUnit
 
@@ -545,18 +545,15 @@ def clean_run_directories(older_than: float | None = None, max_size: float | Non
     Returns:
         those that were deleted
     """
-    runs = find_run_directories()
-    total = sum(run.size for run in runs)
-    deleted = []
-    for run in runs:
-        if (older_than is not None and run.seconds < older_than) or (max_size is not None and total <= max_size):
-            continue
+
+    def delete(run: FoundRun) -> bool:
         # it may have come to be used meanwhile, or be somebody else's
         with suppress(RunLockedError, ValueError, OSError), locked(run.path):
             remove_run_directory(run.path)
-            deleted.append(run)
-            total -= run.size
-    return deleted
+            return True
+        return False
+
+    return clean(find_run_directories(), delete, older_than, max_size)
 
 
 def read_identity(path: Path) -> tuple[str, str] | None:

@@ -292,9 +292,8 @@ def train(
 
     The measurement, unless the options ask for a cheaper one, is that of "Sample-wise learnability" (arXiv 1901.02347):
     after each epoch, the model in eval mode over the clean training images, all of them, and the float32 softmax of its
-    logits. On the CPU the result depends on
-    the arguments alone, bit for bit (given the same number of threads and version of torch). How and in which epochs it
-    is measured changes nothing of the training.
+    logits. On the CPU the result depends on the arguments alone, bit for bit (given the same number of threads and
+    version of torch). How and in which epochs it is measured changes nothing of the training.
 
     Args:
         name: the name of the network, for messages
