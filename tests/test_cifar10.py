@@ -29,8 +29,10 @@ Choose = Callable[[int], tuple[list[str], list[str]]]
 
 @pytest.fixture(autouse=True)
 def _all_processors() -> Iterator[None]:
+    """All processors that other tests do not train on at the same time: threads that share one wait for each other."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     yield
     torch.set_num_threads(threads)
 
