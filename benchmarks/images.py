@@ -3,10 +3,10 @@
     python -m benchmarks.images --cifar10 DIR
 
 Pillow opens, converts and resizes (BOX, which averages over areas as we do) in one thread, which is all that it makes
-use of; ours takes a thread for each processor. They take turns, and the ratio is the median over the rounds. The
-photographs are made here, of 500x375 pixels in quality 90: crops of the two photographs that scikit-learn brings, and
-images of random detail at every scale, whose files are twice as large. All files are in the page cache: what a disk
-takes comes on top, for either.
+use of; ours takes a worker for each processor: a thread and, where files are many, processes, whose start counts. They
+take turns, and the ratio is the median over the rounds. The photographs are made here, of 500x375 pixels in quality 90:
+crops of the two photographs that scikit-learn brings, and images of random detail at every scale, whose files are twice
+as large. All files are in the page cache: what a disk takes comes on top, for either.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from sklearn.datasets import load_sample_images
 from benchmarks.table import Result
 from fiftyone_learnability.dataset import image_cache
 from fiftyone_learnability.dataset.image_cache import CachedImages
-from fiftyone_learnability.dataset.images import decode_images, read_image
+from fiftyone_learnability.dataset.image_files import read_image
+from fiftyone_learnability.dataset.images import decode_images
 from scripts.images import read_tree
 
 FILES, QUICK_FILES = 50_000, 10_000

@@ -105,7 +105,7 @@ def run(job: dict[str, Any]) -> None:
     import fiftyone as fo
 
     from fiftyone_learnability import ProgressEvent
-    from fiftyone_learnability.dataset import images
+    from fiftyone_learnability.dataset import image_files
     from fiftyone_learnability.experiment import run_directory, units
     from fiftyone_learnability.science import training
 
@@ -113,7 +113,7 @@ def run(job: dict[str, Any]) -> None:
 
     units.CHECKPOINT_SECONDS = 0.0
     MOMENTS.chosen = tuple(job["moment"]) if job["moment"] else None
-    watch(images, "_read_into", "decoding")
+    watch(image_files, "_read_into", "decoding")
     watch(training, "crop_and_flip", "a batch")
     watch(training.LearnabilityTracker, "update", "measuring")
     watch(run_directory.RunDirectory, "remove", "removing")

@@ -779,11 +779,11 @@ def test_online_scores_are_told_apart(digit_dataset: fo.Dataset) -> None:
 def test_images_are_decoded_once_for_all_networks_and_runs(
     digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fiftyone_learnability.dataset import images
+    from fiftyone_learnability.dataset import image_files
 
     read: list[str] = []
-    contents = images._contents
-    monkeypatch.setattr(images, "_contents", lambda path: read.append(path) or contents(path))
+    contents = image_files._contents
+    monkeypatch.setattr(image_files, "_contents", lambda path: read.append(path) or contents(path))
     learn(digit_dataset, "a", "b", runs=2)
     assert sorted(read) == sorted(digit_dataset.values("filepath"))
 

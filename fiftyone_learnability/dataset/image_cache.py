@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 
 from ..experiment.files import cache_folder, clean, read_json, write_atomically
 from ..science.checks import shortened
-from .images import DECODING, MAX_PIXELS, DecodedImages
+from .image_files import DECODING, MAX_PIXELS
+from .images import DecodedImages
 
 MOST_BYTES = 10 * 10**9
 """The most bytes that all images in the cache take together; those that were not used for longest are deleted."""

@@ -1,60 +1,35 @@
 """Image files into one uint8 array, decoded once for all networks and runs.
 
-OpenCV, which FiftyOne brings, decodes without holding Python's lock, so that threads help; it reads what most data sets
-consist of: 8-bit JPEG and PNG, grey or RGB. Pillow reads the rest (CMYK, 16 bits, formats OpenCV does not know).
-
-A JPEG that is much larger than the images wanted is decoded at 1/2, 1/4 or 1/8 of its size, which its format allows
-without computing the other pixels; see :func:`decode_images` for what that changes.
+Each processor decodes. A few files are left to threads, which decode beside each other; but small images are decoded so
+fast that the threads then mostly wait for Python's lock, so that of many files most go to processes of their own, see
+:mod:`~fiftyone_learnability.dataset.image_processes`.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import stat
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+
+from .image_files import COLOUR, Read, read_files
+from .image_processes import ImageProcesses
 
 DEFAULT_IMAGE_SIZE = 32
 """Height and width in pixels that the CIFAR networks are made for."""
 
-MAX_PIXELS = 178_956_970
-"""The most pixels an image may have: Pillow's limit for decompression bombs."""
+FILES_PER_PROCESS = 10_000
+"""The fewest files for which a process is started: to start one takes as long as to decode these, if they are small."""
 
-MAX_BYTES = 2**30
-"""The most bytes a file may have: those of an image of :data:`MAX_PIXELS` pixels in 16-bit colour, not packed."""
+MOST_PROCESSES = 8
+"""What one process can keep busy with small images."""
 
-OVERSAMPLING = 2
-"""How many times as large as the images wanted, on both sides, a JPEG decoded at a reduced size still is: Pillow's own
-default for thumbnails. Down to there the averages over areas change by no more than another common filter would change
-them, within a third."""
-
-DECODING = 1
-"""Changes whenever files that have not changed may give other pixels."""
-
-_GREY, _COLOUR = 1, 3
-
-# ANYCOLOR keeps grey grey and drops transparency; unlike UNCHANGED it applies the EXIF orientation
-_FLAGS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-
-# beside ANYCOLOR, of the flags of reduced decoding only the factor counts
-_REDUCTIONS = (
-    (8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
-    (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
-    (2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
-)
-
-_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-
-_CHUNK = 32
-"""The most files that a thread reads before it says so: each by itself would cost half as much again."""
+_CHUNK = 128
+"""The most files that are read before that is said: each by itself would cost half as much again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +53,7 @@ def decode_images(
     filepaths: Sequence[str],
     image_size: int = DEFAULT_IMAGE_SIZE,
     advance: Callable[[int], None] | None = None,
-    num_threads: int | None = None,
+    num_workers: int | None = None,
 ) -> DecodedImages:
     """Reads image files into one array.
 
@@ -86,254 +61,64 @@ def decode_images(
     images of another size are resized to a square, by averaging over areas where they shrink; the aspect ratio is not
     kept.
 
-    A JPEG of which half, a quarter or an eighth is still at least :data:`OVERSAMPLING` times as large as the result on
-    both sides is decoded at that size, and averaged from there. In photographs of 500x375 pixels brought to 64 or 32,
-    that moves a value by 1.3 or 1.0 of 255 levels in the mean; Pillow's bilinear filter, for comparison, by 1.8 or 2.2.
-    All other images are as if every pixel were decoded, bit for bit.
+    A JPEG of which half, a quarter or an eighth is still twice as large as the result on both sides, or larger, is
+    decoded at that size, and averaged from there. In photographs of 500x375 pixels brought to 64 or 32, that moves a
+    value by 1.3 or 1.0 of 255 levels in the mean; Pillow's bilinear filter, for comparison, by 1.8 or 2.2. All other
+    images are as if every pixel were decoded, bit for bit.
 
     Args:
         filepaths: M paths
         image_size (32): S, the height and width of the result in pixels
-        advance (None): called with the number of files read, from one thread
-        num_threads (None): the threads that decode; by default one for each processor
+        advance (None): called with the number of files read, from the thread that calls this
+        num_workers (None): how many files are decoded at a time; by default one for each processor
 
     Returns:
         the images, without those that could not be read
     """
-    count, threads = len(filepaths), num_threads or os.cpu_count() or 1
+    count, workers = len(filepaths), num_workers or os.cpu_count() or 1
     pixels = np.empty((count, image_size, image_size, 3), dtype=np.uint8)
     readable = np.ones(count, dtype=np.bool_)
-    total = _Outcome()
-    # small enough that all threads have work to the end
-    length = max(1, min(_CHUNK, count // (4 * threads)))
+    failures: dict[str, str] = {}
+    sizes: set[tuple[int, int]] = set()
+    channels: set[int] = set()
+    # small enough that all have work to the end
+    length = max(1, min(_CHUNK, count // (4 * workers)))
+    chunks = [slice(start, min(start + length, count)) for start in range(0, count, length)]
     stopped = False
 
-    def decode(start: int) -> _Outcome:
-        outcome = _Outcome()
-        for index in range(start, min(start + length, count)):
-            if stopped:
-                break
-            try:
-                height, width, channels = _read_into(pixels[index], filepaths[index])
-            # whatever a broken file makes a decoder raise is a fact about the file
-            except Exception as error:  # noqa: BLE001
-                readable[index] = False
-                outcome.failures[filepaths[index]] = _explain(error)
-            else:
-                outcome.sizes.add((height, width))
-                outcome.channels.add(channels)
-        return outcome
+    def decode(chunk: slice) -> Read:
+        files, rows = filepaths[chunk], pixels[chunk]
+        found = processes.read(files, rows)
+        return read_files(files, rows, lambda: stopped) if found is None else found
 
-    with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
+    with (
+        warnings.catch_warnings(),
+        ImageProcesses(_num_processes(count, workers)) as processes,
+        ThreadPoolExecutor(workers) as pool,
+    ):
         # what is wrong with a file is told once, by its name, which Pillow's warnings lack
         warnings.filterwarnings("ignore", module="PIL")
-        starts = range(0, count, length)
         try:
-            for start, outcome in zip(starts, pool.map(decode, starts), strict=True):
-                total.failures.update(outcome.failures)
-                total.sizes |= outcome.sizes
-                total.channels |= outcome.channels
+            for chunk, found in zip(chunks, pool.map(decode, chunks), strict=True):
+                for index, reason in found.failures.items():
+                    readable[chunk.start + index] = False
+                    failures[filepaths[chunk.start + index]] = reason
+                sizes |= found.sizes
+                channels |= found.channels
                 if advance is not None:
-                    advance(min(length, count - start))
+                    advance(chunk.stop - chunk.start)
         except BaseException:
             # the pool waits for the chunks that have begun
             stopped = True
+            processes.kill()
             raise
-    if total.failures:
+    if failures:
         pixels = pixels[readable]
-    if _COLOUR not in total.channels and len(pixels):
+    if COLOUR not in channels and len(pixels):
         pixels = np.ascontiguousarray(pixels[..., :1])
-    return DecodedImages(pixels, readable, total.failures, frozenset(total.sizes))
+    return DecodedImages(pixels, readable, failures, frozenset(sizes))
 
 
-@dataclass
-class _Outcome:
-    """What came of some files: failures by path, the sizes in the files, and the numbers of channels."""
-
-    failures: dict[str, str] = field(default_factory=dict)
-    sizes: set[tuple[int, int]] = field(default_factory=set)
-    channels: set[int] = field(default_factory=set)
-
-
-def read_image(filepath: str) -> NDArray[np.uint8]:
-    """Reads one image file.
-
-    Args:
-        filepath: the path
-
-    Returns:
-        ``(H, W, 1)`` uint8 if the image is grey, else ``(H, W, 3)`` uint8 in RGB, upright
-
-    Raises:
-        OSError: if the file cannot be read
-        ValueError: if it is not a file, not an image, is truncated, or has more than :data:`MAX_PIXELS` pixels or
-            :data:`MAX_BYTES` bytes
-    """
-    data = _contents(filepath)
-    if _opencv_header(data) is not None:
-        decoded = _imdecode(data, _FLAGS)
-        if decoded is not None:
-            return decoded[:, :, None] if decoded.ndim == 2 else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
-    return _read_with_pillow(data)
-
-
-def _read_into(row: NDArray[np.uint8], filepath: str) -> tuple[int, int, int]:
-    """Reads one image file into ``(S, S, 3)`` pixels; returns height, width and channels of the image in the file."""
-    data, size = _contents(filepath), len(row)
-    header = _opencv_header(data)
-    if header is not None:
-        reduced = _decode_reduced(data, header, size)
-        decoded = _imdecode(data, _FLAGS) if reduced is None else reduced[0]
-        if decoded is not None:
-            height, width = decoded.shape[:2] if reduced is None else reduced[1]
-            # the order of the colours is changed last, where there are fewest pixels, and on the way to their place
-            if decoded.ndim == 2:
-                cv2.cvtColor(_resize(decoded, size), cv2.COLOR_GRAY2RGB, dst=row)
-                return height, width, _GREY
-            cv2.cvtColor(_resize(decoded, size), cv2.COLOR_BGR2RGB, dst=row)
-            return height, width, _COLOUR
-    image = _read_with_pillow(data)
-    row[:] = _resize(image, size).reshape(size, size, -1)
-    return image.shape[0], image.shape[1], image.shape[2]
-
-
-def _contents(filepath: str) -> bytes:
-    found = os.stat(filepath)
-    # a pipe would be waited for, perhaps for ever, and a device may have no end
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError("is a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file")
-    size = found.st_size
-    if size > MAX_BYTES:
-        raise ValueError(f"the file has {size} bytes, more than {MAX_BYTES}")
-    # a file object would take as long to make as a small file takes to be read
-    descriptor = os.open(filepath, _READ_ONLY)
-    try:
-        data = os.read(descriptor, size)
-        # a network may bring them in parts
-        while len(data) < size and (more := os.read(descriptor, size - len(data))):
-            data += more
-    finally:
-        os.close(descriptor)
-    if not data:
-        raise ValueError("the file is empty")
-    return data
-
-
-def _imdecode(data: bytes, flags: int) -> NDArray[np.uint8] | None:
-    """``(H, W)`` or ``(H, W, 3)`` uint8, in the order BGR; None if OpenCV cannot decode it, or not to that."""
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    return decoded if decoded is not None and decoded.dtype == np.uint8 else None
-
-
-def _decode_reduced(
-    data: bytes, header: tuple[int, int, int], size: int
-) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
-    """Decodes a JPEG at the smallest size that is enough; returns also the height and width of the image in the file.
-
-    Args:
-        data: the file
-        header: its height, width and components as they are stored; components are 0 for another format
-        size: S, the height and width wanted
-
-    Returns:
-        None if all of it has to be decoded
-    """
-    height, width, components = header
-    if not components:
-        return None
-    for factor, flag in _REDUCTIONS:
-        if min(height, width) < OVERSAMPLING * size * factor:
-            continue
-        decoded = _imdecode(data, _FLAGS | flag)
-        if decoded is None:
-            return None
-        stored = -(-height // factor), -(-width // factor)
-        # EXIF may have turned it, which the shape tells, but for sides that differ by a few pixels
-        if decoded.shape[:2] == stored and (stored[0] != stored[1] or height == width):
-            return decoded, (height, width)
-        if decoded.shape[:2] == stored[::-1] and stored[0] != stored[1]:
-            return decoded, (width, height)
-        return None
-    return None
-
-
-def _opencv_header(data: bytes) -> tuple[int, int, int] | None:
-    """(height, width, components) of what OpenCV decodes just as Pillow does, and is there to the end; else None.
-
-    The components are those of a JPEG, 0 for a PNG.
-    """
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        # width, height, bit depth and colour type stand at fixed places in the first chunk
-        width, height, depth = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), data[24:25]
-        # OpenCV fills what a truncated file lacks with zeros and says nothing
-        complete = b"IEND" in data[-16:]
-        # it makes grey with transparency coloured, and prefers the first frame of an animation to its still image
-        plain = data[25:26] != b"\x04" and b"eXIf" not in data and b"acTL" not in data
-        reads = depth == b"\x08" and width * height <= MAX_PIXELS and complete and plain
-        return (height, width, 0) if reads else None
-    if data.startswith(b"\xff\xd8"):
-        header = _jpeg_header(data)
-        if header is None:
-            return None
-        height, width, components = header
-        complete = data.rfind(b"\xff\xd9", -1024) > 0
-        reads = components in (_GREY, _COLOUR) and width * height <= MAX_PIXELS and complete
-        return header if reads else None
-    return None
-
-
-def _jpeg_header(data: bytes) -> tuple[int, int, int] | None:
-    """(height, width, components) from the frame header of a JPEG, None where there is none."""
-    position = 2
-    while position + 10 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        # the frame headers are C0..CF, but for three of them that are tables
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            precision = data[position + 4]
-            if precision != 8:
-                return None
-            height = int.from_bytes(data[position + 5 : position + 7], "big")
-            width = int.from_bytes(data[position + 7 : position + 9], "big")
-            return height, width, data[position + 9]
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return None
-
-
-def _read_with_pillow(data: bytes) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(data)) as opened:
-        if opened.width * opened.height > MAX_PIXELS:
-            raise ValueError(f"the image has {opened.width}x{opened.height} pixels, more than {MAX_PIXELS}")
-        opened.load()
-        image: Image.Image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):
-            # 16 bits, or their 32-bit form; Pillow's own conversion would cut off what is above 255
-            values = np.asarray(image, dtype=np.float64)
-            scaled = np.rint(np.clip(values, 0, 65535) / 257)
-            return scaled.astype(np.uint8)[:, :, None]
-        if image.mode == "F":
-            raise ValueError("the image holds floating-point values, whose range is unknown: convert it")
-        if image.mode in ("1", "L", "LA", "La"):
-            return np.asarray(image.convert("L"))[:, :, None]
-        return np.asarray(image.convert("RGB"))
-
-
-def _resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    height, width = image.shape[:2]
-    if (height, width) == (size, size):
-        return image
-    interpolation = cv2.INTER_AREA if height > size or width > size else cv2.INTER_LINEAR
-    # the axis of a single channel is lost
-    return cv2.resize(image, (size, size), interpolation=interpolation)
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    if "cannot identify image file" in str(error):
-        return "not an image"
-    return str(error) or type(error).__name__
+def _num_processes(num_files: int, num_workers: int) -> int:
+    # one of the workers is a thread of this process
+    return min(num_workers - 1, num_files // FILES_PER_PROCESS, MOST_PROCESSES)

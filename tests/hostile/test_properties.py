@@ -155,7 +155,7 @@ WHOLE = {
 def decode(place: World, content: bytes) -> None:
     """Decodes bytes as an image: it can be read, or a reason is kept; nothing else happens."""
     path = place.file("any.png", content)
-    found = decode_images([path], 8, num_threads=1)
+    found = decode_images([path], 8, num_workers=1)
     assert found.readable.tolist() == [path not in found.failures]
     assert found.pixels.shape[:3] == (int(found.readable[0]), 8, 8)
     assert all(reason for reason in found.failures.values())
@@ -182,7 +182,7 @@ def test_damaged_images(place: World, form: str, data: st.DataObject) -> None:
 @given(st.sampled_from(sorted(WHOLE)), st.floats(0, 0.9))
 def test_a_truncated_image_is_never_read_as_if_it_were_whole(place: World, form: str, share: float) -> None:
     path = place.file("cut.png", WHOLE[form][: int(share * len(WHOLE[form]))])
-    assert decode_images([path], 8, num_threads=1).readable.tolist() == [False]
+    assert decode_images([path], 8, num_workers=1).readable.tolist() == [False]
 
 
 # operators

@@ -1,0 +1,44 @@
+"""Images that tests write to files, and what Pillow makes of these."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+WIDTH, HEIGHT = 37, 21
+GREY_MODES = ("1", "L", "LA")
+
+
+def noise(mode: str = "RGB", seed: int = 0, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
+    """An image in which every pixel differs from its neighbours."""
+    rng = np.random.default_rng(seed)
+    width, height = size
+    colours = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    alpha = Image.fromarray(rng.integers(0, 256, (height, width), dtype=np.uint8))
+    if mode == "P":
+        return colours.quantize(64)
+    if mode in ("RGBA", "LA"):
+        image = colours.convert(mode)
+        image.putalpha(alpha)
+        return image
+    if mode == "I;16":
+        return Image.fromarray(rng.integers(0, 65536, (height, width), dtype=np.uint16))
+    return colours.convert(mode)
+
+
+def save(image: Image.Image, path: Path, format: str, **options: Any) -> str:
+    image.save(path, format, **options)
+    return str(path)
+
+
+def oracle(path: str) -> NDArray[np.uint8]:
+    """What Pillow alone reads."""
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode in GREY_MODES:
+            return np.asarray(image.convert("L"))[:, :, None]
+        return np.asarray(image.convert("RGB"))
