@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from torch.nn import functional as F
 
 from fiftyone_learnability.science.augmentation import EpochDraws, crop_and_flip
 from fiftyone_learnability.science.measuring import fold_batch_norms
-from fiftyone_learnability.science.networks import NETWORKS
+from fiftyone_learnability.science.networks import NETWORKS, BasicBlock
 from fiftyone_learnability.science.pixels import ResidentImages
 
 from .training import peak_flops
@@ -127,10 +128,25 @@ def training_ways(model: str, compiles: bool) -> dict[str, Callable[[], Any]]:
         "channels last, foreach SGD": way(foreach=True),
         "channels last, bf16": way(bf16=True),
     }
+    if model == "resnet20":
+        ways["channels last, each sum and its ReLU made anew"] = not_in_place(way())
     if compiles:
         ways["channels last, compiled"] = way(compiled=True)
         ways["channels last, bf16, compiled"] = way(bf16=True, compiled=True)
     return ways
+
+
+def not_in_place(step: Callable[[], None]) -> Callable[[], None]:
+    """The same step of ResNet-20, whose blocks do not add and rectify in place."""
+
+    def forward(block: BasicBlock, x: Tensor) -> Tensor:
+        return F.relu(block.residual(x) + block.shortcut(x))
+
+    def patched() -> None:
+        with patch.object(BasicBlock, "forward", forward):
+            step()
+
+    return patched
 
 
 def measuring_ways(model: str) -> dict[str, Callable[[], Any]]:
