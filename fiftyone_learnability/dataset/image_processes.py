@@ -15,28 +15,29 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from types import TracebackType
 from typing import BinaryIO, NamedTuple, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .image_files import Read, read_files
+from .image_files import DECODING, Read, read_files
 
 _START = f"""
-import sys
-# the current folder, whose files may be called as modules are
-sys.path[:] = filter(None, sys.path)
-import pickle
-sys.path[:] = pickle.load(sys.stdin.buffer)
+import pickle, sys
+try:
+    sys.path[:] = pickle.load(sys.stdin.buffer)
+except EOFError:
+    sys.exit()
 from {__name__} import serve
 serve()
 """
 
-_READY = b"!"
+_READY = b"decoding %d\n" % DECODING
+"""What a process says first: one that has found another version of this package is not asked."""
 
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """numpy would start threads that nobody needs."""
@@ -50,23 +51,30 @@ class ImageProcesses:
     """
 
     def __init__(self, count: int) -> None:
+        self._count = count
         self._processes: list[_Process] = []
-        # a program that is one file with its interpreter would start itself anew
-        if sys.executable and not getattr(sys, "frozen", False):
-            with suppress(OSError):
-                for _ in range(count):
-                    self._processes.append(_start())
+        self._starting: list[Thread] = []
         self._idle: SimpleQueue[_Process] = SimpleQueue()
-        self._starting = [Thread(target=self._await, args=(process,)) for process in self._processes]
 
     def __enter__(self) -> ImageProcesses:
-        for thread in self._starting:
-            thread.start()
+        # a program that brings its interpreter along would start itself anew
+        is_python = Path(sys.executable or "").stem.lower().startswith(("python", "pypy"))
+        try:
+            for _ in range(self._count if is_python and not getattr(sys, "frozen", False) else 0):
+                process = _start()
+                self._processes.append(process)
+                thread = Thread(target=self._await, args=(process,))
+                thread.start()
+                self._starting.append(thread)
+        except (OSError, RuntimeError):
+            # the system has no more processes or threads to give
+            pass
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.kill()
         # what reads from a process that is killed comes to an end
         for thread in self._starting:
@@ -100,8 +108,8 @@ class ImageProcesses:
             process.requests.flush()
             found: Read = pickle.load(process.replies)
             _fill(pixels, process.replies)
-        except (OSError, EOFError, pickle.UnpicklingError):
-            # it has ended, and is not asked again
+        # it has ended, or says what nobody understands, and is not asked again
+        except Exception:  # noqa: BLE001
             return None
         self._idle.put(process)
         return found
@@ -123,13 +131,23 @@ class _Process(NamedTuple):
 
 
 def _start() -> _Process:
+    try:
+        os.fstat(2)
+        errors = None
+    except OSError:
+        # else what is printed as an error would take the place of the replies
+        errors = subprocess.DEVNULL
     handle = subprocess.Popen(
-        [sys.executable, "-c", _START],
+        # isolated: from modules in the current folder, and from what the environment says of Python
+        [sys.executable, "-I", "-X", f"utf8={sys.flags.utf8_mode}", "-c", _START],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=errors,
         env={**os.environ, **_ENVIRONMENT},
         # who interrupts this process means this one, which then ends the others
         start_new_session=True,
+        # the same on Windows
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
     process = _Process(handle, cast(BinaryIO, handle.stdin), cast(BinaryIO, handle.stdout))
     # the places of this process's packages, however it came to know them
@@ -156,7 +174,7 @@ def serve() -> None:
         os.dup2(2, 1)
         # as where there are no processes
         warnings.filterwarnings("ignore", module="PIL")
-        # there are as many processes as processors
+        # the other processors have processes of their own
         cv2.setNumThreads(1)
         replies.write(_READY)
         replies.flush()

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,18 +79,32 @@ def decode_images(
     count, workers = len(filepaths), num_workers or os.cpu_count() or 1
     pixels = np.empty((count, image_size, image_size, 3), dtype=np.uint8)
     readable = np.ones(count, dtype=np.bool_)
-    failures: dict[str, str] = {}
+    failures: dict[int, str] = {}
     sizes: set[tuple[int, int]] = set()
     channels: set[int] = set()
     # small enough that all have work to the end
     length = max(1, min(_CHUNK, count // (4 * workers)))
     chunks = [slice(start, min(start + length, count)) for start in range(0, count, length)]
+    waiting: SimpleQueue[slice] = SimpleQueue()
+    done: SimpleQueue[tuple[slice, Read] | BaseException] = SimpleQueue()
+    for chunk in chunks:
+        waiting.put(chunk)
     stopped = False
 
-    def decode(chunk: slice) -> Read:
-        files, rows = filepaths[chunk], pixels[chunk]
-        found = processes.read(files, rows)
-        return read_files(files, rows, lambda: stopped) if found is None else found
+    def work() -> None:
+        try:
+            while not stopped:
+                chunk = waiting.get_nowait()
+                files, rows = filepaths[chunk], pixels[chunk]
+                found = processes.read(files, rows)
+                # what fails there need not fail here: Pillow may have been told here to read more
+                done.put(
+                    (chunk, read_files(files, rows, lambda: stopped) if found is None or found.failures else found)
+                )
+        except Empty:
+            return
+        except BaseException as error:  # noqa: BLE001
+            done.put(error)
 
     with (
         warnings.catch_warnings(),
@@ -99,10 +114,14 @@ def decode_images(
         # what is wrong with a file is told once, by its name, which Pillow's warnings lack
         warnings.filterwarnings("ignore", module="PIL")
         try:
-            for chunk, found in zip(chunks, pool.map(decode, chunks), strict=True):
-                for index, reason in found.failures.items():
-                    readable[chunk.start + index] = False
-                    failures[filepaths[chunk.start + index]] = reason
+            for _ in range(workers):
+                pool.submit(work)
+            for _ in chunks:
+                outcome = done.get()
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                chunk, found = outcome
+                failures.update({chunk.start + index: reason for index, reason in found.failures.items()})
                 sizes |= found.sizes
                 channels |= found.channels
                 if advance is not None:
@@ -113,12 +132,14 @@ def decode_images(
             processes.kill()
             raise
     if failures:
+        readable[list(failures)] = False
         pixels = pixels[readable]
     if COLOUR not in channels and len(pixels):
         pixels = np.ascontiguousarray(pixels[..., :1])
-    return DecodedImages(pixels, readable, failures, frozenset(sizes))
+    reasons = {filepaths[index]: failures[index] for index in sorted(failures)}
+    return DecodedImages(pixels, readable, reasons, frozenset(sizes))
 
 
 def _num_processes(num_files: int, num_workers: int) -> int:
-    # one of the workers is a thread of this process
+    # one of the workers at least is a thread of this process
     return min(num_workers - 1, num_files // FILES_PER_PROCESS, MOST_PROCESSES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from PIL import Image, ImageOps
 
 WIDTH, HEIGHT = 37, 21
 GREY_MODES = ("1", "L", "LA")
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def noise(mode: str = "RGB", seed: int = 0, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
@@ -42,3 +45,13 @@ def oracle(path: str) -> NDArray[np.uint8]:
         if image.mode in GREY_MODES:
             return np.asarray(image.convert("L"))[:, :, None]
         return np.asarray(image.convert("RGB"))
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that promises many pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return PNG + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(999))) + chunk(b"IEND", b"")

@@ -24,25 +24,13 @@ from fiftyone_learnability.dataset import image_files
 from fiftyone_learnability.dataset.image_files import MAX_PIXELS, read_image
 from fiftyone_learnability.dataset.images import decode_images
 
-from .pictures import GREY_MODES, HEIGHT, WIDTH, noise, oracle, save
-
-PNG = b"\x89PNG\r\n\x1a\n"
+from .pictures import GREY_MODES, HEIGHT, PNG, WIDTH, chunk, noise, oracle, png_that_claims, save
 
 
 def orientation(number: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = number
     return exif
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png_that_claims(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that promises many pixels."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return PNG + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(999))) + chunk(b"IEND", b"")
 
 
 PLAIN_CASES: list[tuple[str, str, dict[str, Any]]] = [

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from PIL import ImageFile
 
 from fiftyone_learnability.dataset import image_processes, images
 from fiftyone_learnability.dataset.image_files import Read, read_files
 from fiftyone_learnability.dataset.image_processes import ImageProcesses
 from fiftyone_learnability.dataset.images import decode_images
 
-from .pictures import noise, save
+from .pictures import noise, png_that_claims, save
 
 SIZE = 16
 ROOT = Path(image_processes.__file__).parents[2]
@@ -36,6 +41,12 @@ def files(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
+def photographs(tmp_path: Path) -> list[str]:
+    """Three larger files, which OpenCV might resize on several threads."""
+    return [save(noise(seed=seed, size=(700, 500)), tmp_path / f"photo{seed}.jpg", "JPEG") for seed in range(3)]
+
+
+@pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file is worth a process."""
     monkeypatch.setattr(images, "FILES_PER_PROCESS", 1)
@@ -44,10 +55,20 @@ def many(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """No test leaves a process or an open pipe behind."""
-    me = psutil.Process()
-    before = set(me.children()), me.num_fds()
+    before = open_pipes()
     yield
-    assert (set(me.children()), me.num_fds()) == before
+    assert children() == []
+    assert open_pipes() <= before
+
+
+def open_pipes() -> set[str]:
+    # what earlier tests have left to the garbage collector is none of ours
+    gc.collect()
+    found = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.add(os.readlink(descriptor))
+    return {name for name in found if name.startswith("pipe:")}
 
 
 def children() -> list[psutil.Process]:
@@ -64,6 +85,19 @@ def read_there(processes: ImageProcesses, files: list[str], pixels: np.ndarray[A
             return found
         time.sleep(0.01)
     raise TimeoutError("no process has started")
+
+
+def wait_for_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on nothing is read before the processes can read."""
+    enter = ImageProcesses.__enter__
+
+    def wait(processes: ImageProcesses) -> ImageProcesses:
+        enter(processes)
+        for thread in processes._starting:
+            thread.join()
+        return processes
+
+    monkeypatch.setattr(ImageProcesses, "__enter__", wait)
 
 
 def test_a_process_reads_what_this_one_would(files: list[str]) -> None:
@@ -89,36 +123,24 @@ def test_one_process_is_asked_again_and_again(files: list[str]) -> None:
 def test_processes_change_nothing(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     files = files * 10
     expected = decode_images(files, SIZE, num_workers=1)
-    here: list[str] = []
+    wait_for_a_process(monkeypatch)
+    there: list[str] = []
+    read = ImageProcesses.read
 
-    def slowly(files: list[str], *others: Any) -> Read:
-        here.extend(files)
-        # the processes start meanwhile
-        time.sleep(0.1)
-        return read_files(files, *others)
+    def spy(processes: ImageProcesses, files: list[str], pixels: np.ndarray[Any, Any]) -> Read | None:
+        found = read(processes, files, pixels)
+        there.extend(files if found else [])
+        return found
 
-    monkeypatch.setattr(images, "read_files", slowly)
+    monkeypatch.setattr(ImageProcesses, "read", spy)
     counts: list[int] = []
     found = decode_images(files, SIZE, counts.append, num_workers=3)
-    assert 0 < len(here) < len(files) / 2
+    assert there
     assert sum(counts) == len(files)
     np.testing.assert_array_equal(found.pixels, expected.pixels)
     np.testing.assert_array_equal(found.readable, expected.readable)
     assert found.failures == expected.failures
     assert found.sizes == expected.sizes
-
-
-def wait_for_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on nothing is read before one of the processes can read."""
-    enter = ImageProcesses.__enter__
-
-    def wait(processes: ImageProcesses) -> ImageProcesses:
-        enter(processes)
-        for thread in processes._starting:
-            thread.join()
-        return processes
-
-    monkeypatch.setattr(ImageProcesses, "__enter__", wait)
 
 
 @pytest.mark.usefixtures("many")
@@ -156,9 +178,12 @@ def test_what_a_killed_process_did_not_read_is_read_here(
 
 
 @pytest.mark.usefixtures("many")
-def test_where_no_process_can_be_started_threads_read(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_process_can_be_started_threads_read(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = decode_images(files, SIZE, num_workers=1)
-    for executable in ("/nowhere/python", "", "/bin/false"):
+    (tmp_path / "python").symlink_to("/bin/false")
+    for executable in ("/nowhere/python", "", "/bin/cat", str(tmp_path / "python")):
         monkeypatch.setattr(sys, "executable", executable)
         np.testing.assert_array_equal(decode_images(files, SIZE, num_workers=4).pixels, expected.pixels)
 
@@ -185,6 +210,76 @@ def test_who_breaks_off_does_not_wait_for_a_process(files: list[str], monkeypatc
     with pytest.raises(KeyboardInterrupt):
         decode_images(files * 50, SIZE, stop, num_workers=2)
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.usefixtures("many")
+def test_what_pillow_was_told_to_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = save(noise(size=(64, 64)), tmp_path / "whole.jpg", "JPEG")
+    part = tmp_path / "part.jpg"
+    part.write_bytes(Path(whole).read_bytes()[:-200])
+    wait_for_a_process(monkeypatch)
+    assert decode_images([str(part)] * 50, SIZE, num_workers=2).failures
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    assert not decode_images([str(part)] * 50, SIZE, num_workers=2).failures
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_start_that_is_broken_off_leaves_nothing(error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, []
+
+    def fail(thread: threading.Thread) -> None:
+        started.append(thread)
+        if len(started) == 3:
+            raise error
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(KeyboardInterrupt) if error is KeyboardInterrupt else nullcontext(), ImageProcesses(5):
+        # want of threads is no reason to fail
+        assert len(children()) == 3
+    assert len(started) == 3
+
+
+def test_a_process_is_quiet_and_takes_one_thread(
+    tmp_path: Path, photographs: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    # Pillow warns of images as large as that
+    (tmp_path / "large.png").write_bytes(png_that_claims(12_000, 12_000))
+    files = [*photographs, str(tmp_path / "large.png")]
+    with ImageProcesses(1) as processes:
+        found = read_there(processes, files, np.empty((len(files), SIZE, SIZE, 3), dtype=np.uint8))
+        (child,) = children()
+        assert child.num_threads() == 1
+    assert list(found.failures) == [len(photographs)]
+    assert "Warning" not in capfd.readouterr().err
+
+
+def test_a_process_whose_caller_has_gone_says_nothing(
+    photographs: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    for closes in ("replies", "requests"):
+        process = image_processes._start()
+        assert process.replies.read(len(image_processes._READY)) == image_processes._READY
+        # more than a pipe holds
+        pickle.dump((photographs * 10, 300), process.requests)
+        process.requests.flush()
+        getattr(process, closes).close()
+        if closes == "requests":
+            process.replies.read()
+        assert process.handle.wait(60) == 0
+        process.requests.close()
+        process.replies.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_without_an_open_stderr_replies_are_replies(tmp_path: Path, photographs: list[str]) -> None:
+    damaged = tmp_path / "damaged.jpg"
+    data = Path(photographs[0]).read_bytes()
+    # libjpeg says that there are extraneous bytes before a marker
+    damaged.write_bytes(data[:-2] + b"\xff\xd9".rjust(30, b"\1"))
+    code = SCRIPT.replace("import sys, time\n", "import sys, time, os\nos.close(2)\n")
+    process = run_script(code, [str(damaged), *photographs], tmp_path)
+    assert process.communicate(timeout=120)[0] == f"started\n{20 * (1 + len(photographs))}\n"
 
 
 def test_few_files_are_left_to_threads() -> None:
@@ -250,6 +345,8 @@ def test_processes_end_with_the_one_that_started_them(files: list[str], tmp_path
         assert process.stdout.readline() == "ready\n"
         children = psutil.Process(process.pid).children()
         assert len(children) == 2
+        # so that Ctrl-C in a terminal, which means all of a group, does not mean them
+        assert all(os.getpgid(child.pid) == child.pid for child in children)
         process.send_signal(signum)
         errors = process.communicate(timeout=60)[1]
     assert psutil.wait_procs(children, timeout=30)[1] == []
