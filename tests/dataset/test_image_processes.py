@@ -183,16 +183,27 @@ def test_where_no_process_can_be_started_threads_read(
 ) -> None:
     expected = decode_images(files, SIZE, num_workers=1)
     (tmp_path / "python").symlink_to("/bin/false")
-    for executable in ("/nowhere/python", "", "/bin/cat", str(tmp_path / "python")):
+    for executable in ("/nowhere/python", "", str(tmp_path / "python")):
         monkeypatch.setattr(sys, "executable", executable)
         np.testing.assert_array_equal(decode_images(files, SIZE, num_workers=4).pixels, expected.pixels)
 
 
-def test_a_frozen_program_is_not_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    with ImageProcesses(2) as processes:
-        assert not children()
-        assert processes.read([], np.empty((0, SIZE, SIZE, 3), dtype=np.uint8)) is None
+def test_a_program_that_brings_python_along_is_not_started_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\ntouch "$0 was started"\n')
+    program.chmod(0o755)
+    (tmp_path / "python3.14").symlink_to(program)
+    for name, frozen in (("program", False), ("python3.14", True), ("python3.14", False)):
+        monkeypatch.setattr(sys, "executable", str(tmp_path / name))
+        monkeypatch.setattr(sys, "frozen", frozen, raising=False)
+        with ImageProcesses(2) as processes:
+            for thread in processes._starting:
+                thread.join()
+            assert processes.read([], np.empty((0, SIZE, SIZE, 3), dtype=np.uint8)) is None
+        started = list(tmp_path.glob("* was started"))
+        assert bool(started) == (name == "python3.14" and not frozen)
 
 
 @pytest.mark.usefixtures("many")
@@ -240,16 +251,12 @@ def test_a_start_that_is_broken_off_leaves_nothing(error: type[BaseException], m
     assert len(started) == 3
 
 
-def test_a_process_is_quiet_and_takes_one_thread(
-    tmp_path: Path, photographs: list[str], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_process_gives_no_warnings(tmp_path: Path, photographs: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     # Pillow warns of images as large as that
     (tmp_path / "large.png").write_bytes(png_that_claims(12_000, 12_000))
     files = [*photographs, str(tmp_path / "large.png")]
     with ImageProcesses(1) as processes:
         found = read_there(processes, files, np.empty((len(files), SIZE, SIZE, 3), dtype=np.uint8))
-        (child,) = children()
-        assert child.num_threads() == 1
     assert list(found.failures) == [len(photographs)]
     assert "Warning" not in capfd.readouterr().err
 
@@ -272,14 +279,32 @@ def test_a_process_whose_caller_has_gone_says_nothing(
     assert capfd.readouterr().err == ""
 
 
+TELLING = """
+import os, sys
+import numpy as np
+from fiftyone_learnability.dataset.image_processes import ImageProcesses
+
+if sys.argv[1] == "closed":
+    os.close(2)
+with ImageProcesses(1) as processes:
+    processes._starting[0].join()
+    found = processes.read([sys.argv[2]] * 9, np.empty((9, 16, 16, 3), np.uint8))
+    print(len(found.sizes))
+"""
+
+
 def test_without_an_open_stderr_replies_are_replies(tmp_path: Path, photographs: list[str]) -> None:
+    data = bytearray(Path(photographs[0]).read_bytes())
+    # a marker where there is none to be, of which libjpeg speaks on the descriptor of stderr
+    data[len(data) // 2 : len(data) // 2 + 2] = b"\xff\xd3"
     damaged = tmp_path / "damaged.jpg"
-    data = Path(photographs[0]).read_bytes()
-    # libjpeg says that there are extraneous bytes before a marker
-    damaged.write_bytes(data[:-2] + b"\xff\xd9".rjust(30, b"\1"))
-    code = SCRIPT.replace("import sys, time\n", "import sys, time, os\nos.close(2)\n")
-    process = run_script(code, [str(damaged), *photographs], tmp_path)
-    assert process.communicate(timeout=120)[0] == f"started\n{20 * (1 + len(photographs))}\n"
+    damaged.write_bytes(data)
+    for stderr in ("open", "closed"):
+        folder = tmp_path / stderr
+        folder.mkdir()
+        output, errors = run_script(TELLING, [stderr, str(damaged)], folder).communicate(timeout=120)
+        assert output == "1\n"
+        assert ("Corrupt JPEG data" in errors) == (stderr == "open")
 
 
 def test_few_files_are_left_to_threads() -> None:
