@@ -93,37 +93,47 @@ def compare_scores(scores: Mapping[str, ArrayLike]) -> Comparison:
     num_samples = np.zeros(size, dtype=np.int64)
     pearson, pearson_rank, spearman = (np.full(size, np.nan) for _ in range(3))
     values = list(arrays.values())
-    # of networks that have all samples, each is ranked once for all its pairs
+    # networks that have all samples are prepared once for all their pairs
     known = [~np.isnan(one) for one in values]
-    ranked: dict[int, _Ranks] = {}
+    whole = [_standardize(one) if mask.all() else None for one, mask in zip(values, known, strict=True)]
     for a in range(len(values)):
         for b in range(a, len(values)):
             both = known[a] & known[b]
-            x, y = (values[a], values[b]) if both.all() else (values[a][both], values[b][both])
-            num_samples[a, b] = num_samples[b, a] = x.size
-            if x.size < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+            num_samples[a, b] = num_samples[b, a] = both.sum()
+            first, second = (whole[a], whole[b]) if both.all() else (_standardize(values[one][both]) for one in (a, b))
+            if first is None or second is None:
                 continue
-            if x.size == both.size:
-                first, second = (ranked.get(one) or ranked.setdefault(one, _rank(values[one])) for one in (a, b))
-            else:
-                first, second = _rank(x), _rank(y)
-            for matrix, one, other in (
-                (pearson, x, y),
-                (pearson_rank, first.learnability, second.learnability),
-                (spearman, first.mean, second.mean),
-            ):
-                same = a == b and np.isfinite(one).all()
-                matrix[a, b] = matrix[b, a] = 1.0 if same else np.corrcoef(one, other)[0, 1]
+            for matrix, one, other in zip((pearson, pearson_rank, spearman), first, second, strict=True):
+                correlation = np.clip(one @ other, -1, 1)
+                # but for rounding, what correlates with itself at all does so perfectly
+                matrix[a, b] = matrix[b, a] = 1.0 if a == b and np.isfinite(correlation) else correlation
     return Comparison(tuple(arrays), num_samples, pearson, pearson_rank, spearman)
 
 
-class _Ranks(NamedTuple):
-    """The ranks of N values: that of Eq. 2, and that of Spearman, where ties share the mean."""
+class _Standardized(NamedTuple):
+    """N values and their ranks, each less its mean and of norm 1, so that products are correlations.
 
-    learnability: IntArray
-    mean: FloatArray
+    Attributes:
+        values: the values
+        ranks: those of Eq. 2
+        mean_ranks: those of Spearman, where ties share the mean of their ranks
+    """
+
+    values: FloatArray
+    ranks: FloatArray
+    mean_ranks: FloatArray
 
 
-def _rank(values: FloatArray) -> _Ranks:
+def _standardize(values: FloatArray) -> _Standardized | None:
+    """None if there are fewer than two values, or all are equal."""
+    if values.size < 2 or np.ptp(values) == 0:
+        return None
     smaller, at_most = tie_bounds(values)
-    return _Ranks(values.size - smaller, (smaller + at_most + 1) / 2)
+    return _Standardized(*(_of_norm_one(one) for one in (values, values.size - smaller, (smaller + at_most + 1) / 2)))
+
+
+def _of_norm_one(values: FloatArray | IntArray) -> FloatArray:
+    centred = values - values.mean()
+    # so that no square is too large for a float, or too small
+    centred /= np.abs(centred).max()
+    return centred / np.linalg.norm(centred)
