@@ -68,8 +68,9 @@ class LearnabilityPanel(foo.Panel):
     def on_load(self, ctx: foo.ExecutionContext) -> None:
         """Draws everything."""
         self._look_at_job(ctx)
-        load_ahead(ctx.dataset, scope_table(ctx).models)
         self._draw(ctx)
+        # not before: beside it, to draw the first plots would take five times as long
+        load_ahead(ctx.dataset, scope_table(ctx).models)
 
     def on_change_dataset(self, ctx: foo.ExecutionContext) -> None:
         """Starts over with another dataset."""
