@@ -32,6 +32,10 @@ _PACKERS = 2
 """How many networks' results are compressed at a time: each takes memory."""
 
 
+_PIECE = 2**20
+"""The characters of base64 that are decoded at a time, a multiple of four."""
+
+
 def score_field(model: str, score: str = "learnability") -> str:
     """The field of a network's score: ``learnability_<model>``, or ``learnability_<model>_<score>`` for others.
 
@@ -136,9 +140,15 @@ def unpacked(archives: Any) -> dict[str, bytes]:
         ValueError: if they are something else
     """
     try:
-        return {str(model): base64.b64decode(archive, validate=True) for model, archive in archives.items()}
+        return {str(model): _from_base64(archive) for model, archive in archives.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"the results of the run are damaged: {error}") from error
+
+
+def _from_base64(text: str) -> bytes:
+    # in pieces, between which Python's lock changes hands: the App's events are not to wait for a hundred megabytes
+    pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
+    return b"".join([base64.b64decode(piece, validate=True) for piece in pieces])
 
 
 def owning_run(dataset: fo.Dataset, field_name: str) -> str | None:
