@@ -8,8 +8,8 @@ files that a process did not read, because it could not start or has ended, are 
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 import subprocess
 import sys
 import warnings
@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -27,11 +27,8 @@ from numpy.typing import NDArray
 from .image_files import DECODING, Read, read_files
 
 _START = f"""
-import pickle, sys
-try:
-    sys.path[:] = pickle.load(sys.stdin.buffer)
-except EOFError:
-    sys.exit()
+import json, sys
+sys.path[:] = json.loads(sys.stdin.buffer.readline() or sys.exit())
 from {__name__} import serve
 serve()
 """
@@ -104,15 +101,15 @@ class ImageProcesses:
         except Empty:
             return None
         try:
-            pickle.dump((list(filepaths), pixels.shape[1]), process.requests)
-            process.requests.flush()
-            found: Read = pickle.load(process.replies)
+            _send(process.requests, {"filepaths": list(filepaths), "size": pixels.shape[1]})
+            found = json.loads(process.replies.readline())
             _fill(pixels, process.replies)
+            outcome = Read(dict(found["failures"]), set(map(tuple, found["sizes"])), set(found["channels"]))
         # it has ended, or says what nobody understands, and is not asked again
         except Exception:  # noqa: BLE001
             return None
         self._idle.put(process)
-        return found
+        return outcome
 
     def kill(self) -> None:
         """Ends all processes, whatever they are doing, and with it every :meth:`read` that waits for one."""
@@ -152,9 +149,14 @@ def _start() -> _Process:
     process = _Process(handle, cast(BinaryIO, handle.stdin), cast(BinaryIO, handle.stdout))
     # the places of this process's packages, however it came to know them
     with suppress(OSError):
-        pickle.dump([str(place) for place in sys.path], process.requests)
-        process.requests.flush()
+        _send(process.requests, [str(place) for place in sys.path])
     return process
+
+
+def _send(stream: BinaryIO, message: Any) -> None:
+    """Sends a line; JSON and not pickle, as everywhere in this package."""
+    stream.write(json.dumps(message).encode() + b"\n")
+    stream.flush()
 
 
 def _fill(pixels: NDArray[np.uint8], stream: BinaryIO) -> None:
@@ -170,7 +172,7 @@ def serve() -> None:
     """What such a process does: reads files as it is told on its input, until that ends."""
     requests = sys.stdin.buffer
     # what a decoder prints is not to get among the replies; the errors are those of a caller that has gone
-    with suppress(EOFError, BrokenPipeError, pickle.UnpicklingError), os.fdopen(os.dup(1), "wb") as replies:
+    with suppress(BrokenPipeError), os.fdopen(os.dup(1), "wb") as replies:
         os.dup2(2, 1)
         # as where there are no processes
         warnings.filterwarnings("ignore", module="PIL")
@@ -178,9 +180,13 @@ def serve() -> None:
         cv2.setNumThreads(1)
         replies.write(_READY)
         replies.flush()
-        while True:
-            filepaths, size = pickle.load(requests)
-            pixels = np.empty((len(filepaths), size, size, 3), dtype=np.uint8)
-            pickle.dump(read_files(filepaths, pixels), replies)
+        # a line without its end is that of a caller that was killed meanwhile
+        while (line := requests.readline()).endswith(b"\n"):
+            request = json.loads(line)
+            size = request["size"]
+            pixels = np.empty((len(request["filepaths"]), size, size, 3), dtype=np.uint8)
+            found = read_files(request["filepaths"], pixels)
+            outcome = {"failures": list(found.failures.items()), "sizes": list(found.sizes)}
+            _send(replies, {**outcome, "channels": list(found.channels)})
             replies.write(pixels.data)
             replies.flush()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -268,8 +267,7 @@ def test_a_process_whose_caller_has_gone_says_nothing(
         process = image_processes._start()
         assert process.replies.read(len(image_processes._READY)) == image_processes._READY
         # more than a pipe holds
-        pickle.dump((photographs * 10, 300), process.requests)
-        process.requests.flush()
+        image_processes._send(process.requests, {"filepaths": photographs * 10, "size": 300})
         getattr(process, closes).close()
         if closes == "requests":
             process.replies.read()
@@ -329,7 +327,7 @@ def run_script(code: str, files: list[str], folder: Path) -> subprocess.Popen[st
     script = folder / "script.py"
     script.write_text(code)
     # what is called like a module in the current folder is none
-    (folder / "pickle.py").write_text("raise RuntimeError('not this one')")
+    (folder / "json.py").write_text("raise RuntimeError('not this one')")
     (folder / "numpy.py").write_text("raise RuntimeError('not this one')")
     folder.joinpath("elsewhere").mkdir()
     script = script.rename(folder / "elsewhere" / "script.py")

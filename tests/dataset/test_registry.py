@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import fiftyone_learnability as fol
+from fiftyone_learnability.dataset import registry
 from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.dataset.registry import LearnabilityRun, LearnabilityRunConfig, fields_of, owning_run
 from fiftyone_learnability.experiment.results import ModelResults
@@ -87,6 +89,13 @@ def test_results_come_back_whole(dataset: fo.Dataset, load: Callable[..., dict[s
     assert curves["epoch"].tolist() == [1, 2, 3] * 2
     assert curves["seed"].tolist() == [0] * 3 + [1] * 3
     np.testing.assert_array_equal(curves["train_loss"], expected.train_loss.ravel())
+
+
+@pytest.mark.parametrize("piece", [4, 100, 2**20])
+def test_results_come_back_whole_in_pieces(dataset: fo.Dataset, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_PIECE", piece)
+    kept = dataset.load_run_results("first", cache=False).archives
+    assert registry.unpacked(kept) == {"a": base64.b64decode(kept["a"])}
 
 
 @pytest.mark.parametrize("delete", DELETERS.values(), ids=DELETERS)

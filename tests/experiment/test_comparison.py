@@ -54,6 +54,15 @@ def test_every_pair_agrees_with_scipy(table: dict[str, np.ndarray]) -> None:
             np.testing.assert_allclose(pair, expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("scale", [1e-160, 1e160])
+def test_no_square_is_too_small_or_too_large(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    plain = {name: rng.random(50) for name in "ab"}
+    plain["b"][:5] = np.nan
+    scaled = compare_scores({name: scale * values for name, values in plain.items()})
+    np.testing.assert_allclose(scaled.pearson, compare_scores(plain).pearson, rtol=1e-12)
+
+
 def test_ranks_are_taken_among_the_samples_that_both_have() -> None:
     nan = np.nan
     first = np.array([0.1, 0.2, nan, 0.3, 0.15, 0.16, 0.17])
