@@ -350,9 +350,11 @@ def test_a_script_is_not_run_again(files: list[str], tmp_path: Path) -> None:
 
 
 WAITING = """
-import sys, time
+import signal, sys, time
 from fiftyone_learnability.dataset.image_processes import ImageProcesses
 
+# tests that run in the background are made to ignore interruptions, and hand that down
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with ImageProcesses(2) as processes:
     for thread in processes._starting:
         thread.join()
@@ -371,7 +373,10 @@ def test_processes_end_with_the_one_that_started_them(files: list[str], tmp_path
         # so that Ctrl-C in a terminal, which means all of a group, does not mean them
         assert all(os.getpgid(child.pid) == child.pid for child in children)
         process.send_signal(signum)
-        errors = process.communicate(timeout=60)[1]
+        try:
+            errors = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
     assert psutil.wait_procs(children, timeout=30)[1] == []
     # of the interruption this process tells, the others say nothing
     assert errors.count("Traceback") == (signum == signal.SIGINT)
