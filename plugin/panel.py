@@ -69,7 +69,7 @@ class LearnabilityPanel(foo.Panel):
         """Draws everything."""
         self._look_at_job(ctx)
         self._draw(ctx)
-        # not before: beside it, to draw the first plots would take five times as long
+        # not before: beside it, to draw the first plots takes several times as long
         load_ahead(ctx.dataset, scope_table(ctx).models)
 
     def on_change_dataset(self, ctx: foo.ExecutionContext) -> None:

@@ -24,10 +24,10 @@ DEFAULT_IMAGE_SIZE = 32
 """Height and width in pixels that the CIFAR networks are made for."""
 
 FILES_PER_PROCESS = 10_000
-"""The fewest files for which a process is started: to start one takes as long as to decode these, if they are small."""
+"""The fewest files for which a process is started: with fewer there is little to gain for what it takes to start."""
 
 MOST_PROCESSES = 8
-"""What one process can keep busy with small images."""
+"""The most that are started, since each takes memory, and this one has to bring them work. Tried with two at most."""
 
 _CHUNK = 128
 """The most files that are read before that is said: each by itself would cost half as much again."""
