@@ -20,17 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from fiftyone_learnability.dataset.images import decode_images
-from fiftyone_learnability.experiment.comparison import compare_scores
-from fiftyone_learnability.science.device import choose_placement
-from fiftyone_learnability.science.networks import resolve_networks
-from fiftyone_learnability.science.training import (
-    EpochReport,
-    TrainingOptions,
-    default_learning_rate,
-    predict_logits,
-    train,
-)
+from fiftyone_learnability.images.decode import decode_images
+from fiftyone_learnability.scores.comparison import compare_scores
+from fiftyone_learnability.training.device import choose_placement
+from fiftyone_learnability.training.networks import resolve_networks
+from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
+from fiftyone_learnability.training.run import EpochReport, predict_logits, train
 from scripts.images import read_tree, stratified
 
 

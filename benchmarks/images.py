@@ -30,10 +30,11 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from benchmarks.table import Result
-from fiftyone_learnability.dataset import image_cache, images
-from fiftyone_learnability.dataset.image_cache import CachedImages
-from fiftyone_learnability.dataset.image_files import read_image
-from fiftyone_learnability.dataset.images import DecodedImages, decode_images
+from fiftyone_learnability.images import cache as image_cache
+from fiftyone_learnability.images import decode as images
+from fiftyone_learnability.images.cache import CachedImages
+from fiftyone_learnability.images.decode import DecodedImages, decode_images
+from fiftyone_learnability.images.files import read_image
 from scripts.images import read_tree
 
 FILES, QUICK_FILES = 50_000, 10_000

@@ -25,16 +25,11 @@ from scipy.special import softmax
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from fiftyone_learnability.science.device import choose_placement
-from fiftyone_learnability.science.label_errors import MISLABELLED, contradiction, judge, suggest_labels
-from fiftyone_learnability.science.networks import resolve_networks
-from fiftyone_learnability.science.training import (
-    EpochReport,
-    TrainingOptions,
-    default_learning_rate,
-    predict_logits,
-    train,
-)
+from fiftyone_learnability.scores.label_errors import MISLABELLED, contradiction, judge, suggest_labels
+from fiftyone_learnability.training.device import choose_placement
+from fiftyone_learnability.training.networks import resolve_networks
+from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
+from fiftyone_learnability.training.run import EpochReport, predict_logits, train
 
 from .cifar10 import load, replace_labels
 

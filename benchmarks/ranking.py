@@ -24,11 +24,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fiftyone_learnability.science.augmentation import EpochDraws
-from fiftyone_learnability.science.device import choose_placement
-from fiftyone_learnability.science.networks import NETWORKS, resolve_networks
-from fiftyone_learnability.science.stability import DEFAULT_BOUND, RankingStability, spearman
-from fiftyone_learnability.science.training import EpochReport, TrainingOptions, default_learning_rate, train
+from fiftyone_learnability.training.augmentation import EpochDraws
+from fiftyone_learnability.training.device import choose_placement
+from fiftyone_learnability.training.networks import NETWORKS, resolve_networks
+from fiftyone_learnability.training.options import DEFAULT_BOUND, TrainingOptions, default_learning_rate
+from fiftyone_learnability.training.run import EpochReport, train
+from fiftyone_learnability.training.stopping import RankingStability, spearman
 from scripts.images import read_tree, stratified
 
 from .cifar10 import load, tell

@@ -17,16 +17,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fiftyone_learnability.experiment.reliability import (
-    draw_stability,
+from fiftyone_learnability.experiment.figures import draw_stability
+from fiftyone_learnability.scores.reliability import (
     epoch_stability,
     epochs_enough,
     measure_reliability,
     reliability_of_mean,
 )
-from fiftyone_learnability.science.device import choose_placement
-from fiftyone_learnability.science.networks import resolve_networks
-from fiftyone_learnability.science.training import TrainingOptions, default_learning_rate, train
+from fiftyone_learnability.training.device import choose_placement
+from fiftyone_learnability.training.networks import resolve_networks
+from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
+from fiftyone_learnability.training.run import train
 
 from .cifar10 import load, tell
 

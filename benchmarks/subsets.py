@@ -22,17 +22,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cifar10 import load, tell
-from fiftyone_learnability.science.device import choose_placement
-from fiftyone_learnability.science.networks import resolve_networks
-from fiftyone_learnability.science.scores import FloatArray
-from fiftyone_learnability.science.subsets import STRATEGIES, choose_subset
-from fiftyone_learnability.science.training import (
-    TrainingOptions,
-    TrainingResult,
-    default_learning_rate,
-    predict_logits,
-    train,
-)
+from fiftyone_learnability.scores.formulas import FloatArray
+from fiftyone_learnability.scores.subsets import STRATEGIES, choose_subset
+from fiftyone_learnability.training.device import choose_placement
+from fiftyone_learnability.training.networks import resolve_networks
+from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
+from fiftyone_learnability.training.run import TrainingResult, predict_logits, train
 
 NETWORK = "resnet20"
 

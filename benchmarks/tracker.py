@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fiftyone_learnability.science.device import Placement
-from fiftyone_learnability.science.networks import NETWORKS
-from fiftyone_learnability.science.tracker import LearnabilityTracker
-from fiftyone_learnability.science.training import TrainingOptions, train
+from fiftyone_learnability.training.device import Placement
+from fiftyone_learnability.training.networks import NETWORKS
+from fiftyone_learnability.training.options import TrainingOptions
+from fiftyone_learnability.training.run import train
+from fiftyone_learnability.training.tracker import LearnabilityTracker
 
 from .table import Result
 

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from fiftyone_learnability.dataset.images import decode_images
-from fiftyone_learnability.science.device import Placement, choose_placement
-from fiftyone_learnability.science.networks import NETWORKS, fastest_placement
-from fiftyone_learnability.science.training import TrainingOptions, train
+from fiftyone_learnability.images.decode import decode_images
+from fiftyone_learnability.training.device import Placement, choose_placement
+from fiftyone_learnability.training.networks import NETWORKS, fastest_placement
+from fiftyone_learnability.training.options import TrainingOptions
+from fiftyone_learnability.training.run import train
 from scripts.images import read_tree, stratified
 
 from .table import Result, print_table

@@ -19,43 +19,47 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .compare import compare_models, find_models, find_scores, hardest_samples, load_scores, plot_comparison
+    from .compare import compare_models, hardest_samples, plot_comparison
     from .compute import compute_learnability
     from .consensus import plot_stability, reliability, stability, write_consensus
     from .curate import disagreement, select_by_difficulty, sort_by_learnability, tag_by_difficulty
     from .dataset.columns import WriteError
     from .dataset.fields import WriteReport
-    from .dataset.registry import delete_run, list_runs, load_results, rename_run
+    from .dataset.registry import list_runs
+    from .dataset.runs import delete_run, load_results, rename_run
+    from .dataset.scored import find_models, find_scores, load_scores
     from .exchange import export_scores, import_scores, pred_probs, scores_table
-    from .experiment.comparison import Comparison, compare_scores
     from .experiment.progress import ProgressEvent
-    from .experiment.reliability import Reliability
     from .experiment.results import ModelResults
     from .labels import apply_label_fixes, label_problems, suggest_label_fixes
-    from .science.scores import hits, learnability, learnability_rank
-    from .science.tracker import LearnabilityTracker
-    from .science.training import TrainingDivergedError, TrainingMemoryError
+    from .scores.comparison import Comparison, compare_scores
+    from .scores.formulas import hits, learnability, learnability_rank
+    from .scores.reliability import Reliability
     from .subsets import Curriculum, curriculum, select_subset
+    from .training.run import TrainingDivergedError, TrainingMemoryError
+    from .training.tracker import LearnabilityTracker
     from .writing import add_scores, write_scores
 
 _HOMES = {
-    ".compare": ("compare_models", "find_models", "find_scores", "hardest_samples", "load_scores", "plot_comparison"),
+    ".compare": ("compare_models", "hardest_samples", "plot_comparison"),
     ".compute": ("compute_learnability",),
     ".consensus": ("plot_stability", "reliability", "stability", "write_consensus"),
     ".curate": ("disagreement", "select_by_difficulty", "sort_by_learnability", "tag_by_difficulty"),
     ".dataset.columns": ("WriteError",),
     ".dataset.fields": ("WriteReport",),
-    ".dataset.registry": ("delete_run", "list_runs", "load_results", "rename_run"),
+    ".dataset.registry": ("list_runs",),
+    ".dataset.runs": ("delete_run", "load_results", "rename_run"),
+    ".dataset.scored": ("find_models", "find_scores", "load_scores"),
     ".exchange": ("export_scores", "import_scores", "pred_probs", "scores_table"),
-    ".experiment.comparison": ("Comparison", "compare_scores"),
     ".experiment.progress": ("ProgressEvent",),
-    ".experiment.reliability": ("Reliability",),
     ".experiment.results": ("ModelResults",),
     ".labels": ("apply_label_fixes", "label_problems", "suggest_label_fixes"),
-    ".science.scores": ("hits", "learnability", "learnability_rank"),
-    ".science.tracker": ("LearnabilityTracker",),
-    ".science.training": ("TrainingDivergedError", "TrainingMemoryError"),
+    ".scores.comparison": ("Comparison", "compare_scores"),
+    ".scores.formulas": ("hits", "learnability", "learnability_rank"),
+    ".scores.reliability": ("Reliability",),
     ".subsets": ("Curriculum", "curriculum", "select_subset"),
+    ".training.run": ("TrainingDivergedError", "TrainingMemoryError"),
+    ".training.tracker": ("LearnabilityTracker",),
     ".writing": ("add_scores", "write_scores"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

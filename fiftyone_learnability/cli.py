@@ -400,7 +400,8 @@ def _runs(dataset: fo.Dataset, options: argparse.Namespace) -> None:
 
 
 def _compare(dataset: fo.Dataset, options: argparse.Namespace) -> None:
-    from .compare import compare_models, find_models, plot_comparison
+    from .compare import compare_models, plot_comparison
+    from .dataset.scored import find_models
 
     comparison = compare_models(dataset, options.models)
     print(json.dumps(_rows(comparison.to_pandas()), indent=2) if options.json else comparison.table())
@@ -509,21 +510,21 @@ def _export(dataset: fo.Dataset, options: argparse.Namespace) -> None:
 
 
 def _delete(dataset: fo.Dataset, options: argparse.Namespace) -> None:
-    from .dataset.registry import delete_run
+    from .dataset.runs import delete_run
 
     fields = delete_run(dataset, options.key)
     print(f"deleted the run {options.key!r} and the fields {', '.join(fields) or 'none'}")
 
 
 def _rename(dataset: fo.Dataset, options: argparse.Namespace) -> None:
-    from .dataset.registry import rename_run
+    from .dataset.runs import rename_run
 
     rename_run(dataset, options.key, options.new_key)
     print(f"renamed the run {options.key!r} to {options.new_key!r}")
 
 
 def _write(options: argparse.Namespace) -> None:
-    from .compute import write_run_directory
+    from .delivery import write_run_directory
 
     report = write_run_directory(options.run_dir)
     print(f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {report.key!r}")
@@ -534,9 +535,9 @@ def _write(options: argparse.Namespace) -> None:
 def _cache(options: argparse.Namespace) -> None:
     import pandas as pd
 
-    from .dataset.image_cache import clean_image_caches, find_image_caches
     from .experiment.files import cache_folder
     from .experiment.run_directory import clean_run_directories, find_run_directories
+    from .images.cache import clean_image_caches, find_image_caches
 
     if not options.clean and (options.older_than is not None or options.max_size is not None):
         raise ValueError("--older-than and --max-size say what --clean deletes: give it too")

@@ -10,89 +10,15 @@ import fiftyone.core.collections as foc
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset.registry import INFO_KEY, rank_field, score_field
-from .experiment.comparison import Comparison, compare_scores
+from .dataset.notes import rank_field, score_field
+from .dataset.scored import check_scored, find_models, label_path_of, load_scores, names_of
 from .experiment.results import ModelResults
-from .science.catalog import SCORES
-from .science.checks import shortened, shown, texts, whole
-from .science.scores import FloatArray
+from .scores.checks import check_integer
+from .scores.comparison import Comparison, compare_scores
+from .scores.formulas import FloatArray
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def find_models(samples: foc.SampleCollection, derived: bool = False) -> list[str]:
-    """The networks whose learnability a collection has, in the order in which they were written.
-
-    Args:
-        samples: a dataset or view
-        derived (False): whether to name the consensus too, which can be sorted by like a network but is none
-    """
-    if not isinstance(samples, foc.SampleCollection):
-        raise TypeError(f"samples must be a FiftyOne dataset or view, not {type(samples).__name__}")
-    noted = [(field.info or {}).get(INFO_KEY, {}) for field in samples.get_field_schema().values()]
-    return [
-        note["model"] for note in noted if note.get("score") == "learnability" and (derived or not note.get("derived"))
-    ]
-
-
-def names_of(models: str | Sequence[str]) -> list[str]:
-    """Networks as a list, whether one is named or several.
-
-    Args:
-        models: one name, or several
-    """
-    return texts("models", models)
-
-
-def choose_models(
-    samples: foc.SampleCollection, models: str | Sequence[str] | None, derived: bool = False
-) -> list[str]:
-    """The networks that are named, or all that :func:`find_models` finds where none is.
-
-    Args:
-        samples: a dataset or view
-        models: one name, several, or None for all
-        derived (False): see :func:`find_models`
-    """
-    return find_models(samples, derived) if models is None else names_of(models)
-
-
-def find_scores(samples: foc.SampleCollection, model: str) -> list[str]:
-    """The scores of a network that a collection has as fields, in the order of the catalog.
-
-    Args:
-        samples: a dataset or view
-        model: the network
-    """
-    noted = [(field.info or {}).get(INFO_KEY, {}) for field in samples.get_field_schema().values()]
-    present = {note.get("score") for note in noted if note.get("model") == model}
-    return [name for name in SCORES if name in present]
-
-
-def load_scores(
-    samples: foc.SampleCollection, models: str | Sequence[str] | None = None
-) -> tuple[NDArray[np.str_], dict[str, FloatArray]]:
-    """Reads learnability from the fields of a collection.
-
-    Args:
-        samples: a dataset or view
-        models (None): the networks, by default all that :func:`find_models` finds
-
-    Returns:
-        ``(N,)`` ids of all samples, and ``(N,)`` learnability by network, NaN where a sample has none
-
-    Raises:
-        ValueError: if a network has no scores in the collection
-    """
-    models = choose_models(samples, models)
-    for model in models:
-        check_scored(samples, model)
-    if not models:
-        return np.array(samples.values("id"), dtype=np.str_), {}
-    ids, *columns = samples.values(["id", *map(score_field, models)])
-    scores = {model: np.array(column, dtype=np.float64) for model, column in zip(models, columns, strict=True)}
-    return np.array(ids, dtype=np.str_), scores
 
 
 def compare_models(
@@ -143,7 +69,7 @@ def hardest_samples(samples: foc.SampleCollection, model: str, k: int = 20, easi
     import pandas as pd
 
     check_scored(samples, model)
-    k = whole("k", k, 1)
+    k = check_integer("k", k, 1)
     view = samples.exists(score_field(model)).sort_by(score_field(model), reverse=easiest).limit(k)
     label_path = label_path_of(samples, model)
     paths = ["id", "filepath", score_field(model), rank_field(model)]
@@ -175,7 +101,7 @@ def plot_comparison(
     Raises:
         ValueError: if two networks with scores cannot be found, or share fewer than two samples
     """
-    from .experiment.figure import Example, draw_figure
+    from .experiment.figures import Example, draw_figure
 
     if models is None:
         found = find_models(samples)
@@ -207,28 +133,3 @@ def _align(results: Mapping[str, ModelResults]) -> dict[str, FloatArray]:
         column[np.searchsorted(ids, result.ids)] = result.learnability
         scores[model] = column
     return scores
-
-
-def check_scored(samples: foc.SampleCollection, model: str) -> None:
-    """Checks that a network has scores in a collection.
-
-    Raises:
-        ValueError: if it has none; the message names those that have
-    """
-    models = find_models(samples, derived=True)
-    if model not in models:
-        have = shortened(", ".join(models), 300) or "none"
-        raise ValueError(f"the network {shown(model)} has no scores; the networks that do: {have}")
-
-
-def label_path_of(samples: foc.SampleCollection, model: str) -> str | None:
-    """Where the labels stand that a network was trained with, None if they are gone."""
-    from .dataset.samples import label_path
-
-    key = samples.get_field(score_field(model)).info[INFO_KEY]["run"]
-    try:
-        label_field = samples.get_run_info(key).config.label_field
-        # scores from elsewhere may come without labels
-        return None if label_field is None else label_path(samples, label_field)
-    except ValueError:
-        return None

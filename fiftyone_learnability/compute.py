@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,36 +14,28 @@ import fiftyone as fo
 import fiftyone.core.collections as foc
 import numpy as np
 import psutil
-from bson import ObjectId, json_util
-from pymongo.errors import PyMongoError
 
 from ._version import __version__
-from .dataset.away import is_away, patiently
-from .dataset.changes import Changes, find_changes, some
-from .dataset.columns import WriteError
-from .dataset.fields import WriteReport, choose_key, write_results
-from .dataset.image_cache import CachedImages
-from .dataset.images import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
+from .dataset.changes import some
+from .dataset.fields import choose_key
+from .dataset.notes import fields_of
 from .dataset.registration import recover
-from .dataset.registry import check_identifier, fields_of, list_runs, load_results
-from .dataset.samples import LabelledSamples, check_images, name_of, read_samples
-from .dataset.stages import check_stages
+from .dataset.runs import load_results
+from .dataset.samples import LabelledSamples, check_images, read_samples
+from .delivery import WritePlan, _id_of_run, _stages_of, _write
 from .experiment.progress import Progress, ProgressCallback, ProgressEvent
 from .experiment.results import ModelResults, RunRecord
-from .science.catalog import SCORES, choose_scores
-from .science.checks import number, shortened, shown, truth, whole
+from .images.cache import CachedImages
+from .images.decode import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
+from .scores.catalog import choose_scores
+from .scores.checks import check_bool, check_integer, check_number, short_repr, shorten
 
 if TYPE_CHECKING:
     from torch import nn
 
     from .experiment.run_directory import Resume
-    from .science.networks import NetworkFactory
+    from .training.networks import NetworkFactory
 
-WRITE_SECONDS = 60.0
-"""How long the writing is tried again while the database is away."""
-
-WRITE_PAUSE = 0.5
-"""The pause before the writing is first tried again; each one is twice as long as that before it, up to 10 s."""
 
 MOST_PREDICTIONS = 100_000_000
 """The largest number of samples x classes for which mean predictions are kept: they take 0.4 GB a network, and several
@@ -129,20 +120,20 @@ def compute_learnability(
             meaning, as with digits
         image_size (None): height and width in pixels that images are brought to; 32 by default, which is what the three
             networks are made for; said if images have another size. A JPEG four times as large or more is decoded at a
-            reduced size, see :func:`fiftyone_learnability.dataset.images.decode_images`
+            reduced size, see :func:`fiftyone_learnability.images.decode.decode_images`
         cache_images (True): whether decoded images are kept in the user's cache, at most 10 GB of them, so that the
             next run over the same files starts at once. They are decoded anew if a file has changed, and kept if all
             files could be read
         device ("auto"): "auto" takes cuda, then mps, then cpu; or a torch device
         precision ("auto"): "auto", "float32", "bf16" or "fp16"; see
-            :func:`fiftyone_learnability.science.device.choose_placement`
+            :func:`fiftyone_learnability.training.device.choose_placement`
         measure ("exact"): "exact" shows all clean images to the network after each epoch; "online" takes the
             probabilities from the training pass itself, of the augmented images while the weights change, which costs
             nothing but is another, noisier measure: docs/performance.md says how well the two agree
         measure_every (1): k measures each k-th epoch only, the last among them, and takes the mean over these
         stop_when_stable (False): True ends each training once its ranking has settled, and scores the epochs that it
             ran; a number between 0 and 1 is the rank correlation that is asked for in place of the default of
-            :data:`~fiftyone_learnability.science.stability.DEFAULT_BOUND`
+            :data:`~fiftyone_learnability.training.options.DEFAULT_BOUND`
         compile ("auto"): whether networks are compiled by ``torch.compile``; "auto" tries it on GPUs, in trainings that
             are long enough, and keeps it where it is measured to be faster
         key (None): the key of the run; by default "learnability", then "learnability_2" and so on
@@ -180,33 +171,32 @@ def compute_learnability(
 
     from .experiment.run_directory import RunMismatchError, fingerprint_of, open_run_directory
     from .experiment.units import plan_units, run_in_turn
-    from .science.device import choose_placement
-    from .science.networks import build_network, fastest_placement, resolve_networks
-    from .science.stability import DEFAULT_BOUND
-    from .science.training import TrainingOptions, default_el2n_epoch, default_learning_rate
+    from .training.device import choose_placement
+    from .training.networks import build_network, fastest_placement, resolve_networks
+    from .training.options import DEFAULT_BOUND, TrainingOptions, default_el2n_epoch, default_learning_rate
     from .writing import add_scores
 
-    epochs, runs = whole("epochs", epochs, 1, MOST_EPOCHS), whole("runs", runs, 1, MOST_RUNS)
-    seed, batch_size = whole("seed", seed, 0, MOST_SEED), whole("batch_size", batch_size, 2, MOST_BATCH)
-    lr = None if lr is None else number("lr", lr, "a positive number")
-    weight_decay = number("weight_decay", weight_decay, "a number that is not negative")
-    crop_padding = whole("crop_padding", crop_padding, 0, _checked_size(image_size))
-    horizontal_flip, overwrite = truth("horizontal_flip", horizontal_flip), truth("overwrite", overwrite)
-    skip_failures = truth("skip_failures", skip_failures)
-    cache_images = truth("cache_images", cache_images)
-    record_dynamics = truth("record_dynamics", record_dynamics)
-    restart_diverged = truth("restart_diverged", restart_diverged)
+    epochs, runs = check_integer("epochs", epochs, 1, MOST_EPOCHS), check_integer("runs", runs, 1, MOST_RUNS)
+    seed, batch_size = check_integer("seed", seed, 0, MOST_SEED), check_integer("batch_size", batch_size, 2, MOST_BATCH)
+    lr = None if lr is None else check_number("lr", lr, "a positive number")
+    weight_decay = check_number("weight_decay", weight_decay, "a number that is not negative")
+    crop_padding = check_integer("crop_padding", crop_padding, 0, _checked_size(image_size))
+    horizontal_flip, overwrite = check_bool("horizontal_flip", horizontal_flip), check_bool("overwrite", overwrite)
+    skip_failures = check_bool("skip_failures", skip_failures)
+    cache_images = check_bool("cache_images", cache_images)
+    record_dynamics = check_bool("record_dynamics", record_dynamics)
+    restart_diverged = check_bool("restart_diverged", restart_diverged)
     _check_settings(run_dir, resume, progress)
     chosen_scores = choose_scores(scores, runs)
     telling = Progress(progress)
     if isinstance(stop_when_stable, (bool, np.bool_)):
         bound = DEFAULT_BOUND if stop_when_stable else None
     else:
-        bound = number("stop_when_stable", stop_when_stable, "True, False or a rank correlation between 0 and 1")
+        bound = check_number("stop_when_stable", stop_when_stable, "True, False or a rank correlation between 0 and 1")
     if not isinstance(measure, str):
-        raise ValueError(f"measure must be 'exact' or 'online', not {shown(measure)}")
+        raise ValueError(f"measure must be 'exact' or 'online', not {short_repr(measure)}")
     if not isinstance(compile, (bool, str)):
-        raise ValueError(f"compile must be True, False or 'auto', not {shown(compile)}")
+        raise ValueError(f"compile must be True, False or 'auto', not {short_repr(compile)}")
     options = TrainingOptions(
         epochs,
         batch_size,
@@ -215,13 +205,13 @@ def compute_learnability(
         crop_padding,
         horizontal_flip,
         measure,
-        whole("measure_every", measure_every, 1, epochs),
+        check_integer("measure_every", measure_every, 1, epochs),
         bound,
         compile,
     )
     if lr is None:
         options = replace(options, lr=default_learning_rate(batch_size))
-    el2n_epoch = None if el2n_epoch is None else whole("el2n_epoch", el2n_epoch, 1, epochs)
+    el2n_epoch = None if el2n_epoch is None else check_integer("el2n_epoch", el2n_epoch, 1, epochs)
     factories = resolve_networks(models)
     placement = choose_placement(device, precision)
     check_images(samples)
@@ -374,7 +364,7 @@ def _read_images(
     # samples may share a file, so that there may be fewer files than samples
     num_unreadable = int((~images.readable).sum())
     if num_unreadable:
-        examples = some([f"{shortened(path, 300)}: {shortened(why)}" for path, why in images.failures.items()])
+        examples = some([f"{shorten(path, 300)}: {shorten(why)}" for path, why in images.failures.items()])
         if not skip_failures:
             raise ValueError(
                 f"{num_unreadable} of {len(labelled)} images cannot be read ({examples}); repair or remove their "
@@ -396,17 +386,17 @@ def _checked_size(image_size: object) -> int:
     if image_size is None:
         return DEFAULT_IMAGE_SIZE
     if not isinstance(image_size, (int, np.integer)) or not 8 <= image_size <= 1024:
-        raise ValueError(f"image_size must be a whole number of pixels from 8 to 1024, not {shown(image_size)}")
+        raise ValueError(f"image_size must be a whole number of pixels from 8 to 1024, not {short_repr(image_size)}")
     return int(image_size)
 
 
 def _check_settings(run_dir: object, resume: object, progress: object) -> None:
     if run_dir is not None and (not isinstance(run_dir, (str, Path)) or "\0" in str(run_dir)):
-        raise ValueError(f"run_dir must be the path of a folder, not {shown(run_dir)}")
+        raise ValueError(f"run_dir must be the path of a folder, not {short_repr(run_dir)}")
     if resume not in (True, False, "if_same"):
-        raise ValueError(f"resume must be True, False or 'if_same', not {shown(resume)}")
+        raise ValueError(f"resume must be True, False or 'if_same', not {short_repr(resume)}")
     if not isinstance(progress, bool) and not callable(progress):
-        raise ValueError(f"progress must be True, False or a function, not {shown(progress)}")
+        raise ValueError(f"progress must be True, False or a function, not {short_repr(progress)}")
 
 
 def _check_memory(count: int, size: int, epochs: int) -> None:
@@ -425,216 +415,6 @@ def _check_memory(count: int, size: int, epochs: int) -> None:
             )
 
 
-def write_run_directory(path: str | Path) -> WriteReport:
-    """Writes the scores of a run whose trainings are done but whose database was away.
-
-    Args:
-        path: the run directory that the error named
-
-    Returns:
-        what was written; the directory is then deleted
-
-    Raises:
-        ValueError: if it holds no results, or its dataset is gone
-        RunLockedError: if another process works on it
-        WriteError: if the scores cannot be written this time either
-    """
-    from .experiment.run_directory import load_results_to_write, locked, remove_run_directory
-
-    path = Path(path)
-    # before the lock, which would make the directory
-    load_results_to_write(path)
-    with locked(path):
-        results, said = load_results_to_write(path)
-        try:
-            plan = WritePlan.from_json(said)
-        except ValueError as error:
-            raise ValueError(
-                f"{path / 'results' / 'plan.json'} is damaged ({error}): call compute_learnability again, which makes "
-                "it anew from the records"
-            ) from error
-        samples = plan.find_samples()
-        if samples is None:
-            raise ValueError(f"the dataset {plan.dataset!r} of the run in {path} no longer exists")
-        report = _write(samples, results, plan, path, lambda message: None, again=True)
-        remove_run_directory(path)
-    return report
-
-
-@dataclass(frozen=True)
-class WritePlan:
-    """What is to be written, and where.
-
-    Attributes:
-        dataset: the name that the dataset had
-        dataset_id: its id, which it keeps under another name
-        key: the key of the run
-        settings: what describes the run, in values that JSON holds; ``run_id`` tells it from all others
-        overwrite: whether existing fields and an existing run of that key may be replaced
-        scores: the scores to be written
-        stages: the stages of the view that was scored, as JSON; None for the whole dataset
-        newest: the sample that was made last when they were read
-    """
-
-    dataset: str
-    dataset_id: str
-    key: str
-    settings: dict[str, Any]
-    overwrite: bool
-    scores: list[str]
-    stages: str | None
-    newest: str
-
-    @classmethod
-    def from_json(cls, said: dict[str, Any]) -> WritePlan:
-        """Reads a plan from a file that anybody may have written.
-
-        Raises:
-            ValueError: if it is not what this package writes
-        """
-        if said.keys() != {field.name for field in fields(cls)}:
-            raise ValueError(f"it says {', '.join(map(repr, said)) or 'nothing'}")
-        plan = cls(**said)
-        if not isinstance(plan.dataset, str) or not isinstance(plan.overwrite, bool):
-            raise ValueError("dataset must be a text, overwrite true or false")
-        if not isinstance(plan.dataset_id, str) or not ObjectId.is_valid(plan.dataset_id):
-            raise ValueError("dataset_id must be an id")
-        check_identifier(plan.key)
-        taken = {"models", "method", "cls", "type"}
-        if not isinstance(plan.settings, dict) or not isinstance(plan.settings.get("run_id"), str):
-            raise ValueError("settings must describe a run")
-        if strange := [name for name in plan.settings if not name.isidentifier() or name in taken]:
-            raise ValueError(f"settings has an entry {strange[0]!r}")
-        if not isinstance(plan.scores, list) or not all(isinstance(one, str) and one in SCORES for one in plan.scores):
-            raise ValueError("scores must be names of scores")
-        if plan.stages is not None:
-            if not isinstance(plan.stages, str):
-                raise ValueError("stages must be a text")
-            check_stages(plan.view)
-        return plan
-
-    def find_samples(self, samples: foc.SampleCollection | None = None) -> foc.SampleCollection | None:
-        """The collection that was scored, whatever its dataset is called now; None if that is there no longer.
-
-        Args:
-            samples (None): the collection as this process has it, which is taken if nobody has renamed its dataset
-        """
-        name = name_of(ObjectId(self.dataset_id))
-        if name is None:
-            return None
-        if samples is not None and samples._root_dataset._doc.name == name:
-            return samples
-        dataset = fo.load_dataset(name)
-        return dataset if self.stages is None else fo.DatasetView._build(dataset, self.view)
-
-    def has_dataset(self) -> bool:
-        """Whether the dataset is there, also if that cannot be found out."""
-        try:
-            return name_of(ObjectId(self.dataset_id)) is not None
-        except PyMongoError:
-            return True
-
-    @property
-    def view(self) -> list[dict[str, Any]]:
-        """The stages of the view.
-
-        Raises:
-            ValueError: if they cannot be read
-        """
-        try:
-            return json_util.loads(self.stages or "[]")
-        # what stands for a date or an id may be anything
-        except Exception as error:
-            raise ValueError(f"stages cannot be read: {error}") from error
-
-
-def _stages_of(samples: foc.SampleCollection) -> str | None:
-    return None if isinstance(samples, fo.Dataset) else json_util.dumps(samples._serialize())
-
-
-def _write(
-    given: foc.SampleCollection,
-    results: dict[str, ModelResults],
-    plan: WritePlan,
-    folder: Path | None,
-    say: Callable[[str], None],
-    again: bool,
-) -> WriteReport:
-    """Writes, again and again while the database is away; gives up after :data:`WRITE_SECONDS`.
-
-    Args:
-        given: the collection that was scored
-        results: the results by network
-        plan: what is to be written
-        folder: the run directory, None if the results could not be saved there
-        say: takes a line for people
-        again: whether an earlier process may have written them already
-    """
-    scores = [name for name in plan.scores if all(name in result.scores for result in results.values())]
-
-    def attempt() -> WriteReport:
-        nonlocal again
-        # the database may have gone away after all was written
-        may_be_written, again = again, True
-        samples = plan.find_samples(given)
-        if samples is None:
-            raise ValueError(f"the dataset {plan.dataset!r} was deleted meanwhile: nothing was written")
-        if may_be_written and (report := _written(samples._root_dataset, results, plan, scores)) is not None:
-            return report
-        incidents, changes = _incidents(results), _changes(samples, results, plan)
-        settings = {**plan.settings, "remarks": [*incidents, *changes.sentences()]}
-        report = write_results(samples, results, plan.key, settings, plan.overwrite, scores)
-        # more may have vanished since
-        changes = replace(changes, vanished=report.vanished)
-        return replace(report, remarks=[*incidents, *changes.sentences()])
-
-    def tell(pause: float) -> None:
-        say(f"the database is away; writing is tried again in {pause:.1f} s")
-
-    try:
-        return patiently(attempt, WRITE_SECONDS, WRITE_PAUSE, tell)
-    except Exception as error:
-        raise WriteError(f"{error}. {_advice(error, plan, folder)}") from error
-
-
-def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:
-    """What to do with results that could not be written."""
-    if folder is None:
-        return "Nor could the results be saved. To call again goes on from the trainings that could"
-    done = "The trainings are done and saved: "
-    if not is_away(error) and not plan.has_dataset():
-        return (
-            f"{done}into another dataset of the same images "
-            f"`fiftyone-learnability import DATASET {shlex.quote(str(folder / 'results'))}/<network>.npz` writes them"
-        )
-    return f"{done}`fiftyone-learnability write {shlex.quote(str(folder))}` writes them"
-
-
-def _written(
-    dataset: fo.Dataset, results: dict[str, ModelResults], plan: WritePlan, scores: Sequence[str]
-) -> WriteReport | None:
-    """What a process that did not come to say so has written of a run, None if it has not."""
-    recover(dataset)
-    dataset.reload()
-    if _id_of_run(dataset, plan.key) != plan.settings["run_id"]:
-        return None
-    ids = next(iter(results.values())).ids.tolist()
-    present = {str(document["_id"]) for document in dataset._sample_collection.find({}, {"_id": 1})}
-    vanished = [id for id in ids if id not in present]
-    remarks = getattr(dataset.get_run_info(plan.key).config, "remarks", [])
-    return WriteReport(plan.key, fields_of(list(results), scores), len(ids) - len(vanished), vanished, remarks)
-
-
-def _incidents(results: dict[str, ModelResults]) -> list[str]:
-    """What did not go as planned in the trainings."""
-    return [f"{model}, {text}" for model, result in results.items() for text in result.config.get("incidents", [])]
-
-
-def _changes(samples: foc.SampleCollection, results: dict[str, ModelResults], plan: WritePlan) -> Changes:
-    """What was done to the dataset meanwhile."""
-    return find_changes(samples, next(iter(results.values())), plan.settings["label_field"], plan.newest)
-
-
 def _written_key(dataset: fo.Dataset, key: str | None, run_dir: str | Path | None) -> str | None:
     """The key of a run that is written and has left its directory all the same, None if there is none."""
     from .experiment.run_directory import read_identity
@@ -646,12 +426,6 @@ def _written_key(dataset: fo.Dataset, key: str | None, run_dir: str | Path | Non
         if key in (None, found) and _id_of_run(dataset, found) == id:
             return found
     return None
-
-
-def _id_of_run(dataset: fo.Dataset, key: str) -> str | None:
-    if key not in list_runs(dataset):
-        return None
-    return getattr(dataset.get_run_info(key).config, "run_id", None)
 
 
 def _architecture(network: nn.Module) -> str:

@@ -12,16 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
-from .compare import choose_models, load_scores, names_of
 from .dataset.columns import Column
 from .dataset.fields import WriteReport, choose_key_for, score_columns, write_run
+from .dataset.notes import INFO_KEY, owning_run, score_field
 from .dataset.registration import recover
-from .dataset.registry import INFO_KEY, load_model_results, owning_run, score_field
+from .dataset.runs import load_model_results
 from .dataset.samples import check_images
-from .experiment.reliability import EpochStability, Reliability, draw_stability, epoch_stability, measure_reliability
+from .dataset.scored import choose_models, load_scores, names_of
+from .experiment.figures import draw_stability
 from .experiment.results import ModelResults
-from .science.catalog import SCORES
-from .science.consensus import consensus, disagreement
+from .scores.catalog import SCORES
+from .scores.consensus import consensus, disagreement
+from .scores.reliability import EpochStability, Reliability, epoch_stability, measure_reliability
 
 CONSENSUS = "consensus"
 """What the consensus is called where networks have their names: the field is ``learnability_consensus``."""
@@ -127,7 +129,7 @@ def reliability(
         source: a dataset or view whose networks were computed with ``runs=2`` or more (a single run has no ceiling),
             or the results of :func:`compute_learnability`; of a view, only its samples are considered
         models (None): the networks, by default all that were trained
-        **options: see :func:`fiftyone_learnability.experiment.reliability.measure_reliability`
+        **options: see :func:`fiftyone_learnability.scores.reliability.measure_reliability`
 
     Returns:
         the correlations of learnability and rank with bootstrap confidence intervals; print it for a table
@@ -159,7 +161,7 @@ def stability(
 
     Returns:
         the Spearman correlation by epoch, for each network; see
-        :func:`fiftyone_learnability.experiment.reliability.epoch_stability` for what it does not say
+        :func:`fiftyone_learnability.scores.reliability.epoch_stability` for what it does not say
 
     Raises:
         ValueError: if no network has kept its dynamics

@@ -7,10 +7,10 @@ import fiftyone.core.view as fov
 import numpy as np
 from fiftyone import ViewField as F
 
-from .compare import check_scored, label_path_of
-from .dataset.registry import rank_field, score_field
-from .science.checks import MOST, number, shown, truth, whole
-from .science.checks import tag as checked_tag
+from .dataset.notes import rank_field, score_field
+from .dataset.scored import check_scored, label_path_of
+from .scores.checks import MOST, check_bool, check_integer, check_number, short_repr
+from .scores.checks import check_tag as checked_tag
 
 HARDEST, EASIEST = "hardest", "easiest"
 
@@ -61,14 +61,14 @@ def select_by_difficulty(
     """
     check_scored(samples, model)
     if which not in (HARDEST, EASIEST):
-        raise ValueError(f"which must be {HARDEST!r} or {EASIEST!r}, not {shown(which)}")
+        raise ValueError(f"which must be {HARDEST!r} or {EASIEST!r}, not {short_repr(which)}")
     if (count is None) == (percent is None):
         raise ValueError("give either count or percent")
-    count = None if count is None else whole("count", count, 1)
-    percent = None if percent is None else number("percent", percent, "above 0 and at most 100")
+    count = None if count is None else check_integer("count", count, 1)
+    percent = None if percent is None else check_number("percent", percent, "above 0 and at most 100")
     if percent is not None and not 0 < percent <= 100:
         raise ValueError(f"percent must be above 0 and at most 100, not {percent}")
-    per_class = truth("per_class", per_class)
+    per_class = check_bool("per_class", per_class)
     paths = ["id", score_field(model)]
     if per_class:
         label_path = label_path_of(samples, model)
@@ -146,7 +146,7 @@ def disagreement(
     check_scored(samples, hard_for)
     if easy_for == hard_for:
         raise ValueError(f"a disagreement needs two networks, not {easy_for!r} twice")
-    limit = None if limit is None else whole("limit", limit, 1, MOST)
+    limit = None if limit is None else check_integer("limit", limit, 1, MOST)
     low, high = rank_field(easy_for), rank_field(hard_for)
     both = samples.exists(low).exists(high)
     view = both.match(F(high) > F(low)).sort_by(F(high) - F(low), reverse=True)

@@ -10,14 +10,15 @@ import fiftyone.core.collections as foc
 import numpy as np
 from numpy.typing import NDArray
 
-from .compare import check_scored, choose_models, find_scores, label_path_of
 from .dataset.fields import WriteReport
-from .dataset.registry import load_model_results, score_field
+from .dataset.notes import score_field
+from .dataset.runs import load_model_results
+from .dataset.scored import check_scored, choose_models, find_scores, label_path_of
 from .experiment.files import check_regular, check_size, open_archive, write_atomically
 from .experiment.results import ModelResults
-from .science.catalog import SCORES
-from .science.checks import shown
-from .science.scores import IntArray
+from .scores.catalog import SCORES
+from .scores.checks import short_repr
+from .scores.formulas import IntArray
 from .writing import columns_of, prepare_scores, write_prepared, write_scores
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     except ImportError as error:
         raise ValueError(f"parquet files need pyarrow: pip install pyarrow ({error})") from error
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as a {path.suffix[1:]} file: {shown(str(error), 300)}") from error
+        raise ValueError(f"{path} cannot be read as a {path.suffix[1:]} file: {short_repr(str(error), 300)}") from error
     if not {"id", "filepath"} & set(table.columns):
         raise ValueError(f"{path.name} names no samples: it needs a column id or filepath; it has {columns_of(table)}")
     return table
@@ -271,10 +272,10 @@ def check_ending(path: str | Path) -> Path:
         ValueError: if it is not
     """
     if not isinstance(path, (str, Path)) or "\0" in str(path):
-        raise ValueError(f"{shown(path)} is no path of a file")
+        raise ValueError(f"{short_repr(path)} is no path of a file")
     path = Path(path)
     if len(str(path).encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_PART for part in path.parts):
-        raise ValueError(f"{shown(str(path))} is too long for a path")
+        raise ValueError(f"{short_repr(str(path))} is too long for a path")
     if path.suffix not in _ENDINGS:
         raise ValueError(f"{path.name!r} must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}")
     return path

@@ -14,25 +14,17 @@ from fiftyone import ViewField as F
 from numpy.typing import NDArray
 
 from ._version import __version__
-from .compare import check_scored, choose_models, label_path_of
-from .dataset.columns import Column, Procedure, write_columns
+from .dataset.columns import Column, Companion, write_columns
 from .dataset.fields import choose_key_for, write_run
+from .dataset.notes import INFO_KEY, owning_run, score_field
 from .dataset.registration import recover
-from .dataset.registry import INFO_KEY, load_model_results, owning_run, score_field
+from .dataset.runs import load_model_results
 from .dataset.samples import check_images, label_path
+from .dataset.scored import check_scored, choose_models, label_path_of
 from .experiment.results import ModelResults
-from .science.checks import LONGEST_NAME, shown, truth
-from .science.checks import number as checked_number
-from .science.label_errors import (
-    HARD,
-    LEARNED,
-    MISLABELLED,
-    SMOOTHING,
-    THRESHOLD,
-    contradiction,
-    judge,
-    suggest_labels,
-)
+from .scores.checks import LONGEST_NAME, check_bool, short_repr
+from .scores.checks import check_number as checked_number
+from .scores.label_errors import HARD, LEARNED, MISLABELLED, SMOOTHING, THRESHOLD, contradiction, judge, suggest_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +84,7 @@ def suggest_label_fixes(
 
     threshold, overwrite = (
         checked_number("threshold", threshold, "above 0.5 and at most 1"),
-        truth("overwrite", overwrite),
+        check_bool("overwrite", overwrite),
     )
     check_images(samples)
     root = samples._root_dataset
@@ -227,7 +219,7 @@ def apply_label_fixes(
         WriteError: if the database fails; the dataset is as it was before
     """
     check_images(samples)
-    truth("in_place", in_place)
+    check_bool("in_place", in_place)
     if into is not None:
         check_copy_name(into)
     root = samples._root_dataset
@@ -281,7 +273,7 @@ def apply_label_fixes(
     else:
         text, note = f"A copy of {label_field} with accepted suggestions", {INFO_KEY: {"copy_of": label_field}}
         columns = [Column(target, type(field), text, note, [new for _, _, new, _ in written], options)]
-    write_columns(root, [row[0] for row in written], columns, Procedure(), keep_others=True)
+    write_columns(root, [row[0] for row in written], columns, Companion(), keep_others=True)
     return target, len(changes)
 
 
@@ -292,9 +284,9 @@ def check_copy_name(into: str) -> None:
         ValueError: if it cannot
     """
     if not isinstance(into, str) or not into.isidentifier():
-        raise ValueError(f"into must be the name of a field, an identifier, not {shown(into)}")
+        raise ValueError(f"into must be the name of a field, an identifier, not {short_repr(into)}")
     if len(into) > LONGEST_NAME:
-        raise ValueError(f"into is too long, {shown(into)}: {LONGEST_NAME} characters are the most")
+        raise ValueError(f"into is too long, {short_repr(into)}: {LONGEST_NAME} characters are the most")
     # such a field would stand in the way of what FiftyOne itself finds under this name, and could break the dataset
     if into.startswith("_") or hasattr(fo.Sample, into) or into in ("pk", "frames", "groups"):
         raise ValueError(f"into: FiftyOne keeps the name {into!r} for itself: choose another name")

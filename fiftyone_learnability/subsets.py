@@ -11,18 +11,18 @@ import fiftyone.core.view as fov
 import numpy as np
 from numpy.typing import NDArray
 
-from .compare import check_scored, find_models, label_path_of
-from .dataset.registry import INFO_KEY, score_field
+from .dataset.notes import INFO_KEY, score_field
 from .dataset.samples import label_path
-from .science.catalog import SCORES
-from .science.checks import number, shown, truth, whole
-from .science.checks import tag as checked_tag
-from .science.scores import FloatArray, IntArray
-from .science.subsets import choose_subset, order_by_difficulty
+from .dataset.scored import check_scored, find_models, label_path_of
+from .scores.catalog import SCORES
+from .scores.checks import check_bool, check_integer, check_number, short_repr
+from .scores.checks import check_tag as checked_tag
+from .scores.formulas import FloatArray, IntArray
+from .scores.subsets import choose_subset, order_by_difficulty
 
 if TYPE_CHECKING:
     # they need torch, which choosing samples does not
-    from .science.curriculum import CurriculumSampler, ImportanceSampler
+    from .training.samplers import CurriculumSampler, ImportanceSampler
 
 
 MOST_SEED = 2**63
@@ -51,7 +51,7 @@ def select_subset(
         samples: a dataset or view with scores; samples without a score are left out, and ``fraction`` is of the others
         fraction: the share, above 0 and at most 1
         strategy ("stratified"): "hardest", "easiest", "mid", "stratified" or "random", see
-            :func:`fiftyone_learnability.science.subsets.choose_subset`
+            :func:`fiftyone_learnability.scores.subsets.choose_subset`
         model (None): the network whose learnability counts, by default the first that has scores
         field (None): in place of a network, a field of numbers that are higher for easier samples
         label_field (None): the labels for ``per_class``, by default those that the network was trained with
@@ -68,8 +68,11 @@ def select_subset(
         ValueError: if there are no scores, an option does not fit, or the labels for ``per_class`` are not known
     """
     tag = None if tag is None else checked_tag(tag)
-    fraction, seed = number("fraction", fraction, "above 0 and at most 1"), whole("seed", seed, 0, MOST_SEED)
-    per_class = truth("per_class", per_class)
+    fraction, seed = (
+        check_number("fraction", fraction, "above 0 and at most 1"),
+        check_integer("seed", seed, 0, MOST_SEED),
+    )
+    per_class = check_bool("per_class", per_class)
     path = _score_path(samples, model, field)
     label_at = _label_path(samples, model, field, label_field) if per_class else None
     ids, scores, classes = _read(samples, path, label_at)
@@ -128,7 +131,7 @@ class Curriculum:
         Args:
             num_samples (None): the samples of each epoch, by default as many as are available
         """
-        from .science.curriculum import CurriculumSampler
+        from .training.samplers import CurriculumSampler
 
         return CurriculumSampler(
             self.order,
@@ -147,9 +150,9 @@ class Curriculum:
         Args:
             threshold: the difficulty from which on a sample is left out
             kind ("hard"): "hard", "linear" or "logarithmic", see
-                :func:`fiftyone_learnability.science.curriculum.self_paced_weights`
+                :func:`fiftyone_learnability.scores.pacing.self_paced_weights`
         """
-        from .science.curriculum import self_paced_weights
+        from .scores.pacing import self_paced_weights
 
         return self_paced_weights(self.difficulty, threshold, kind)
 
@@ -158,10 +161,10 @@ class Curriculum:
 
         Args:
             smoothing (0.5): how close to uniform, see
-                :func:`fiftyone_learnability.science.curriculum.importance_weights`
+                :func:`fiftyone_learnability.scores.pacing.importance_weights`
             num_samples (None): the samples of each epoch, by default all
         """
-        from .science.curriculum import ImportanceSampler
+        from .training.samplers import ImportanceSampler
 
         return ImportanceSampler(self.difficulty, smoothing, num_samples=num_samples, seed=self.seed)
 
@@ -199,7 +202,7 @@ def curriculum(
     Args:
         samples: a dataset or view of which all samples have a score
         field (None): a field of numbers that are higher for easier samples, in place of a network's learnability
-        pacing ("linear"): "linear", "root" or "step", see :func:`fiftyone_learnability.science.curriculum.pacing`
+        pacing ("linear"): "linear", "root" or "step", see :func:`fiftyone_learnability.scores.pacing.pacing`
         model (None): the network whose learnability counts, by default the first that has scores
         label_field (None): the labels for ``per_class``, by default those that the network was trained with
         per_class (False): whether to go through all classes alike, so that the first epochs do not show the easy
@@ -217,8 +220,8 @@ def curriculum(
         ValueError: if a sample has no score, there are no scores, an option does not fit, or the labels for
             ``per_class`` are not known
     """
-    start = number("start", start, "above 0 and at most 1")
-    power = number("power", power, "a positive number")
+    start = check_number("start", start, "above 0 and at most 1")
+    power = check_number("power", power, "a positive number")
     path = _score_path(samples, model, field)
     label_at = _label_path(samples, model, field, label_field) if per_class else None
     ids, scores, classes = _read(samples, path, label_at)
@@ -252,10 +255,10 @@ def _score_path(samples: foc.SampleCollection, model: str | None, field: str | N
     if model is not None:
         raise ValueError(f"give either a model or a field, not both {model!r} and {field!r}")
     if not isinstance(field, str):
-        raise TypeError(f"field must be the name of a field, not {shown(field)}")
+        raise TypeError(f"field must be the name of a field, not {short_repr(field)}")
     found = samples.get_field(field)
     if found is None:
-        raise ValueError(f"the collection has no field {shown(field)}")
+        raise ValueError(f"the collection has no field {short_repr(field)}")
     if not isinstance(found, (fo.FloatField, fo.IntField)):
         raise ValueError(f"the field {field!r} must hold numbers, but is a {type(found).__name__}")
     return field

@@ -13,21 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
-from .compare import check_scored, choose_models, find_scores
 from .dataset.columns import Column
 from .dataset.fields import WriteReport, add_columns, choose_key, score_columns, write_results
+from .dataset.notes import INFO_KEY, score_field
 from .dataset.registration import NotingScores, recover
-from .dataset.registry import INFO_KEY, load_model_results, score_field
+from .dataset.runs import load_model_results
 from .dataset.samples import check_images, find_label_fields, label_path
+from .dataset.scored import check_scored, choose_models, find_scores
 from .experiment.results import ModelResults
-from .science.catalog import SCORES, choose_scores, is_reserved
-from .science.checks import LONGEST_NAME, shortened, shown, truth
-from .science.scores import IntArray
+from .scores.catalog import SCORES, choose_scores, is_reserved
+from .scores.checks import LONGEST_NAME, check_bool, short_repr, shorten
+from .scores.formulas import IntArray
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .science.tracker import LearnabilityTracker
+    from .training.tracker import LearnabilityTracker
 
 IMPORTED = "imported"
 """What the keys of runs begin with whose scores were not measured by :func:`compute_learnability`."""
@@ -56,7 +57,7 @@ def write_scores(
     Args:
         samples: a dataset or view
         source: a tracker; the results of a run; or a table with a column ``id`` or ``filepath`` and scores in columns
-            that are called as in :data:`fiftyone_learnability.science.catalog.SCORES`. Where there are ids and files,
+            that are called as in :data:`fiftyone_learnability.scores.catalog.SCORES`. Where there are ids and files,
             files are looked at if the collection has none of the ids. The ids of a tracker may be sample ids or file
             paths; one without ids has its samples in the order of the collection
         name: the name of the model, an identifier; the fields are ``learnability_<name>`` and so on
@@ -122,9 +123,9 @@ def prepare_scores(
 ) -> PreparedScores:
     """Checks all that :func:`write_scores` takes, as it does, and writes nothing of it."""
     check_name(name)
-    overwrite = truth("overwrite", overwrite)
+    overwrite = check_bool("overwrite", overwrite)
     if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
-        raise TypeError(f"classes must be a list of names, not {shown(classes)}")
+        raise TypeError(f"classes must be a list of names, not {short_repr(classes)}")
     check_images(samples)
     recover(samples._root_dataset)
     if label_field is None and "ground_truth" in find_label_fields(samples):
@@ -155,9 +156,9 @@ def check_name(name: str) -> None:
         ValueError: if it cannot
     """
     if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(f"name must be an identifier: letters, digits and underscores, not {shown(name)}")
+        raise ValueError(f"name must be an identifier: letters, digits and underscores, not {short_repr(name)}")
     if len(name) > LONGEST_NAME:
-        raise ValueError(f"the name {shown(name)} is too long: {LONGEST_NAME} characters are the most")
+        raise ValueError(f"the name {short_repr(name)} is too long: {LONGEST_NAME} characters are the most")
     if is_reserved(name):
         raise ValueError(f"the name {name!r} is taken by fields of this package: choose another one")
 
@@ -321,7 +322,7 @@ def _from_table(
         column = "filepath"
     if learnability not in table:
         raise ValueError(
-            f"the table has no column {shown(learnability)}; it has {columns_of(table)}: name the one to be taken as "
+            f"the table has no column {short_repr(learnability)}; it has {columns_of(table)}: name the one to be taken as "
             "learnability (high is easy) with learnability="
         )
     wanted = {
@@ -333,14 +334,14 @@ def _from_table(
     for score, name in {"learnability": learnability, **wanted}.items():
         # dates and complex numbers would pass for numbers
         if len(table) and table[name].dtype.kind in "mMc":
-            raise ValueError(f"the column {name!r} holds what is not a number: {shown(table[name].iloc[0])}")
+            raise ValueError(f"the column {name!r} holds what is not a number: {short_repr(table[name].iloc[0])}")
         try:
             numbers = pd.to_numeric(table[name], errors="coerce")
         # such as whole numbers too large for any float
         except (OverflowError, TypeError, ValueError) as error:
             raise ValueError(f"the column {name!r} holds what is not a number: {error}") from error
         if len(strange := table[name][numbers.isna() & table[name].notna()]):
-            raise ValueError(f"the column {name!r} holds what is not a number: {shown(strange.iloc[0])}")
+            raise ValueError(f"the column {name!r} holds what is not a number: {short_repr(strange.iloc[0])}")
         scores[score] = numbers.to_numpy(np.float64, na_value=np.nan)
     if np.isinf(scores["learnability"]).any():
         raise ValueError(f"the column {learnability!r} holds infinite values, which cannot be learnability")
@@ -360,7 +361,7 @@ def _match(samples: foc.SampleCollection, names: list[str]) -> tuple[NDArray[np.
         raise ValueError("the collection is empty: there is nothing to be scored")
     if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
-        raise ValueError(f"the scores name the sample {shown(twice)} more than once")
+        raise ValueError(f"the scores name the sample {short_repr(twice)} more than once")
     here = set(ids)
     by_name = {id: id for id in ids}
     if not any(name in here for name in names):
@@ -374,7 +375,7 @@ def _match(samples: foc.SampleCollection, names: list[str]) -> tuple[NDArray[np.
             if len(by_name) < len(files) or len(set(ends)) < len(ends) or not any(end in by_name for end in ends):
                 raise ValueError(
                     f"none of the {len(names)} scored samples is in the collection: the scores name them like "
-                    f"{shown(names[0])}, the collection like {ids[0]!r} and {shown(files[0])}"
+                    f"{short_repr(names[0])}, the collection like {ids[0]!r} and {short_repr(files[0])}"
                 )
             by_name = {name: by_name[end] for name, end in zip(names, ends, strict=True) if end in by_name}
     found = sorted((by_name[name], row) for row, name in enumerate(names) if name in by_name)
@@ -396,11 +397,11 @@ def _labels(
     strange = sorted({name for name in names if name is not None and name not in number})
     if strange:
         raise ValueError(
-            f"the field {label_field!r} has labels that classes does not name: {', '.join(map(shortened, strange[:5]))}"
+            f"the field {label_field!r} has labels that classes does not name: {', '.join(map(shorten, strange[:5]))}"
         )
     return np.array([-1 if name is None else number[name] for name in names], dtype=np.int64), known
 
 
 def columns_of(table: pd.DataFrame) -> str:
     """The columns of a table, for messages."""
-    return shortened(", ".join(map(str, table.columns)), 300) or "no columns"
+    return shorten(", ".join(map(str, table.columns)), 300) or "no columns"

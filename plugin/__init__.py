@@ -15,11 +15,11 @@ if importlib.util.find_spec("fiftyone_learnability") is None:
     # downloaded as a plugin and not installed with pip: the package lies beside this folder
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from .compute import ComputeLearnability
-from .exchange import ComputeConsensus, ExportScores, ImportScores, WriteScores
-from .labels import ApplyLabelFixes, SuggestLabelFixes
-from .panel import LearnabilityPanel
-from .tools import CompareModels, ManageRuns, ShowDisagreement, SortByLearnability, TagByDifficulty
+from .operators.compute import ComputeLearnability
+from .operators.exchange import ComputeConsensus, ExportScores, ImportScores, WriteScores
+from .operators.labels import ApplyLabelFixes, SuggestLabelFixes
+from .operators.tools import CompareModels, ManageRuns, ShowDisagreement, SortByLearnability, TagByDifficulty
+from .panel.panel import LearnabilityPanel
 
 
 def register(plugin: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fiftyone_learnability.science.catalog import SCORES
+from fiftyone_learnability.scores.catalog import SCORES
 
 PLUGIN = "@fiftyone-learnability/learnability"
 COMPUTE = f"{PLUGIN}/compute_learnability"
@@ -36,13 +36,13 @@ def score_label(score: str, by: str | None = None) -> str:
     return title if by is None else f"{title} by {network_label(by)}"
 
 
-def listed(models: Iterable[str]) -> str:
+def format_models(models: Iterable[str]) -> str:
     """The names of some networks for people."""
     names = [network_label(model) for model in models]
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}" if names else ""
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time for people, with no more digits than it deserves."""
     if seconds < 1.5:
         return "1 second"
@@ -55,6 +55,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def number(count: int) -> str:
+def format_count(count: int) -> str:
     """A whole number with separators."""
     return f"{count:,}"

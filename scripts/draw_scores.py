@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fiftyone_learnability.experiment.results import ModelResults
-from fiftyone_learnability.science.consensus import consensus, disagreement
+from fiftyone_learnability.scores.consensus import consensus, disagreement
 
 COLUMNS, CURVES = 8, 3
 LOW, HIGH = "#3b82f6", "#ff6d04"

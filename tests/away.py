@@ -163,7 +163,7 @@ def job(database: Database, digits: list[tuple[str, str]]) -> dict[str, Any]:
     from bson import ObjectId
 
     import fiftyone_learnability as fol
-    from plugin import jobs
+    from plugin.jobs import jobs
 
     from .plugin.harness import execute
 

@@ -105,9 +105,9 @@ def run(job: dict[str, Any]) -> None:
     import fiftyone as fo
 
     from fiftyone_learnability import ProgressEvent
-    from fiftyone_learnability.dataset import image_files
     from fiftyone_learnability.experiment import run_directory, units
-    from fiftyone_learnability.science import training
+    from fiftyone_learnability.images import files as image_files
+    from fiftyone_learnability.training import run as training
 
     from .test_killed import call
 

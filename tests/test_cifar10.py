@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import fiftyone_learnability as fol
 from benchmarks import label_errors
 from benchmarks.cifar10 import load, replace_labels
-from fiftyone_learnability.science.label_errors import contradiction
+from fiftyone_learnability.scores.label_errors import contradiction
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -19,11 +19,12 @@ import pytest
 import fiftyone_learnability as fol
 from fiftyone_learnability import cli
 from fiftyone_learnability.compute import default_run_directory
-from fiftyone_learnability.dataset import columns, image_cache
+from fiftyone_learnability.dataset import columns
 from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment import files, run_directory, units
 from fiftyone_learnability.experiment.results import ModelResults
-from fiftyone_learnability.science import networks
+from fiftyone_learnability.images import cache as image_cache
+from fiftyone_learnability.training import networks
 
 from .dataset.helpers import learn, make_results, raiser, state, tiny, values_of
 
@@ -746,7 +747,7 @@ import sys, time
 from torch import nn
 from fiftyone_learnability import cli
 from fiftyone_learnability.experiment import units
-from fiftyone_learnability.science import networks
+from fiftyone_learnability.training import networks
 
 class Slow(nn.Module):
     def __init__(self, num_classes, in_channels):

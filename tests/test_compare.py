@@ -208,7 +208,7 @@ def test_the_figure_shows_the_examples_that_are_easiest_and_hardest_for_both(
         shown.append([num, first.tolist(), second.tolist()])
         return path
 
-    monkeypatch.setattr("fiftyone_learnability.experiment.figure.draw_figure", draw)
+    monkeypatch.setattr("fiftyone_learnability.experiment.figures.draw_figure", draw)
     fol.plot_comparison(dataset, tmp_path / "figure.png", ("b", "c"), 4)
     # those that both have are the samples 10 to 29
     files, labels = dataset.values(["filepath", "ground_truth.label"])

@@ -18,12 +18,13 @@ from torch import nn
 
 import fiftyone_learnability as fol
 from fiftyone_learnability import ProgressEvent, TrainingDivergedError, WriteError, compute
-from fiftyone_learnability.compute import write_run_directory
-from fiftyone_learnability.dataset import columns, fields, image_cache
-from fiftyone_learnability.dataset.images import DecodedImages, decode_images
-from fiftyone_learnability.dataset.registry import score_field
+from fiftyone_learnability.dataset import columns, fields
+from fiftyone_learnability.dataset.notes import score_field
+from fiftyone_learnability.delivery import write_run_directory
 from fiftyone_learnability.experiment.results import ModelResults
-from fiftyone_learnability.science.stability import DEFAULT_BOUND
+from fiftyone_learnability.images import cache as image_cache
+from fiftyone_learnability.images.decode import DecodedImages, decode_images
+from fiftyone_learnability.training.options import DEFAULT_BOUND
 
 from .dataset.helpers import learn, nothing_left_in, raiser, scratch_collections, state, tiny, values_of
 
@@ -779,7 +780,7 @@ def test_online_scores_are_told_apart(digit_dataset: fo.Dataset) -> None:
 def test_images_are_decoded_once_for_all_networks_and_runs(
     digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fiftyone_learnability.dataset import image_files
+    from fiftyone_learnability.images import files as image_files
 
     read: list[str] = []
     contents = image_files._contents

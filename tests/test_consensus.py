@@ -16,8 +16,8 @@ import fiftyone_learnability as fol
 from fiftyone_learnability import WriteError
 from fiftyone_learnability.dataset import columns
 from fiftyone_learnability.dataset.fields import write_results
-from fiftyone_learnability.experiment.reliability import epoch_stability, measure_reliability
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
+from fiftyone_learnability.scores.reliability import epoch_stability, measure_reliability
 
 from .dataset.helpers import fails_at, make_results, raiser, state, values_of
 

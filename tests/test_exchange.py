@@ -14,7 +14,7 @@ from cleanlab.filter import find_label_issues
 
 import fiftyone_learnability as fol
 from fiftyone_learnability import LearnabilityTracker
-from fiftyone_learnability.dataset.registry import score_field
+from fiftyone_learnability.dataset.notes import score_field
 from tests.plugin.made_up import add_samples, write_scores
 
 from .dataset.helpers import scratch_collections, state, values_of

@@ -16,7 +16,7 @@ import fiftyone as fo
 import pytest
 
 import fiftyone_learnability as fol
-from fiftyone_learnability.dataset.registry import load_results
+from fiftyone_learnability.dataset.runs import load_results
 from fiftyone_learnability.experiment import units
 from fiftyone_learnability.experiment.results import ModelResults
 

@@ -20,7 +20,7 @@ from fiftyone_learnability import labels as labels_module
 from fiftyone_learnability.dataset import columns, registration
 from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
-from fiftyone_learnability.science.label_errors import SMOOTHING
+from fiftyone_learnability.scores.label_errors import SMOOTHING
 
 from .dataset.helpers import fails_at, learn, raiser, state, values_of
 

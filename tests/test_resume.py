@@ -20,11 +20,11 @@ from torch import nn
 import fiftyone_learnability as fol
 from fiftyone_learnability import ProgressEvent, TrainingDivergedError
 from fiftyone_learnability.compute import default_run_directory
-from fiftyone_learnability.dataset.registry import load_results
+from fiftyone_learnability.dataset.runs import load_results
 from fiftyone_learnability.experiment import run_directory, units
 from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.experiment.run_directory import RunLockedError, RunMismatchError, open_run_directory
-from fiftyone_learnability.science import measuring
+from fiftyone_learnability.training import measuring
 
 from .dataset.helpers import learn, nothing_left_in, same_results, state, tiny, values_of
 

@@ -28,9 +28,10 @@ from bson import json_util
 
 import fiftyone_learnability as fol
 from fiftyone_learnability.cli import main as command_line
-from fiftyone_learnability.compute import default_run_directory, write_run_directory
+from fiftyone_learnability.compute import default_run_directory
 from fiftyone_learnability.dataset.registry import LearnabilityRunResults
 from fiftyone_learnability.dataset.stages import check_stages
+from fiftyone_learnability.delivery import write_run_directory
 from fiftyone_learnability.exchange import read_table
 from fiftyone_learnability.experiment import files, rate
 from fiftyone_learnability.experiment.files import cache_folder
@@ -40,8 +41,8 @@ from fiftyone_learnability.experiment.run_directory import (
     find_run_directories,
     open_run_directory,
 )
-from fiftyone_learnability.science.networks import resolve_networks
-from fiftyone_learnability.science.tracker import LearnabilityTracker
+from fiftyone_learnability.training.networks import resolve_networks
+from fiftyone_learnability.training.tracker import LearnabilityTracker
 
 from .dataset.helpers import learn, make_results, state, tiny
 
@@ -876,7 +877,7 @@ FORBIDDEN_METHODS = {
     "read_pickle", "to_pickle", "read_hdf", "system", "popen", "get_class", "get_function", "load_module",
     "unsafe_load", "full_load",
 }  # fmt: skip
-IMPORTING = {"fiftyone_learnability/science/networks.py", "fiftyone_learnability/__init__.py", "benchmarks/tracker.py"}
+IMPORTING = {"fiftyone_learnability/training/networks.py", "fiftyone_learnability/__init__.py", "benchmarks/tracker.py"}
 """Where a module is imported by name: one that the SDK or the command line gives, or one that stands in the source."""
 
 

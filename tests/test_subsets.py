@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from fiftyone_learnability.science.curriculum import importance_weights, pacing, self_paced_weights
+from fiftyone_learnability.scores.pacing import importance_weights, pacing, self_paced_weights
 from fiftyone_learnability.subsets import curriculum, select_subset
 from tests.plugin.made_up import add_samples, write_scores
 

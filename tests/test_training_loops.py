@@ -115,7 +115,7 @@ def test_hugging_face(dataset: fo.Dataset, run: Callable[[str], dict]) -> None:
 
 
 def test_several_processes(dataset: fo.Dataset, run: Callable[[str], dict], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the only process; tests/science/test_tracker.py shares an epoch among two."""
+    """As the only process; tests/training/test_tracker.py shares an epoch among two."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

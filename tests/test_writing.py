@@ -15,7 +15,8 @@ from pymongo.errors import OperationFailure
 import fiftyone_learnability as fol
 from fiftyone_learnability import LearnabilityTracker, WriteError
 from fiftyone_learnability.dataset import columns
-from fiftyone_learnability.dataset.registry import LearnabilityRun, score_field
+from fiftyone_learnability.dataset.notes import score_field
+from fiftyone_learnability.dataset.registry import LearnabilityRun
 from tests.plugin.made_up import write_scores
 
 from .dataset.helpers import fails_at, raiser, scratch_collections, state, values_of

@@ -1,1 +1,1 @@
-"""The dataset: samples and images in, fields and registered runs out."""
+"""FiftyOne in and out: samples and labels are read here, fields and registered runs are written here."""

@@ -30,7 +30,7 @@ from pymongo.errors import AutoReconnect, ConnectionFailure
 from pymongo.write_concern import WriteConcern
 
 from .arrays import find_ids, pack_ids, read_ids, unpack_ids
-from .registry import INFO_KEY
+from .notes import INFO_KEY
 
 _WRITING_KEY = "writing"
 """Under which a field notes that it is not complete."""
@@ -68,7 +68,7 @@ class Column:
     index: str | None = None
 
 
-class Procedure:
+class Companion:
     """What is to happen in the database together with the writing of columns: nothing, unless a subclass says so."""
 
     kind = ""
@@ -95,7 +95,7 @@ def write_columns(
     dataset: fo.Dataset,
     ids: Sequence[str],
     columns: Sequence[Column],
-    procedure: Procedure,
+    procedure: Companion,
     keep_others: bool = False,
 ) -> list[str]:
     """Writes columns onto the samples of a dataset, all or none.

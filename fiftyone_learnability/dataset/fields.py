@@ -14,25 +14,12 @@ import fiftyone.core.collections as foc
 import numpy as np
 
 from ..experiment.results import ModelResults
-from ..science.catalog import DEFAULT_SCORES, SCORES
+from ..scores.catalog import DEFAULT_SCORES, SCORES
 from .appearance import show_in_app
-from .columns import (
-    Column,
-    Procedure,
-    WriteError,
-    is_being_written,
-    write_columns,
-)
+from .columns import Column, Companion, WriteError, is_being_written, write_columns
+from .notes import INFO_KEY, owning_run, score_field
 from .registration import Registration, is_replaced, recover
-from .registry import (
-    INFO_KEY,
-    METHOD,
-    LearnabilityRunConfig,
-    check_identifier,
-    list_runs,
-    owning_run,
-    score_field,
-)
+from .registry import METHOD, LearnabilityRunConfig, check_identifier, list_runs
 
 _logger = logging.getLogger(__name__)
 
@@ -223,7 +210,7 @@ def write_run(
 
 
 def add_columns(
-    dataset: fo.Dataset, ids: Sequence[str], columns: Sequence[Column], procedure: Procedure | None = None
+    dataset: fo.Dataset, ids: Sequence[str], columns: Sequence[Column], procedure: Companion | None = None
 ) -> list[str]:
     """Adds columns to a run that exists, all or none.
 
@@ -240,7 +227,7 @@ def add_columns(
         WriteError: if the database fails; the dataset is as it was before
     """
     recover(dataset)
-    vanished = write_columns(dataset, ids, columns, procedure or Procedure())
+    vanished = write_columns(dataset, ids, columns, procedure or Companion())
     _show(dataset, [column.name for column in columns])
     return vanished
 

@@ -15,9 +15,10 @@ import fiftyone.core.collections as foc
 from bson import ObjectId
 
 from ..experiment.results import ModelResults
-from ..science.catalog import DEFAULT_SCORES, SCORES
-from .columns import Journal, Procedure, WriteError, is_recovering, left_journals, roll_back
-from .registry import INFO_KEY, LearnabilityRun, LearnabilityRunConfig, list_runs, owning_run, register
+from ..scores.catalog import DEFAULT_SCORES, SCORES
+from .columns import Companion, Journal, WriteError, is_recovering, left_journals, roll_back
+from .notes import INFO_KEY, owning_run
+from .registry import LearnabilityRun, LearnabilityRunConfig, list_runs, register
 
 _logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def recover(dataset: fo.Dataset) -> None:
 def _finish(dataset: fo.Dataset, journal: Journal) -> None:
     """Completes what had been committed, and takes back what had not."""
     entry = journal.entry
-    undo, tidy = _PROCEDURES.get(entry.get("kind", ""), (None, None))
+    undo, tidy = _COMPANIONS.get(entry.get("kind", ""), (None, None))
     with journal.on_one_server():
         _mend_runs(dataset, entry.get("procedure", {}).get("pending"))
         dataset.reload()
@@ -102,7 +103,7 @@ def is_replaced(dataset: fo.Dataset, old_key: str, fields: Mapping[str, Any], mo
     return bool(had or owned) and had <= set(models) and covered
 
 
-class Registration(Procedure):
+class Registration(Companion):
     """Registers a run while its fields are written; runs that it replaces step aside until nothing can fail."""
 
     kind = "registration"
@@ -224,7 +225,7 @@ def _drop_replaced(dataset: fo.Dataset, note: dict[str, Any]) -> None:
             LearnabilityRun.update_run_config(dataset, other_key, config)
 
 
-class NotingScores(Procedure):
+class NotingScores(Companion):
     """Notes in the settings of runs which further scores they have as fields.
 
     Args:
@@ -270,7 +271,7 @@ def _note_scores(dataset: fo.Dataset, scores: Mapping[str, list[str] | None]) ->
         LearnabilityRun.update_run_config(dataset, key, config)
 
 
-_PROCEDURES: dict[str, tuple[Callable[[fo.Dataset, dict[str, Any]], None], Callable[[fo.Dataset, Any], None]]] = {
+_COMPANIONS: dict[str, tuple[Callable[[fo.Dataset, dict[str, Any]], None], Callable[[fo.Dataset, Any], None]]] = {
     "registration": (_undo_registration, _drop_replaced),
     "scores": (lambda dataset, note: _note_scores(dataset, note["before"]), lambda dataset, note: None),
 }

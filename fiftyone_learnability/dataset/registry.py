@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,15 +16,12 @@ import fiftyone.core.collections as foc
 import fiftyone.core.runs as fors
 
 from ..experiment.results import ModelResults
-from ..science.catalog import DEFAULT_SCORES, SCORES
-from ..science.checks import LONGEST_NAME, shown
+from ..scores.checks import LONGEST_NAME, short_repr
 from .appearance import tidy_app
+from .notes import INFO_KEY, owning_run
 
 METHOD = "learnability"
 """The method under which runs are registered: ``dataset.list_runs(method="learnability")``."""
-
-INFO_KEY = "learnability"
-"""The entry of ``field.info`` that marks a field of this package."""
 
 
 _PACKERS = 2
@@ -34,30 +30,6 @@ _PACKERS = 2
 
 _PIECE = 2**20
 """The characters of base64 that are decoded at a time, a multiple of four."""
-
-
-def score_field(model: str, score: str = "learnability") -> str:
-    """The field of a network's score: ``learnability_<model>``, or ``learnability_<model>_<score>`` for others.
-
-    Args:
-        model: the network
-        score ("learnability"): the score; the rank has its own form, see :func:`rank_field`
-    """
-    if score == "rank":
-        return rank_field(model)
-    if SCORES[score].derived:
-        return f"learnability_{score}"
-    return f"learnability_{model}" if score == "learnability" else f"learnability_{model}_{score}"
-
-
-def rank_field(model: str) -> str:
-    """The field of a network's learnability rank, ``learnability_rank_<model>``."""
-    return f"learnability_rank_{model}"
-
-
-def fields_of(models: Sequence[str], scores: Sequence[str] = DEFAULT_SCORES) -> list[str]:
-    """The fields of some networks: for each its scores, in their order."""
-    return [score_field(model, score) for model in models for score in scores]
 
 
 class LearnabilityRunConfig(fors.RunConfig):
@@ -151,14 +123,6 @@ def _from_base64(text: str) -> bytes:
     return b"".join([base64.b64decode(piece, validate=True) for piece in pieces])
 
 
-def owning_run(dataset: fo.Dataset, field_name: str) -> str | None:
-    """The key of the run that wrote a field, None if the field does not exist or is not of this package."""
-    field = dataset.get_field(field_name)
-    if field is None or not field.info or INFO_KEY not in field.info:
-        return None
-    return field.info[INFO_KEY].get("run")
-
-
 def register(
     samples: foc.SampleCollection, key: str, config: LearnabilityRunConfig, results: dict[str, ModelResults]
 ) -> None:
@@ -185,92 +149,6 @@ def list_runs(dataset: fo.Dataset) -> list[str]:
     return dataset.list_runs(method=METHOD)
 
 
-def load_results(dataset: fo.Dataset, key: str) -> dict[str, ModelResults]:
-    """Loads the results of a run.
-
-    Args:
-        dataset: the dataset
-        key: the key of the run
-
-    Returns:
-        the results by network
-
-    Raises:
-        ValueError: if there is no such run
-    """
-    _check_key(dataset, key)
-    results = dataset.load_run_results(key, cache=False, load_view=False)
-    return results.models if results is not None else {}
-
-
-def load_model_results(dataset: fo.Dataset, models: Sequence[str]) -> dict[str, ModelResults]:
-    """Loads the results of networks, wherever their runs are; each run is read once.
-
-    Args:
-        dataset: the dataset
-        models: the networks
-
-    Returns:
-        the results by network, without networks whose run is gone
-    """
-    runs: dict[str, dict[str, ModelResults]] = {}
-    found = {}
-    for model in models:
-        key = owning_run(dataset, score_field(model))
-        if key is None or key not in dataset.list_runs():
-            continue
-        if key not in runs:
-            runs[key] = load_results(dataset, key)
-        if model in runs[key]:
-            found[model] = runs[key][model]
-    return found
-
-
-def delete_run(dataset: fo.Dataset, key: str) -> list[str]:
-    """Deletes a run with its fields and indexes.
-
-    Args:
-        dataset: the dataset
-        key: the key of the run
-
-    Returns:
-        the fields that were deleted
-
-    Raises:
-        ValueError: if there is no such run
-    """
-    _recover(dataset)
-    _check_key(dataset, key)
-    before = set(dataset.get_field_schema())
-    dataset.delete_run(key)
-    return sorted(before - set(dataset.get_field_schema()))
-
-
-def rename_run(dataset: fo.Dataset, key: str, new_key: str) -> None:
-    """Gives a run another key; the names of its fields stay.
-
-    Args:
-        dataset: the dataset
-        key: the key of the run
-        new_key: the new key, an identifier that no run has
-
-    Raises:
-        ValueError: if there is no such run, or the new key is not possible
-    """
-    _recover(dataset)
-    _check_key(dataset, key)
-    check_identifier(new_key)
-    dataset.rename_run(key, new_key)
-
-
-def _recover(dataset: fo.Dataset) -> None:
-    """Takes back, or completes, what a process that was killed had begun, before its runs are changed."""
-    # which stands on this module
-    from .registration import recover
-
-    recover(dataset)
-
-
 def check_identifier(key: str) -> None:
     """Checks that a key can name a run.
 
@@ -279,16 +157,8 @@ def check_identifier(key: str) -> None:
     """
     if not isinstance(key, str) or not key.isidentifier():
         raise ValueError(
-            f"the run key {shown(key)} must be an identifier: letters, digits, underscores, no digit first"
+            f"the run key {short_repr(key)} must be an identifier: letters, digits, underscores, no digit first"
         )
     # it names a folder, too
     if len(key.encode()) > LONGEST_NAME:
-        raise ValueError(f"the run key {shown(key)} is too long: {LONGEST_NAME} characters are the most")
-
-
-def _check_key(dataset: fo.Dataset, key: str) -> None:
-    keys = list_runs(dataset)
-    if key not in keys:
-        raise ValueError(
-            f"the dataset {dataset.name!r} has no learnability run {shown(key)}; it has: {', '.join(keys) or 'none'}"
-        )
+        raise ValueError(f"the run key {short_repr(key)} is too long: {LONGEST_NAME} characters are the most")

@@ -14,8 +14,8 @@ from bson import ObjectId
 from numpy.typing import NDArray
 from pymongo.errors import OperationFailure
 
-from ..science.checks import shown
-from ..science.scores import IntArray
+from ..scores.checks import short_repr
+from ..scores.formulas import IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def read_samples(samples: foc.SampleCollection, label_field: str) -> LabelledSam
     classes = sorted({labels[index] for index in labelled})
     if len(classes) < 2:
         raise ValueError(
-            f"the field {label_field!r} has only one class, {shown(classes[0])}: a network needs at least two to learn"
+            f"the field {label_field!r} has only one class, {short_repr(classes[0])}: a network needs at least two to learn"
         )
     labelled.sort(key=lambda index: ids[index])
     number = {label: k for k, label in enumerate(classes)}
@@ -139,7 +139,7 @@ def reading(samples: foc.SampleCollection) -> Iterator[None]:
         yield
     except OperationFailure as error:
         message = (error.details or {}).get("errmsg", error)
-        raise ValueError(f"{_name(samples)} cannot be read; the database says of it: {shown(message)}") from error
+        raise ValueError(f"{_name(samples)} cannot be read; the database says of it: {short_repr(message)}") from error
 
 
 def _check_types(label_field: str, rows: list[tuple[str, object, object]]) -> None:
@@ -147,16 +147,18 @@ def _check_types(label_field: str, rows: list[tuple[str, object, object]]) -> No
     kind = type(rows[0][2])
     for id, file, label in rows:
         if not isinstance(file, str):
-            raise ValueError(f"the sample {id} has the filepath {shown(file)}, which is no path: repair or remove it")
+            raise ValueError(
+                f"the sample {id} has the filepath {short_repr(file)}, which is no path: repair or remove it"
+            )
         if not isinstance(label, (str, int)):
             raise ValueError(
-                f"the sample {id} has the label {shown(label)} in the field {label_field!r}, which is neither a text "
+                f"the sample {id} has the label {short_repr(label)} in the field {label_field!r}, which is neither a text "
                 "nor a whole number nor True or False: repair or remove it"
             )
         if type(label) is not kind:
             raise ValueError(
                 f"the field {label_field!r} holds labels of several types: the sample {rows[0][0]} has "
-                f"{shown(rows[0][2])}, the sample {id} has {shown(label)}: make them all texts, or all numbers"
+                f"{short_repr(rows[0][2])}, the sample {id} has {short_repr(label)}: make them all texts, or all numbers"
             )
 
 
@@ -215,11 +217,11 @@ def label_path(samples: foc.SampleCollection, label_field: str) -> str:
     """
     fitting = ", ".join(find_label_fields(samples)) or "none"
     if not isinstance(label_field, str):
-        raise TypeError(f"label_field must be the name of a field, not {shown(label_field)}")
+        raise TypeError(f"label_field must be the name of a field, not {short_repr(label_field)}")
     field = samples.get_field(label_field)
     if field is None:
         raise ValueError(
-            f"{_name(samples)} has no field {shown(label_field)}; the fields that hold labels are: {fitting}"
+            f"{_name(samples)} has no field {short_repr(label_field)}; the fields that hold labels are: {fitting}"
         )
     if label_field == "filepath":
         raise ValueError(f"the field 'filepath' holds no labels; the fields that do are: {fitting}")

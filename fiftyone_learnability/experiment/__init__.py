@@ -1,1 +1,1 @@
-"""The experiment: training runs as independent units, their results, and how networks compare; free of FiftyOne."""
+"""An experiment: training units, executors, the run directory, results, progress and figures. Needs no FiftyOne."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..science.training import EpochReport
+    from ..training.run import EpochReport
 
 
 @dataclass(frozen=True)

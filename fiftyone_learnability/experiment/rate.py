@@ -82,9 +82,10 @@ def measure_rate(
     """
     import numpy as np
 
-    from ..science.device import choose_placement
-    from ..science.networks import resolve_networks
-    from ..science.training import EpochReport, TrainingOptions, train
+    from ..training.device import choose_placement
+    from ..training.networks import resolve_networks
+    from ..training.options import TrainingOptions
+    from ..training.run import EpochReport, train
 
     placement = choose_placement(device)
     generator = np.random.default_rng(0)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..science.catalog import SCORES
-from ..science.scores import FloatArray, IntArray, learnability_rank
+from ..scores.catalog import SCORES
+from ..scores.formulas import FloatArray, IntArray, learnability_rank
 from .files import open_archive
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class RunRecord:
     Attributes:
         model: the name of the network
         seed: the seed of the run
-        scores: ``(N,)`` each difficulty score by name; see :mod:`fiftyone_learnability.science.catalog`
+        scores: ``(N,)`` each difficulty score by name; see :mod:`fiftyone_learnability.scores.catalog`
         train_loss: ``(T,)`` mean cross-entropy while training, on augmented images
         train_accuracy: ``(T,)`` accuracy while training, on augmented images
         measured_accuracy: ``(T,)`` accuracy after each epoch on the clean training images, in eval mode; NaN where an

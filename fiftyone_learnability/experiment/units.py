@@ -14,10 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..science.device import Placement
-from ..science.networks import NetworkFactory
-from ..science.scores import FloatArray
-from ..science.training import TrainingDivergedError, TrainingOptions, TrainingStateError, train
+from ..scores.formulas import FloatArray
+from ..training.device import Placement
+from ..training.networks import NetworkFactory
+from ..training.options import TrainingOptions
+from ..training.run import TrainingDivergedError, TrainingStateError, train
 from .progress import Progress
 from .results import RunRecord
 

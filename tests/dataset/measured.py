@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fiftyone_learnability.dataset.fields import write_results
-from fiftyone_learnability.dataset.registry import score_field
+from fiftyone_learnability.dataset.notes import score_field
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
 
 MEASURED = ("learnability", "hits", "variability", "forgetting", "learned_epoch", "aum", "el2n", "ambiguity")

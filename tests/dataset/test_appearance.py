@@ -9,7 +9,7 @@ import fiftyone_learnability as fol
 from fiftyone_learnability.dataset import fields
 from fiftyone_learnability.dataset.appearance import GROUP, PANEL, WORKSPACE
 from fiftyone_learnability.dataset.fields import write_results
-from fiftyone_learnability.dataset.registry import fields_of
+from fiftyone_learnability.dataset.notes import fields_of
 
 from .helpers import make_results, raiser
 

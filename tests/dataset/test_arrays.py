@@ -19,14 +19,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from fiftyone_learnability.dataset import arrays
-from fiftyone_learnability.dataset.arrays import (
-    find_ids,
-    ids_in_view,
-    pack_ids,
-    read_columns,
-    read_ids,
-    unpack_ids,
-)
+from fiftyone_learnability.dataset.arrays import find_ids, ids_in_view, pack_ids, read_columns, read_ids, unpack_ids
 
 MISSING = object()
 NUMBERS: list[Any] = [0.1, -0.0, 7, Int64(2**40), 2**62 + 1, None, math.inf, -math.inf, math.nan, MISSING, True]

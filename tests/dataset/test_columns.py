@@ -14,7 +14,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from fiftyone_learnability.dataset import columns
-from fiftyone_learnability.dataset.columns import Column, Procedure, WriteError, write_columns
+from fiftyone_learnability.dataset.columns import Column, Companion, WriteError, write_columns
 
 from .helpers import fails_at, raiser, scratch_collections, state, values_of
 
@@ -33,7 +33,7 @@ def _nothing_left_behind() -> Iterator[None]:
     assert scratch_collections() == []
 
 
-class Watching(Procedure):
+class Watching(Companion):
     """Notes what is called, and what the dataset is like then; raises at one of the calls if told."""
 
     def __init__(self, dataset: fo.Dataset, fails: str | None = None) -> None:
@@ -61,8 +61,8 @@ def numbers(name: str = "number", values: list[Any] | None = None, **options: An
     return Column(name, fo.FloatField, f"{name}s", {"by": name}, values or [0.5, 1.5, 2.5, 3.5, 4.5, 5.5], **options)
 
 
-def write(dataset: fo.Dataset, *written: Column, procedure: Procedure | None = None) -> list[str]:
-    return write_columns(dataset, dataset.values("id"), written, procedure or Procedure())
+def write(dataset: fo.Dataset, *written: Column, procedure: Companion | None = None) -> list[str]:
+    return write_columns(dataset, dataset.values("id"), written, procedure or Companion())
 
 
 def test_columns_of_any_type(dataset: fo.Dataset) -> None:
@@ -166,7 +166,7 @@ def test_an_existing_field_is_renewed_and_cleared_where_there_is_no_value(datase
     dataset.add_sample_field("number", fo.FloatField, description="old", info={"old": True})
     dataset.set_values("number", [9.0] * 6)
     ids = dataset.values("id")
-    write_columns(dataset, ids[1:3], [numbers(values=[0.5, 1.5])], Procedure())
+    write_columns(dataset, ids[1:3], [numbers(values=[0.5, 1.5])], Companion())
     assert dataset.values("number") == [None, 0.5, 1.5, None, None, None]
     assert (dataset.get_field("number").description, dataset.get_field("number").info) == ("numbers", {"by": "number"})
 
@@ -174,7 +174,7 @@ def test_an_existing_field_is_renewed_and_cleared_where_there_is_no_value(datase
 def test_a_new_field_beside_an_existing_one_has_no_value_where_there_is_none(dataset: fo.Dataset) -> None:
     write(dataset, numbers("old"))
     ids = dataset.values("id")
-    write_columns(dataset, ids[:2], [numbers("old", [0.5, 1.5]), numbers("new", [2.5, 3.5])], Procedure())
+    write_columns(dataset, ids[:2], [numbers("old", [0.5, 1.5]), numbers("new", [2.5, 3.5])], Companion())
     assert dataset.values("old") == [0.5, 1.5, *[None] * 4]
     assert dataset.values("new") == [2.5, 3.5, *[None] * 4]
 
@@ -182,7 +182,7 @@ def test_a_new_field_beside_an_existing_one_has_no_value_where_there_is_none(dat
 def test_vanished_samples_are_told_and_the_others_written(dataset: fo.Dataset) -> None:
     ids = dataset.values("id")
     dataset.delete_samples(ids[:2])
-    assert write_columns(dataset, ids, [numbers()], Procedure()) == ids[:2]
+    assert write_columns(dataset, ids, [numbers()], Companion()) == ids[:2]
     assert values_of(dataset, "number") == dict(zip(ids[2:], [2.5, 3.5, 4.5, 5.5], strict=True))
     dataset.delete_samples(ids[2:])
     before, watching = state(dataset), Watching(dataset)
@@ -243,7 +243,7 @@ def test_many_values_move_in_two_halves(dataset: fo.Dataset, monkeypatch: pytest
     ids = dataset.values("id")
     seen = halves(monkeypatch)
     # ids in any order
-    write_columns(dataset, ids[::-1], [numbers("one", index="one"), numbers("two", [None, *range(5)])], Procedure())
+    write_columns(dataset, ids[::-1], [numbers("one", index="one"), numbers("two", [None, *range(5)])], Companion())
     assert sorted(seen) == ["$gte", "$lt"]
     assert dataset.values("one") == [5.5, 4.5, 3.5, 2.5, 1.5, 0.5]
     assert dataset.values("two") == [4, 3, 2, 1, 0, None]
@@ -284,5 +284,5 @@ def test_indexes_are_those_that_fiftyone_makes(dataset: fo.Dataset) -> None:
 def test_what_is_no_id_is_refused(dataset: fo.Dataset, id: str) -> None:
     before = state(dataset)
     with pytest.raises(ValueError, match="is no id of a sample: an id has 24 hexadecimal digits"):
-        write_columns(dataset, [*dataset.values("id")[:5], id], [numbers()], Procedure())
+        write_columns(dataset, [*dataset.values("id")[:5], id], [numbers()], Companion())
     assert state(dataset) == before

@@ -19,9 +19,9 @@ import fiftyone_learnability as fol
 from fiftyone_learnability.dataset import columns, registration
 from fiftyone_learnability.dataset.columns import WriteError
 from fiftyone_learnability.dataset.fields import choose_key, write_results
-from fiftyone_learnability.dataset.registry import fields_of, score_field
+from fiftyone_learnability.dataset.notes import fields_of, score_field
 from fiftyone_learnability.experiment.results import ModelResults
-from fiftyone_learnability.science.catalog import SCORES
+from fiftyone_learnability.scores.catalog import SCORES
 
 from .helpers import SETTINGS, fails_at, make_results, raiser, scratch_collections, state, values_of, write
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fiftyone_learnability.experiment.progress import Progress, ProgressEvent
-from fiftyone_learnability.science.training import EpochReport
+from fiftyone_learnability.training.run import EpochReport
 
 
 def report(epoch: int, seconds: float) -> EpochReport:

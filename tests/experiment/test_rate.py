@@ -11,7 +11,7 @@ import pytest
 
 from fiftyone_learnability.experiment import rate
 from fiftyone_learnability.experiment.rate import cache_file, estimate_seconds, known_rates, measure_rate, remember_rate
-from fiftyone_learnability.science import training
+from fiftyone_learnability.training import run as training
 
 
 @pytest.fixture(autouse=True)

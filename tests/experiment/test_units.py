@@ -5,8 +5,9 @@ import pytest
 
 from fiftyone_learnability.experiment.progress import Progress, ProgressEvent
 from fiftyone_learnability.experiment.units import TrainingUnit, plan_units, run_in_turn
-from fiftyone_learnability.science.training import TrainingOptions, train
-from tests.science.small import CPU, Linear, SmallNet, random_images
+from fiftyone_learnability.training.options import TrainingOptions
+from fiftyone_learnability.training.run import train
+from tests.training.small import CPU, Linear, SmallNet, random_images
 
 OPTIONS = TrainingOptions(epochs=3, batch_size=8, crop_padding=1)
 

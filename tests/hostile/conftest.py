@@ -26,7 +26,7 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, common: World) -> Iterator[World]:
     """An empty folder, a cache of its own, and tiny networks in place of the real ones."""
     # FiftyOne may not be imported before its database is chosen, see the conftest above
-    from fiftyone_learnability.science import networks
+    from fiftyone_learnability.training import networks
 
     from .world import World
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pymongo import UpdateOne
 
 import fiftyone_learnability as fol
-from fiftyone_learnability.dataset.images import decode_images
 from fiftyone_learnability.dataset.registry import check_identifier
 from fiftyone_learnability.dataset.samples import read_samples
-from fiftyone_learnability.science.checks import LONGEST_NAME, shortened
+from fiftyone_learnability.images.decode import decode_images
+from fiftyone_learnability.scores.checks import LONGEST_NAME, shorten
 
 from ..dataset.helpers import learn, state
 from ..plugin.harness import form, make_context, plugin_module
@@ -139,7 +139,7 @@ def test_a_broken_file_of_any_name_is_named_on_one_line(place: World, images: fo
     try:
         with pytest.raises(ValueError, match="1 of 8 images cannot be read") as error:
             learn(images, overwrite=True)
-        check_error(error.value, [shortened(str(path), 300), "not an image"])
+        check_error(error.value, [shorten(str(path), 300), "not an image"])
         assert state(images) == was
     finally:
         path.unlink()
@@ -313,7 +313,7 @@ def test_models_of_any_name(scored: fo.Dataset, name: str) -> None:
         report = fol.write_scores(scored, table, name)
     except ValueError as error:
         # a name that is taken stands there as part of its field
-        check_error(error, [shortened(repr(name))[1:-1]])
+        check_error(error, [shorten(repr(name))[1:-1]])
         assert state(scored) == before
         return
     assert report.fields == [f"learnability_{name}", f"learnability_rank_{name}"]
@@ -382,7 +382,7 @@ def test_tables_of_anything(scored: fo.Dataset, values: list[Any]) -> None:
 @settings(QUICK, max_examples=200)
 @given(LONG_TEXT, st.integers(10, 200))
 def test_what_is_shown_of_a_text_is_one_line_and_not_long(text: str, most: int) -> None:
-    found = shortened(text, most)
+    found = shorten(text, most)
     assert found.isprintable()
     assert len(found) <= most + 3
     if text.isprintable() and len(text) <= most:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
-from fiftyone_learnability.science.catalog import DEFAULT_SCORES
+from fiftyone_learnability.scores.catalog import DEFAULT_SCORES
 
 MODELS = ("resnet20", "vgg16", "mobilenet")
 

@@ -22,7 +22,7 @@ import fiftyone_learnability as fol
 from fiftyone_learnability import compute as package_compute
 from fiftyone_learnability.cli import main as command_line
 from fiftyone_learnability.experiment.run_directory import RunDirectory
-from plugin import jobs
+from plugin.jobs import jobs
 
 from .harness import PanelHarness, execute, form, plugin_module
 

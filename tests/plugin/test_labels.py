@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fiftyone_learnability as fol
-from fiftyone_learnability.science.label_errors import SMOOTHING
+from fiftyone_learnability.scores.label_errors import SMOOTHING
 
 from .harness import Answer, PanelHarness, execute, form, plugin_module, through_browser
 from .made_up import write_scores

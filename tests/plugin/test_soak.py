@@ -17,7 +17,7 @@ import pytest
 
 import fiftyone_learnability as fol
 from benchmarks.soak import Client, times
-from plugin import jobs
+from plugin.jobs import jobs
 from scripts.server import serve
 
 from .harness import PanelHarness, execute

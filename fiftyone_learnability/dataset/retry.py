@@ -1,0 +1,56 @@
+"""A database that is away, and comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from pymongo.errors import ConnectionFailure
+
+PATIENCE_SECONDS = 3600.0
+"""How long a job that nobody waits for at a screen waits for the database."""
+
+LONGEST_PAUSE = 10.0
+
+_Answer = TypeVar("_Answer")
+
+
+def is_unreachable(error: BaseException | None) -> bool:
+    """Whether what lies behind an error is a database that cannot be reached.
+
+    Args:
+        error: the error
+    """
+    while error is not None and not isinstance(error, ConnectionFailure):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def retry_while_unreachable(
+    ask: Callable[[], _Answer],
+    seconds: float = PATIENCE_SECONDS,
+    pause: float = 0.5,
+    on_pause: Callable[[float], None] = lambda seconds: None,
+) -> _Answer:
+    """Asks the database again, at growing intervals, while it is away.
+
+    Args:
+        ask: asks it, and may do so more than once
+        seconds (3600): how long
+        pause (0.5): the first pause, in seconds; each is twice as long as that before it, up to :data:`LONGEST_PAUSE`
+        on_pause (None): called before each pause with its length in seconds
+
+    Raises:
+        Exception: what ``ask`` raises, if the database is not what it lacks or stays away
+    """
+    start = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except Exception as error:
+            if not is_unreachable(error) or time.monotonic() - start + pause > seconds:
+                raise
+        on_pause(pause)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

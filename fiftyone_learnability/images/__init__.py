@@ -1,0 +1,1 @@
+"""Image files into one uint8 array, and the cache of decoded images. Needs no FiftyOne."""

@@ -1,0 +1,278 @@
+"""Image files as pixels, one by one.
+
+OpenCV, which FiftyOne brings, decodes without holding Python's lock; it reads what most data sets consist of: 8-bit
+JPEG and PNG, grey or RGB. Pillow reads the rest (CMYK, 16 bits, formats OpenCV does not know).
+
+A JPEG that is much larger than the images wanted is decoded at 1/2, 1/4 or 1/8 of its size, which its format allows
+without computing the other pixels; see :func:`~fiftyone_learnability.images.decode.decode_images` for what that
+changes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+MAX_PIXELS = 178_956_970
+"""The most pixels an image may have: Pillow's limit for decompression bombs."""
+
+MAX_BYTES = 2**30
+"""The most bytes a file may have: those of an image of :data:`MAX_PIXELS` pixels in 16-bit colour, not packed."""
+
+OVERSAMPLING = 2
+"""How many times as large as the images wanted, on both sides, a JPEG decoded at a reduced size still is: Pillow's own
+default for thumbnails. Down to there the averages over areas change by no more than another common filter would change
+them, within a third."""
+
+DECODING = 1
+"""Changes whenever files that have not changed may give other pixels."""
+
+GREY, COLOUR = 1, 3
+"""The channels of an image."""
+
+# ANYCOLOR keeps grey grey and drops transparency; unlike UNCHANGED it applies the EXIF orientation
+_FLAGS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+
+# beside ANYCOLOR, of the flags of reduced decoding only the factor counts
+_REDUCTIONS = (
+    (8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
+    (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
+    (2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
+)
+
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+
+
+@dataclass
+class ReadOutcome:
+    """What came of some files.
+
+    Attributes:
+        failures: what was wrong with those that could not be read, by their positions among the files
+        sizes: the distinct (height, width) of the images in the others
+        channels: their distinct numbers of channels, :data:`GREY` or :data:`COLOUR`
+    """
+
+    failures: dict[int, str] = field(default_factory=dict)
+    sizes: set[tuple[int, int]] = field(default_factory=set)
+    channels: set[int] = field(default_factory=set)
+
+
+def read_files(
+    filepaths: Sequence[str], pixels: NDArray[np.uint8], stopped: Callable[[], bool] | None = None
+) -> ReadOutcome:
+    """Reads image files into an array, one after the other.
+
+    Args:
+        filepaths: M paths
+        pixels: ``(M, S, S, 3)`` uint8, written to, but where a file cannot be read
+        stopped (None): asked before each file whether to leave the rest
+
+    Returns:
+        what came of them
+    """
+    found = ReadOutcome()
+    for index, filepath in enumerate(filepaths):
+        if stopped is not None and stopped():
+            break
+        try:
+            height, width, channels = _read_into(pixels[index], filepath)
+        # whatever a broken file makes a decoder raise is a fact about the file
+        except Exception as error:  # noqa: BLE001
+            found.failures[index] = _explain(error)
+        else:
+            found.sizes.add((height, width))
+            found.channels.add(channels)
+    return found
+
+
+def read_image(filepath: str) -> NDArray[np.uint8]:
+    """Reads one image file.
+
+    Args:
+        filepath: the path
+
+    Returns:
+        ``(H, W, 1)`` uint8 if the image is grey, else ``(H, W, 3)`` uint8 in RGB, upright
+
+    Raises:
+        OSError: if the file cannot be read
+        ValueError: if it is not a file, not an image, is truncated, or has more than :data:`MAX_PIXELS` pixels or
+            :data:`MAX_BYTES` bytes
+    """
+    data = _contents(filepath)
+    if _opencv_header(data) is not None:
+        decoded = _imdecode(data, _FLAGS)
+        if decoded is not None:
+            return decoded[:, :, None] if decoded.ndim == 2 else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return _read_with_pillow(data)
+
+
+def _read_into(row: NDArray[np.uint8], filepath: str) -> tuple[int, int, int]:
+    """Reads one image file into ``(S, S, 3)`` pixels; returns height, width and channels of the image in the file."""
+    data, size = _contents(filepath), len(row)
+    header = _opencv_header(data)
+    if header is not None:
+        reduced = _decode_reduced(data, header, size)
+        decoded = _imdecode(data, _FLAGS) if reduced is None else reduced[0]
+        if decoded is not None:
+            height, width = decoded.shape[:2] if reduced is None else reduced[1]
+            # the order of the colours is changed last, where there are fewest pixels, and on the way to their place
+            if decoded.ndim == 2:
+                cv2.cvtColor(_resize(decoded, size), cv2.COLOR_GRAY2RGB, dst=row)
+                return height, width, GREY
+            cv2.cvtColor(_resize(decoded, size), cv2.COLOR_BGR2RGB, dst=row)
+            return height, width, COLOUR
+    image = _read_with_pillow(data)
+    row[:] = _resize(image, size).reshape(size, size, -1)
+    return image.shape[0], image.shape[1], image.shape[2]
+
+
+def _contents(filepath: str) -> bytes:
+    found = os.stat(filepath)
+    # a pipe would be waited for, perhaps for ever, and a device may have no end
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("is a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file")
+    size = found.st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"the file has {size} bytes, more than {MAX_BYTES}")
+    # a file object would take as long to make as a small file takes to be read
+    descriptor = os.open(filepath, _READ_ONLY)
+    try:
+        data = os.read(descriptor, size)
+        # a network may bring them in parts
+        while len(data) < size and (more := os.read(descriptor, size - len(data))):
+            data += more
+    finally:
+        os.close(descriptor)
+    if not data:
+        raise ValueError("the file is empty")
+    return data
+
+
+def _imdecode(data: bytes, flags: int) -> NDArray[np.uint8] | None:
+    """``(H, W)`` or ``(H, W, 3)`` uint8, in the order BGR; None if OpenCV cannot decode it, or not to that."""
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    return decoded if decoded is not None and decoded.dtype == np.uint8 else None
+
+
+def _decode_reduced(
+    data: bytes, header: tuple[int, int, int], size: int
+) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
+    """Decodes a JPEG at the smallest size that is enough; returns also the height and width of the image in the file.
+
+    Args:
+        data: the file
+        header: its height, width and components as they are stored; components are 0 for another format
+        size: S, the height and width wanted
+
+    Returns:
+        None if all of it has to be decoded
+    """
+    height, width, components = header
+    if not components:
+        return None
+    for factor, flag in _REDUCTIONS:
+        if min(height, width) < OVERSAMPLING * size * factor:
+            continue
+        decoded = _imdecode(data, _FLAGS | flag)
+        if decoded is None:
+            return None
+        stored = -(-height // factor), -(-width // factor)
+        # EXIF may have turned it, which the shape tells, but for sides that differ by a few pixels
+        if decoded.shape[:2] == stored and (stored[0] != stored[1] or height == width):
+            return decoded, (height, width)
+        if decoded.shape[:2] == stored[::-1] and stored[0] != stored[1]:
+            return decoded, (width, height)
+        return None
+    return None
+
+
+def _opencv_header(data: bytes) -> tuple[int, int, int] | None:
+    """(height, width, components) of what OpenCV decodes just as Pillow does, and is there to the end; else None.
+
+    The components are those of a JPEG, 0 for a PNG.
+    """
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        # width, height, bit depth and colour type stand at fixed places in the first chunk
+        width, height, depth = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), data[24:25]
+        # OpenCV fills what a truncated file lacks with zeros and says nothing
+        complete = b"IEND" in data[-16:]
+        # it makes grey with transparency coloured, and prefers the first frame of an animation to its still image
+        plain = data[25:26] != b"\x04" and b"eXIf" not in data and b"acTL" not in data
+        reads = depth == b"\x08" and width * height <= MAX_PIXELS and complete and plain
+        return (height, width, 0) if reads else None
+    if data.startswith(b"\xff\xd8"):
+        header = _jpeg_header(data)
+        if header is None:
+            return None
+        height, width, components = header
+        complete = data.rfind(b"\xff\xd9", -1024) > 0
+        reads = components in (GREY, COLOUR) and width * height <= MAX_PIXELS and complete
+        return header if reads else None
+    return None
+
+
+def _jpeg_header(data: bytes) -> tuple[int, int, int] | None:
+    """(height, width, components) from the frame header of a JPEG, None where there is none."""
+    position = 2
+    while position + 10 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:
+            position += 1
+            continue
+        # the frame headers are C0..CF, but for three of them that are tables
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            precision = data[position + 4]
+            if precision != 8:
+                return None
+            height = int.from_bytes(data[position + 5 : position + 7], "big")
+            width = int.from_bytes(data[position + 7 : position + 9], "big")
+            return height, width, data[position + 9]
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return None
+
+
+def _read_with_pillow(data: bytes) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data)) as opened:
+        if opened.width * opened.height > MAX_PIXELS:
+            raise ValueError(f"the image has {opened.width}x{opened.height} pixels, more than {MAX_PIXELS}")
+        opened.load()
+        image: Image.Image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I"):
+            # 16 bits, or their 32-bit form; Pillow's own conversion would cut off what is above 255
+            values = np.asarray(image, dtype=np.float64)
+            scaled = np.rint(np.clip(values, 0, 65535) / 257)
+            return scaled.astype(np.uint8)[:, :, None]
+        if image.mode == "F":
+            raise ValueError("the image holds floating-point values, whose range is unknown: convert it")
+        if image.mode in ("1", "L", "LA", "La"):
+            return np.asarray(image.convert("L"))[:, :, None]
+        return np.asarray(image.convert("RGB"))
+
+
+def _resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    if (height, width) == (size, size):
+        return image
+    interpolation = cv2.INTER_AREA if height > size or width > size else cv2.INTER_LINEAR
+    # the axis of a single channel is lost
+    return cv2.resize(image, (size, size), interpolation=interpolation)
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    if "cannot identify image file" in str(error):
+        return "not an image"
+    return str(error) or type(error).__name__

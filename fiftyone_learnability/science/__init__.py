@@ -1,1 +1,0 @@
-"""The science, free of FiftyOne: scores, the tracker, networks, augmentation, one training run."""

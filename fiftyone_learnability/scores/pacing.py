@@ -1,0 +1,242 @@
+"""Pacing functions and sample weights for curricula and importance sampling."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .formulas import FloatArray
+
+PACINGS = ("linear", "root", "step")
+"""The pacing functions by name."""
+
+
+KINDS = ("hard", "linear", "logarithmic")
+"""The kinds of self-paced weights."""
+
+
+def linear(progress: float, start: float = 0.2) -> float:
+    r"""The share of the data that is available when it grows evenly.
+
+    .. math:: c(t) = c_0 + (1 - c_0) \, t
+
+    The linear competence of Platanios et al. 2019 (arXiv 1903.09848).
+
+    Args:
+        progress: t in [0, 1]
+        start (0.2): c_0, the share at the beginning, above 0 and at most 1
+
+    Returns:
+        the share, from ``start`` to 1
+
+    Raises:
+        ValueError: if an argument is not as described
+
+    Example::
+
+        >>> linear(0.5, start=0.5)
+        0.75
+    """
+    _check_progress(progress, start)
+    return start + (1 - start) * progress
+
+
+def root(progress: float, start: float = 0.2, power: float = 2.0) -> float:
+    r"""The share of the data that is available when it grows fast at first and ever more slowly.
+
+    .. math:: c(t) = \left( c_0^p + (1 - c_0^p) \, t \right)^{1/p}
+
+    The root-p competence of Platanios et al. 2019 (arXiv 1903.09848), with p = 2 their square root: the growth is in
+    inverse proportion to what is there, so that each new sample is drawn equally often before the next ones come.
+
+    Args:
+        progress: t in [0, 1]
+        start (0.2): c_0, the share at the beginning, above 0 and at most 1
+        power (2.0): p, at least 1; 1 is :func:`linear`
+
+    Returns:
+        the share, from ``start`` to 1
+
+    Raises:
+        ValueError: if an argument is not as described
+
+    Example::
+
+        >>> root(0.25, start=0.5)
+        0.6614378277661477
+    """
+    _check_progress(progress, start)
+    if not (math.isfinite(power) and power >= 1):
+        raise ValueError(f"power must be a number of at least 1, not {power}")
+    return (start**power + (1 - start**power) * progress) ** (1 / power)
+
+
+def step(progress: float, start: float = 0.2, steps: int = 5) -> float:
+    r"""The share of the data that is available when it grows in stairs, by the same factor each time.
+
+    .. math:: c(t) = c_0 \, b^{\lfloor t s \rfloor}, \quad b = c_0^{-1/s}
+
+    The fixed exponential pacing of Hacohen and Weinshall 2019 (arXiv 1904.03626), with the factor b (their "increase")
+    chosen so that the last of the s stairs reaches all data.
+
+    Args:
+        progress: t in [0, 1]
+        start (0.2): c_0, the share at the beginning, above 0 and at most 1
+        steps (5): s, the number of times the share grows, at least 1
+
+    Returns:
+        the share, from ``start`` to 1
+
+    Raises:
+        ValueError: if an argument is not as described
+
+    Example::
+
+        >>> [step(progress, start=0.25, steps=2) for progress in (0.0, 0.49, 0.5, 1.0)]
+        [0.25, 0.25, 0.5, 1.0]
+    """
+    _check_progress(progress, start)
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")
+    # progress is often a quotient of epochs, and 15 / 22 * 22 falls short of 15: a stair must not come an epoch late
+    stairs = math.floor(progress * steps + 1e-9)
+    return start ** (1 - stairs / steps)
+
+
+def pacing(name: str, progress: float, start: float = 0.2, *, power: float = 2.0, steps: int = 5) -> float:
+    """The share of the data, easiest first, that is available at some point of the training.
+
+    Args:
+        name: "linear" (:func:`linear`), "root" (:func:`root`) or "step" (:func:`step`)
+        progress: how much of the growth is over, in [0, 1]
+        start (0.2): the share at the beginning, above 0 and at most 1
+        power (2.0): for "root"
+        steps (5): for "step"
+
+    Returns:
+        the share, from ``start`` to 1
+
+    Raises:
+        ValueError: if an argument is not as described
+
+    Example::
+
+        >>> [round(pacing(name, 0.5), 3) for name in ("linear", "root", "step")]
+        [0.6, 0.721, 0.381]
+    """
+    if name == "linear":
+        return linear(progress, start)
+    if name == "root":
+        return root(progress, start, power)
+    if name == "step":
+        return step(progress, start, steps)
+    raise ValueError(f"pacing must be one of {', '.join(PACINGS)}, not {name!r}")
+
+
+def self_paced_weights(difficulty: ArrayLike, threshold: float, kind: str = "hard") -> FloatArray:
+    r"""How much each sample counts when a learner leaves out what is too hard for it.
+
+    The weights minimise :math:`\sum_i v_i d_i + f(v; \lambda)` over v in [0, 1], in closed form; 0 where
+    :math:`d_i \ge \lambda`, and where :math:`d_i < \lambda`
+
+    .. math::
+
+        \text{hard: } v_i = 1, \quad
+        \text{linear: } v_i = 1 - d_i / \lambda, \quad
+        \text{logarithmic: } v_i = \frac{\log(d_i + \zeta)}{\log \zeta}, \ \zeta = 1 - \lambda
+
+    Hard: Kumar et al. 2010, "Self-paced learning for latent variable models", with :math:`f = -\lambda \sum v_i`.
+    Linear and logarithmic: Jiang et al. 2014, "Easy samples first", with
+    :math:`f = \lambda \sum (v_i^2 / 2 - v_i)` and :math:`f = \sum (\zeta v_i - \zeta^{v_i} / \log \zeta)`. Raise the
+    threshold as the training proceeds.
+
+    Args:
+        difficulty: ``(N,)`` difficulty of each sample, not negative: a loss, or 1 - learnability
+        threshold: lambda, above 0; below 1 for "logarithmic"
+        kind ("hard"): "hard", "linear" or "logarithmic"
+
+    Returns:
+        ``(N,)`` weights in [0, 1]
+
+    Raises:
+        ValueError: if an argument is not as described
+
+    Example::
+
+        >>> self_paced_weights([0.0, 0.2, 0.5], 0.4, "linear")
+        array([1. , 0.5, 0. ])
+    """
+    d = _check_difficulty(difficulty)
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    if not (math.isfinite(threshold) and threshold > 0):
+        raise ValueError(f"threshold must be a positive number, not {threshold}")
+    if kind == "hard":
+        return (d < threshold).astype(np.float64)
+    if kind == "linear":
+        return np.maximum(0.0, 1 - d / threshold)
+    if threshold >= 1:
+        raise ValueError(f"threshold must be below 1 for logarithmic weights, not {threshold}")
+    # log(d + 1 - threshold) / log(1 - threshold), which is 0 at the threshold; clipped, for the logarithms are rounded
+    return np.clip(np.log1p(np.minimum(d, threshold) - threshold) / math.log1p(-threshold), 0, 1)
+
+
+def importance_weights(difficulty: ArrayLike, smoothing: float = 0.5) -> tuple[FloatArray, FloatArray]:
+    r"""How often to draw each sample so that hard ones come more often, and what makes up for it.
+
+    .. math:: p_i = (1 - s) \frac{d_i}{\sum_j d_j} + \frac{s}{N}, \qquad w_i = \frac{1}{N p_i}
+
+    A mean over samples drawn with the probabilities p, each multiplied by its correction w, is an unbiased estimate of
+    the mean over all samples, whatever is averaged: :math:`\sum_i p_i w_i l_i = \frac{1}{N} \sum_i l_i`.
+
+    The smoothing s trades variance. With s = 1 the sampling is uniform. The smaller s, the lower the variance where the
+    difficulty is in proportion to the size of what is averaged (loss or gradient), and the higher where it is not: a
+    sample that counts as easy and is not comes rarely and then with a large correction. No correction exceeds 1/s, so
+    the second moment is at most 1/s times that of uniform sampling. One half is the mixture of Needell et al. 2014
+    (arXiv 1310.5715); for deep networks see Katharopoulos and Fleuret 2018 (arXiv 1803.00942).
+
+    Args:
+        difficulty: ``(N,)`` difficulty of each sample, not negative, such as 1 - learnability; where all are 0, none
+            is preferred
+        smoothing (0.5): s, above 0 and at most 1
+
+    Returns:
+        ``(N,)`` probabilities, which sum to 1, and ``(N,)`` corrections
+
+    Raises:
+        ValueError: if an argument is not as described
+
+    Example::
+
+        >>> probabilities, corrections = importance_weights([0.0, 1.0], smoothing=0.5)
+        >>> probabilities, corrections.round(3)
+        (array([0.25, 0.75]), array([2.   , 0.667]))
+    """
+    d = _check_difficulty(difficulty)
+    if not 0 < smoothing <= 1:
+        raise ValueError(f"smoothing must be above 0 and at most 1, not {smoothing}")
+    count, largest = len(d), d.max()
+    # by the largest first, so that no sum overflows
+    d = d / largest if largest > 0 else np.ones(count)
+    probabilities = (1 - smoothing) * d / d.sum() + smoothing / count
+    return probabilities, 1 / (count * probabilities)
+
+
+def _check_progress(progress: float, start: float) -> None:
+    if not 0 <= progress <= 1:
+        raise ValueError(f"progress must lie in [0, 1], not {progress}")
+    if not 0 < start <= 1:
+        raise ValueError(f"start must be above 0 and at most 1, not {start}")
+
+
+def _check_difficulty(difficulty: ArrayLike) -> FloatArray:
+    d = np.asarray(difficulty, dtype=np.float64)
+    if d.ndim != 1 or not len(d):
+        raise ValueError(f"difficulty must have the shape (samples,) with at least one sample, not {d.shape}")
+    if missing := int(np.isnan(d).sum()):
+        raise ValueError(f"difficulty holds NaN for {missing} of {len(d)} samples: leave out those without a score")
+    if not np.isfinite(d).all() or d.min() < 0:
+        raise ValueError(f"difficulty must be finite and not negative, but lies in {d.min()}..{d.max()}")
+    return d

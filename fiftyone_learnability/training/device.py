@@ -1,0 +1,120 @@
+"""Which device and precision to train with, and why: every choice comes with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from ..scores.checks import short_repr
+
+PRECISIONS = ("auto", "float32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and in which precision to train.
+
+    Attributes:
+        device: the device
+        precision: "float32", "bf16" or "fp16", the type that autocast computes convolutions in
+        reason: a sentence for people that says what was chosen and why
+        is_chosen: whether the precision was chosen here rather than asked for, so that a network may have another one
+    """
+
+    device: torch.device
+    precision: str
+    reason: str
+    is_chosen: bool = False
+
+    @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """The type for autocast, None where all is computed in float32."""
+        return {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
+
+@contextmanager
+def autocast(placement: Placement) -> Iterator[None]:
+    """Within it, what pays in lower precision is computed in that of a placement."""
+    dtype = placement.autocast_dtype
+    with torch.autocast(placement.device.type, dtype=dtype, enabled=dtype is not None):
+        yield
+
+
+def choose_placement(device: str = "auto", precision: str = "auto") -> Placement:
+    """Chooses device and precision.
+
+    Args:
+        device ("auto"): "auto" takes cuda, then mps, then cpu; or any torch device, such as "cuda:1"
+        precision ("auto"): "auto" takes bf16 on GPUs that compute it, fp16 with loss scaling on older ones, bf16 on
+            CPUs with matrix units for it (AMX), and float32 elsewhere; or one of "float32", "bf16", "fp16"
+
+    Returns:
+        the choice with its reason
+
+    Raises:
+        ValueError: if the device or the precision does not exist here
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            chosen, why = torch.device("cuda"), "a CUDA GPU is available"
+        elif torch.backends.mps.is_available():
+            chosen, why = torch.device("mps"), "no CUDA GPU, but Apple's MPS is available"
+        else:
+            chosen, why = torch.device("cpu"), "no GPU was found"
+    else:
+        chosen, why = _named_device(device), "as asked"
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else f"{torch.get_num_threads()} threads"
+    if chosen.type == "mps":
+        name = "Apple GPU"
+
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {short_repr(precision)}")
+    if precision == "fp16" and chosen.type != "cuda":
+        raise ValueError(f"precision 'fp16' needs a CUDA GPU; on {chosen.type} use 'float32' or 'auto'")
+    if precision != "auto":
+        precision_why = "as asked"
+    elif chosen.type == "cuda" and torch.cuda.get_device_capability(chosen) >= (8, 0):
+        precision, precision_why = "bf16", "this GPU computes bf16 natively"
+    elif chosen.type == "cuda":
+        precision, precision_why = "fp16", "this GPU has no native bf16; the loss is scaled"
+    elif chosen.type == "cpu":
+        has = has_bf16_matrices()
+        precision = "bf16" if has else "float32"
+        precision_why = f"this CPU has {'' if has else 'no '}matrix units for bf16 (AMX)"
+    else:
+        precision, precision_why = "float32", f"lower precision does not pay on {chosen.type}"
+    reason = f"device {chosen} ({name}): {why}; precision {precision}: {precision_why}"
+    return Placement(chosen, precision, reason, precision_why != "as asked")
+
+
+def has_bf16_matrices() -> bool:
+    """Whether this CPU multiplies matrices of bf16 in units of its own (AMX).
+
+    It is asked for rather than timed: what these units gain was measured from twice to fourteen times on one and the
+    same machine (benchmarks/options.py), and a training that goes on in another process must choose the same.
+    """
+    # an older torch does not say
+    capabilities = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
+    return bool(capabilities.get("amx_bf16", False))
+
+
+def _named_device(name: str) -> torch.device:
+    if not isinstance(name, (str, torch.device)):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda', 'cuda:<n>' or 'mps', not {short_repr(name)}")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {name!r}: use 'auto', 'cpu', 'cuda', 'cuda:<n>' or 'mps'") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ValueError(f"device {name!r} does not exist: {count} CUDA GPUs are available; use 'auto' or 'cpu'")
+    elif device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise ValueError("device 'mps' is not available here; use 'auto' or 'cpu'")
+    elif device.type != "cpu":
+        raise ValueError(f"device {name!r} is not supported: use 'auto', 'cpu', 'cuda', 'cuda:<n>' or 'mps'")
+    return device

@@ -1,0 +1,1 @@
+"""Background jobs: delegated operations, each run by a worker process of its own."""

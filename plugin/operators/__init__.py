@@ -1,0 +1,1 @@
+"""The operators and their forms: thin, they call the package."""

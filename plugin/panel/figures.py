@@ -1,0 +1,343 @@
+"""The panel's plots as Plotly traces and layouts: plain dicts, no larger than what is seen.
+
+Clicks and boxes come back as positions in these traces; :mod:`binning` turns them into ranges of scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fiftyone_learnability.scores.comparison import Comparison
+
+from ..names import network_label, score_label
+from .binning import FloatArray, Histogram2D, rounded, score_edges
+
+Trace = dict[str, Any]
+Axis = tuple[str, str]
+"""A network and a score of it."""
+
+ACCENT = "#ff6d04"
+COLOURS = ("#3b82f6", "#ff6d04", "#10b981", "#a855f7", "#eab308", "#ef4444", "#14b8a6", "#ec4899")
+SCALE = "Viridis"
+HISTOGRAM_BINS = 40
+CONFIG = {"displayModeBar": False, "responsive": True}
+
+
+def layout(height: int, x: str = "", y: str = "", **more: Any) -> dict[str, Any]:
+    """A layout that leaves the room to the picture."""
+    axis = {"automargin": True, "zeroline": False, "gridcolor": "rgba(128,128,128,0.2)"}
+    settings: dict[str, Any] = {
+        "height": height,
+        "autosize": True,
+        "margin": {"l": 48, "r": 12, "t": 12, "b": 40},
+        "xaxis": {**axis, "title": {"text": x}},
+        "yaxis": {**axis, "title": {"text": y}},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "showlegend": False,
+        "hoverlabel": {"align": "left", "bgcolor": "#333", "bordercolor": "#333", "font": {"color": "#fff"}},
+    }
+    for name, value in more.items():
+        settings[name] = {**settings[name], **value} if isinstance(settings.get(name), dict) else value
+    return settings
+
+
+def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> tuple[list[Trace], dict[str, Any]]:
+    """The paper's Table 1 as a matrix: Pearson of learnability, of rank in parentheses; the pair shown is framed."""
+    names = [network_label(model) for model in comparison.models]
+    size = len(names)
+    text = [
+        [
+            ""
+            if row == column
+            else f"{comparison.pearson[row, column]:.3f}<br>({comparison.pearson_rank[row, column]:.3f})"
+            for column in range(size)
+        ]
+        for row in range(size)
+    ]
+    values = [
+        [None if row == column or np.isnan(value) else round(float(value), 4) for column, value in enumerate(line)]
+        for row, line in enumerate(comparison.pearson)
+    ]
+    hover = [
+        [
+            ""
+            if row == column
+            else f"{names[row]} ~ {names[column]}<br>Pearson of learnability {comparison.pearson[row, column]:.3f}"
+            f"<br>Pearson of rank {comparison.pearson_rank[row, column]:.3f}"
+            f"<br>Spearman {comparison.spearman[row, column]:.3f}"
+            f"<br>{comparison.num_samples[row, column]:,} samples"
+            for column in range(size)
+        ]
+        for row in range(size)
+    ]
+    trace = {
+        "type": "heatmap",
+        "x": names,
+        "y": names,
+        "z": values,
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": SCALE,
+        "showscale": False,
+        "text": text,
+        "texttemplate": "%{text}",
+        "hovertext": hover,
+        "hoverinfo": "text",
+        "xgap": 2,
+        "ygap": 2,
+    }
+    # what is compared may be two scores of one network, or the consensus, which is no network
+    framed = pair[0] != pair[1] and set(pair) <= set(comparison.models)
+    places = [tuple(comparison.models.index(model) for model in order) for order in (pair, pair[::-1]) if framed]
+    frames = [
+        {
+            "type": "rect",
+            "x0": c - 0.5,
+            "x1": c + 0.5,
+            "y0": r - 0.5,
+            "y1": r + 0.5,
+            "line": {"color": ACCENT, "width": 3},
+        }
+        for r, c in places
+    ]
+    return [trace], layout(
+        90 + 64 * size,
+        xaxis={"side": "bottom", "fixedrange": True},
+        yaxis={"autorange": "reversed", "fixedrange": True},
+        shapes=frames,
+    )
+
+
+def pair_histogram(histogram: Histogram2D, x: Axis, y: Axis) -> tuple[list[Trace], dict[str, Any]]:
+    """The paper's Figure 1a or 1b, or two other scores.
+
+    A heatmap shows the counts; one invisible point a cell lies over it, since Plotly tells of boxes and clicks
+    over points only.
+
+    Args:
+        histogram: the counts
+        x: network and score of the first axis
+        y: network and score of the second
+    """
+    centres = [(edges[:-1] + edges[1:]) / 2 for edges in (histogram.x, histogram.y)]
+    counts = histogram.counts.T
+    shown = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan)
+    heat = {
+        "type": "heatmap",
+        "x": rounded(centres[0]),
+        "y": rounded(centres[1]),
+        "z": [[None if np.isnan(value) else round(float(value), 3) for value in line] for line in shown],
+        "colorscale": SCALE,
+        "showscale": False,
+        "hoverinfo": "skip",
+    }
+    cells = histogram.cells
+    # networks tell the axes apart, or where there is one, its scores
+    names = [network_label(model) if x[0] != y[0] else score_label(score) for model, score in (x, y)]
+    points = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": rounded(centres[0][cells[:, 0]]),
+        "y": rounded(centres[1][cells[:, 1]]),
+        "text": samples_text(histogram.counts[cells[:, 0], cells[:, 1]]),
+        "hovertemplate": f"%{{text}}<br>{names[0]} %{{x:.3g}}<br>{names[1]} %{{y:.3g}}<extra></extra>",
+        "marker": {"size": 9, "opacity": 0, "color": ACCENT},
+        "selected": {"marker": {"opacity": 0.35}},
+        "unselected": {"marker": {"opacity": 0}},
+    }
+    return [heat, points], layout(
+        380,
+        score_label(x[1], x[0]),
+        score_label(y[1], y[0]),
+        xaxis={"range": [float(histogram.x[0]), float(histogram.x[-1])]},
+        yaxis={"range": [float(histogram.y[0]), float(histogram.y[-1])]},
+        dragmode="select",
+        hovermode="closest",
+        clickmode="event",
+    )
+
+
+def score_histogram(values: FloatArray, edges: FloatArray, axis: Axis) -> tuple[list[Trace], dict[str, Any]]:
+    """The histogram of one score.
+
+    Args:
+        values: ``(N,)`` values; those that are not finite are left out
+        edges: the edges of the bars
+        axis: network and score
+    """
+    counts = np.histogram(values[np.isfinite(values)], bins=edges)[0]
+    bars = {
+        "type": "bar",
+        "x": rounded((edges[:-1] + edges[1:]) / 2),
+        "y": counts.tolist(),
+        "width": float(edges[1] - edges[0]),
+        "marker": {"color": COLOURS[0], "line": {"width": 0}},
+        "hovertemplate": "%{y:,} samples at %{x:.3g}<extra></extra>",
+    }
+    return [bars], layout(
+        220,
+        score_label(axis[1], axis[0]),
+        "samples",
+        dragmode="select",
+        selectdirection="h",
+        bargap=0.05,
+        xaxis={"range": [float(edges[0]), float(edges[-1])]},
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ClassRows:
+    """The distribution of learnability in each class, as it is drawn.
+
+    Attributes:
+        plot: traces and layout
+        classes: the index of the class in each row
+        edges: the edges of the columns
+    """
+
+    plot: tuple[list[Trace], dict[str, Any]]
+    classes: list[int]
+    edges: FloatArray
+
+
+def class_distribution(
+    values: FloatArray, labels: NDArray[np.int64], classes: tuple[Any, ...], hardest_first: bool | None, model: str
+) -> ClassRows:
+    """The distribution of learnability in each class, one row a class.
+
+    Args:
+        values: ``(N,)`` learnability, NaN for none
+        labels: ``(N,)`` index into the classes, -1 for none
+        classes: the classes
+        hardest_first: whether the hardest class comes first, or last, or (None) classes stand by name
+        model: the network
+    """
+    known = np.isfinite(values) & (labels >= 0)
+    edges = score_edges("learnability", 20, values)
+    column = np.clip(np.searchsorted(edges, values[known], side="right") - 1, 0, len(edges) - 2)
+    table = np.zeros((len(classes), len(edges) - 1), np.int64)
+    np.add.at(table, (labels[known], column), 1)
+    sizes = table.sum(axis=1)
+    sums = np.bincount(labels[known], values[known], len(classes))
+    means = np.divide(sums, sizes, out=np.zeros(len(classes)), where=sizes > 0)
+    present = [index for index in range(len(classes)) if sizes[index]]
+    if hardest_first is not None:
+        present.sort(key=lambda index: means[index], reverse=not hardest_first)
+    shares = table / np.maximum(sizes, 1)[:, None]
+    heat = {
+        "type": "heatmap",
+        "x": rounded((edges[:-1] + edges[1:]) / 2),
+        "y": [f"{classes[index]} ({means[index]:.2f})" for index in present],
+        "z": [[round(float(share), 4) if share else None for share in shares[index]] for index in present],
+        "text": [[f"{count:,} of {sizes[index]:,}" for count in table[index]] for index in present],
+        "hovertemplate": "%{y}<br>%{text} at %{x:.2f}<extra></extra>",
+        "colorscale": SCALE,
+        "showscale": False,
+        "ygap": 2,
+    }
+    shape = layout(
+        110 + 24 * len(present),
+        score_label("learnability", model),
+        xaxis={"range": [float(edges[0]), float(edges[-1])]},
+        yaxis={"autorange": "reversed", "type": "category"},
+    )
+    return ClassRows(([heat], shape), present, edges)
+
+
+def sample_curves(
+    curves: list[tuple[str, str, NDArray[np.int64], NDArray[np.float16]]],
+) -> tuple[list[Trace], dict[str, Any]]:
+    """The probability of the true label after each epoch, a line for each sample and network.
+
+    Args:
+        curves: (sample, network, ``(M,)`` measured epochs, ``(M,)`` probabilities) of each line
+    """
+    samples = list(dict.fromkeys(sample for sample, *_ in curves))
+    models = list(dict.fromkeys(model for _, model, *_ in curves))
+    dashes = ("solid", "dot", "dash", "dashdot", "longdash")
+    traces: list[Trace] = []
+    for sample, model, epochs, values in curves:
+        # one sample: the colour tells the network; several: the colour tells the sample, the dash the network
+        colour = COLOURS[(models.index(model) if len(samples) == 1 else samples.index(sample)) % len(COLOURS)]
+        name = network_label(model) if len(samples) == 1 else f"{sample}, {network_label(model)}"
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": epochs.tolist(),
+                "y": [round(float(value), 3) for value in values],
+                "name": name,
+                "line": {
+                    "color": colour,
+                    "dash": dashes[models.index(model) % len(dashes)] if len(samples) > 1 else "solid",
+                },
+                "hovertemplate": f"{name}<br>epoch %{{x}}: %{{y:.2f}}<extra></extra>",
+            }
+        )
+    return traces, layout(
+        # the legend has two or three lines of text in a row, and takes its room from the plot
+        300 + 16 * (len(curves) // 2),
+        "epoch",
+        "probability of the label",
+        xaxis=_epochs(max(int(epochs[-1]) for _, _, epochs, _ in curves)),
+        yaxis={"range": [0, 1.02]},
+        showlegend=True,
+        legend=_legend(-0.35),
+    )
+
+
+def training_curves(curves: dict[str, dict[str, FloatArray]]) -> tuple[list[Trace], dict[str, Any]]:
+    """The accuracy on the training images after each epoch, a line for each network and run."""
+    traces: list[Trace] = []
+    # scores from elsewhere may come without any epoch
+    curves = {model: arrays for model, arrays in curves.items() if arrays["measured_accuracy"].size}
+    for index, (model, arrays) in enumerate(curves.items()):
+        for run, accuracy in enumerate(arrays["measured_accuracy"]):
+            # not every epoch need have been measured, and a run may have ended before others
+            epochs = np.flatnonzero(~np.isnan(accuracy))
+            accuracy, loss = accuracy[epochs], arrays["train_loss"][run, epochs]
+            # scores from elsewhere come without losses
+            told = "" if np.isnan(loss).any() else ", loss %{customdata:.3f}"
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "x": (epochs + 1).tolist(),
+                    "y": [round(float(value), 4) for value in accuracy],
+                    "customdata": [round(float(value), 4) for value in loss] if told else [],
+                    "name": network_label(model),
+                    "showlegend": run == 0,
+                    "line": {"color": COLOURS[index % len(COLOURS)]},
+                    "hovertemplate": f"{network_label(model)}<br>epoch %{{x}}: accuracy %{{y:.3f}}{told}"
+                    "<extra></extra>",
+                }
+            )
+    return traces, layout(
+        260,
+        "epoch",
+        "accuracy",
+        xaxis=_epochs(max((arrays["measured_accuracy"].shape[1] for arrays in curves.values()), default=1)),
+        yaxis={"range": [0, 1.02]},
+        showlegend=True,
+        legend=_legend(-0.3),
+    )
+
+
+def _epochs(count: int) -> dict[str, Any]:
+    """An axis of epochs, which are whole: left to itself, Plotly puts ticks between few of them."""
+    return {"tickformat": "d", **({"dtick": 1} if count <= 10 else {})}
+
+
+def _legend(y: float) -> dict[str, Any]:
+    """A legend below the plot, over its whole width: the App would put it at the right, where it takes half of it."""
+    return {"orientation": "h", "x": 0, "xanchor": "left", "y": y, "yanchor": "top"}
+
+
+def samples_text(counts: NDArray[np.int64]) -> list[str]:
+    """How many samples each point stands for, in words."""
+    return [f"{count:,} sample{'s' if count > 1 else ''}" for count in counts.tolist()]

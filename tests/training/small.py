@@ -1,0 +1,62 @@
+"""A small network and small images that the tests of the training share."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from fiftyone_learnability.training.device import Placement
+
+CPU = Placement(torch.device("cpu"), "float32", "chosen by the tests")
+
+
+class SmallNet(nn.Module):
+    """Three convolutions with batch norm: learns digits of 16 pixels within seconds."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for width, stride in ((16, 1), (32, 2), (32, 2)):
+            layers += [
+                nn.Conv2d(channels, width, 3, stride, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
+            channels = width
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x).amax((2, 3)))
+
+
+class Linear(nn.Module):
+    """One linear layer on the pixels, without anything that depends on the mode."""
+
+    def __init__(self, num_classes: int, in_features: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(in_features, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.flatten(1))
+
+
+def read_digits(
+    digits: tuple[list[str], list[str]], count: int, size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The first digits as ``(count, size, size, 1)`` and their classes."""
+    files, labels = digits
+    images = []
+    for file in files[:count]:
+        with Image.open(file) as image:
+            images.append(np.asarray(image.convert("L").resize((size, size), Image.Resampling.BOX)))
+    return np.stack(images)[..., None], np.array(labels[:count], dtype=np.int64)
+
+
+def random_images(rng: np.random.Generator, count: int, size: int, channels: int) -> NDArray[np.uint8]:
+    """Noise, where what the images show does not matter."""
+    return rng.integers(0, 256, (count, size, size, channels), dtype=np.uint8)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from fiftyone_learnability.training import device
+from fiftyone_learnability.training.device import PRECISIONS, Placement, choose_placement, has_bf16_matrices
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretends that the machine has GPUs, or none."""
+
+    def pretend(cuda: int = 0, capability: tuple[int, int] = (9, 0), mps: bool = False, amx: bool = False) -> None:
+        monkeypatch.setattr(device, "has_bf16_matrices", lambda: amx)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("has", "chosen", "precision", "reasons"),
+    [
+        ({}, "cpu", "float32", ["no GPU was found", "threads", "this CPU has no matrix units for bf16 (AMX)"]),
+        ({"amx": True}, "cpu", "bf16", ["no GPU was found", "this CPU has matrix units for bf16 (AMX)"]),
+        ({"mps": True}, "mps", "float32", ["Apple GPU", "MPS is available", "does not pay on mps"]),
+        ({"cuda": 1}, "cuda", "bf16", ["Some GPU", "a CUDA GPU is available", "computes bf16 natively"]),
+        ({"cuda": 1, "capability": (8, 0), "mps": True}, "cuda", "bf16", ["computes bf16 natively"]),
+        ({"cuda": 2, "capability": (7, 5)}, "cuda", "fp16", ["no native bf16; the loss is scaled"]),
+    ],
+)
+def test_auto_takes_the_best_there_is_and_says_why(
+    machine: Callable[..., None], has: dict[str, object], chosen: str, precision: str, reasons: list[str]
+) -> None:
+    machine(**has)
+    placement = choose_placement()
+    assert placement.device == torch.device(chosen)
+    assert placement.precision == precision
+    for reason in reasons:
+        assert reason in placement.reason
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no /proc/cpuinfo to compare with")
+def test_matrix_units_are_those_that_the_system_tells_of() -> None:
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert has_bf16_matrices() == ("amx_bf16" in flags and hasattr(torch.cpu, "get_capabilities"))
+
+
+def test_a_torch_that_does_not_say_is_taken_to_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not has_bf16_matrices()
+
+
+def test_what_is_asked_for_is_taken(machine: Callable[..., None]) -> None:
+    machine(cuda=2)
+    placement = choose_placement("cuda:1", "fp16")
+    assert placement.device == torch.device("cuda:1")
+    assert placement.precision == "fp16"
+    assert placement.reason == "device cuda:1 (Some GPU): as asked; precision fp16: as asked"
+    assert choose_placement("cpu", "bf16").precision == "bf16"
+    assert choose_placement("cpu").precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cuda", "device 'cuda' does not exist: 0 CUDA GPUs are available; use 'auto' or 'cpu'"),
+        ("cuda:1", "device 'cuda:1' does not exist: 0 CUDA GPUs"),
+        ("mps", "device 'mps' is not available here"),
+        ("meta", "device 'meta' is not supported"),
+        ("gpu", "unknown device 'gpu': use 'auto', 'cpu', 'cuda', 'cuda:<n>' or 'mps'"),
+        ("", "unknown device ''"),
+    ],
+)
+def test_a_device_that_is_not_there(machine: Callable[..., None], name: str, message: str) -> None:
+    machine()
+    with pytest.raises(ValueError, match=message):
+        choose_placement(name)
+
+
+def test_a_gpu_beyond_the_last(machine: Callable[..., None]) -> None:
+    machine(cuda=2)
+    assert choose_placement("cuda:1").device.index == 1
+    with pytest.raises(ValueError, match="'cuda:2' does not exist: 2 CUDA GPUs"):
+        choose_placement("cuda:2")
+
+
+def test_a_precision_that_is_not_there(machine: Callable[..., None]) -> None:
+    machine()
+    with pytest.raises(ValueError, match="precision must be one of auto, float32, bf16, fp16, not 'float16'"):
+        choose_placement("cpu", "float16")
+    with pytest.raises(ValueError, match="'fp16' needs a CUDA GPU; on cpu use 'float32' or 'auto'"):
+        choose_placement("cpu", "fp16")
+
+
+def test_each_precision_has_a_type_for_autocast() -> None:
+    expected = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+    assert set(PRECISIONS) == {"auto", *expected}
+    for precision, dtype in expected.items():
+        assert Placement(torch.device("cpu"), precision, "").autocast_dtype is dtype
