@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
-
-import numpy as np
 
 LONGEST_NAME = 100
 """The most characters of a name that becomes part of fields, keys and files: file systems take 255 bytes."""
@@ -53,7 +52,7 @@ def check_integer(name: str, value: Any, least: int, most: int | None = None) ->
     Raises:
         ValueError: if it is none, or out of range; True and False are none
     """
-    fits = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    fits = isinstance(value, Integral) and not isinstance(value, bool)
     if not fits or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, not {short_repr(value)}")
     if most is not None and value > most:
@@ -72,7 +71,7 @@ def check_number(name: str, value: Any, what: str) -> float:
     Raises:
         ValueError: if it is none
     """
-    fits = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
+    fits = isinstance(value, Real) and not isinstance(value, bool)
     try:
         found = float(value) if fits else math.nan
     except OverflowError:
@@ -92,7 +91,8 @@ def check_bool(name: str, value: Any) -> bool:
     Raises:
         ValueError: if it is something else: the text "no" would count as True
     """
-    if not isinstance(value, (bool, np.bool_)):
+    # NumPy's own True and False, without importing NumPy: the command line reads its options before that is needed
+    if not isinstance(value, bool) and type(value) is not getattr(sys.modules.get("numpy"), "bool_", bool):
         raise ValueError(f"{name} must be True or False, not {short_repr(value)}")
     return bool(value)
 
