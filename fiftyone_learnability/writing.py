@@ -322,8 +322,8 @@ def _from_table(
         column = "filepath"
     if learnability not in table:
         raise ValueError(
-            f"the table has no column {short_repr(learnability)}; it has {columns_of(table)}: name the one to be taken as "
-            "learnability (high is easy) with learnability="
+            f"the table has no column {short_repr(learnability)}; it has {columns_of(table)}: name the one to be taken "
+            "as learnability (high is easy) with learnability="
         )
     wanted = {
         name: name

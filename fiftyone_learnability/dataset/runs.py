@@ -102,5 +102,6 @@ def _check_key(dataset: fo.Dataset, key: str) -> None:
     keys = list_runs(dataset)
     if key not in keys:
         raise ValueError(
-            f"the dataset {dataset.name!r} has no learnability run {short_repr(key)}; it has: {', '.join(keys) or 'none'}"
+            f"the dataset {dataset.name!r} has no learnability run {short_repr(key)}; it has: "
+            f"{', '.join(keys) or 'none'}"
         )

@@ -96,7 +96,8 @@ def read_samples(samples: foc.SampleCollection, label_field: str) -> LabelledSam
     classes = sorted({labels[index] for index in labelled})
     if len(classes) < 2:
         raise ValueError(
-            f"the field {label_field!r} has only one class, {short_repr(classes[0])}: a network needs at least two to learn"
+            f"the field {label_field!r} has only one class, {short_repr(classes[0])}: a network needs at least two to "
+            "learn"
         )
     labelled.sort(key=lambda index: ids[index])
     number = {label: k for k, label in enumerate(classes)}
@@ -152,13 +153,14 @@ def _check_types(label_field: str, rows: list[tuple[str, object, object]]) -> No
             )
         if not isinstance(label, (str, int)):
             raise ValueError(
-                f"the sample {id} has the label {short_repr(label)} in the field {label_field!r}, which is neither a text "
-                "nor a whole number nor True or False: repair or remove it"
+                f"the sample {id} has the label {short_repr(label)} in the field {label_field!r}, which is neither a "
+                "text nor a whole number nor True or False: repair or remove it"
             )
         if type(label) is not kind:
             raise ValueError(
                 f"the field {label_field!r} holds labels of several types: the sample {rows[0][0]} has "
-                f"{short_repr(rows[0][2])}, the sample {id} has {short_repr(label)}: make them all texts, or all numbers"
+                f"{short_repr(rows[0][2])}, the sample {id} has {short_repr(label)}: make them all texts, or all "
+                "numbers"
             )
 
 

@@ -119,8 +119,8 @@ class ComputeConsensus(ScoreOperator):
         warn_of_selection(inputs, ctx, len(samples))
         written = ", ".join(f"`{field}`" for field in fields)
         inputs.md(
-            f"Over **{format_count(len(samples))}** samples. Writes {written}. Learnability is standardized: 0 is average, "
-            "high is easy.",
+            f"Over **{format_count(len(samples))}** samples. Writes {written}. Learnability is standardized: 0 is "
+            "average, high is easy.",
             name="consequences",
         )
 

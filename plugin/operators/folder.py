@@ -55,8 +55,8 @@ def file_within(value: Any, name: str = "path") -> Path:
         raise ValueError(f"{name}: the file {error}") from error
     if found is None or not any(found.is_relative_to(folder) for folder in folders):
         raise ValueError(
-            f"{name}: {short_repr(value)} is not in {' or '.join(map(str, folders))}; whoever runs the server can allow "
-            f"other folders by {VARIABLE}, and the SDK and the command line take any"
+            f"{name}: {short_repr(value)} is not in {' or '.join(map(str, folders))}; whoever runs the server can "
+            f"allow other folders by {VARIABLE}, and the SDK and the command line take any"
         )
     try:
         check_ending(found)

@@ -152,7 +152,8 @@ class ApplyLabelFixes(ScoreOperator):
         total = sum(changes.values())
         inputs.md(
             f"**{format_count(total)}** of {format_count(len(samples))} labels in `{into or label_field}` will change: "
-            f"{format_count(changes[MISLABELLED])} probably mislabelled, {format_count(changes[HARD])} hard but plausible.",
+            f"{format_count(changes[MISLABELLED])} probably mislabelled, {format_count(changes[HARD])} hard but "
+            "plausible.",
             name="consequences",
         )
         if not total:

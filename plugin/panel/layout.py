@@ -204,7 +204,8 @@ def _lay_out_labels(root: types.Object, panel: LearnabilityPanel, review: Review
     wrong, hard = review.counts[MISLABELLED], review.counts[HARD]
     done = f" ({format_count(review.accepted)} of them have the suggested label by now)" if review.accepted else ""
     root.md(
-        f"**{format_count(wrong)}** probably mislabelled{done}, **{format_count(hard)}** hard but plausible  \n{review.basis}",
+        f"**{format_count(wrong)}** probably mislabelled{done}, **{format_count(hard)}** hard but plausible  \n"
+        f"{review.basis}",
         name="about_labels",
     )
     actions = _row(root, "label_actions")

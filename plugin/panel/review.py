@@ -74,9 +74,9 @@ class Review:
         """One line that says what the verdicts rest on."""
         times = f"{self.threshold / (1 - self.threshold):.3g}" if self.threshold < 1 else "infinitely many"
         return (
-            f"By the training of {format_models(self.of)}. *Probably mislabelled*: it settled on one other class, which had "
-            f"at least {times} times the probability of the given one over the whole training, and a quarter of it "
-            "all. *Hard but plausible*: it preferred another class without settling on it, as with atypical and "
+            f"By the training of {format_models(self.of)}. *Probably mislabelled*: it settled on one other class, "
+            f"which had at least {times} times the probability of the given one over the whole training, and a quarter "
+            "of it all. *Hard but plausible*: it preferred another class without settling on it, as with atypical and "
             "ambiguous images."
         )
 
