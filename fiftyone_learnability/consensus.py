@@ -22,7 +22,7 @@ from .dataset.scored import choose_models, load_scores, names_of
 from .experiment.figures import draw_stability
 from .experiment.results import ModelResults
 from .scores.catalog import SCORES
-from .scores.consensus import consensus, disagreement
+from .scores.consensus import consensus, score_disagreement
 from .scores.reliability import EpochStability, Reliability, epoch_stability, measure_reliability
 
 CONSENSUS = "consensus"
@@ -66,7 +66,7 @@ def write_consensus(
     types = {score_field(CONSENSUS): fo.FloatField, score_field(CONSENSUS, "rank"): fo.IntField}
     types[score_field(CONSENSUS, "disagreement")] = fo.FloatField
     key = choose_key_for(root, types, key, overwrite, [CONSENSUS], default=CONSENSUS)
-    together, apart = consensus(scores), disagreement(scores)
+    together, apart = consensus(scores), score_disagreement(scores)
     known = np.flatnonzero(~np.isnan(together))
     if len(known) < 2:
         raise ValueError(f"{', '.join(scores)} have scored fewer than two samples in common")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fiftyone_learnability.experiment.results import ModelResults
-from fiftyone_learnability.scores.consensus import consensus, disagreement
+from fiftyone_learnability.scores.consensus import consensus, score_disagreement
 
 COLUMNS, CURVES = 8, 3
 LOW, HIGH = "#3b82f6", "#ff6d04"
@@ -32,7 +32,7 @@ def main() -> None:
     values = {name: np.asarray(results.score(name), dtype=np.float64) for name in results.scores if name != "rank"}
     if others:
         learned = {one.model: one.learnability for one in (results, *others)}
-        values.update(consensus=consensus(learned), disagreement=disagreement(learned))
+        values.update(consensus=consensus(learned), disagreement=score_disagreement(learned))
     options.out.mkdir(parents=True, exist_ok=True)
     for name, scores in values.items():
         draw(results, scores, options.out / f"{name}.png")

@@ -78,7 +78,7 @@ def consensus(scores: Mapping[str, ArrayLike]) -> FloatArray:
     return _standardize_all(scores).mean(axis=0)
 
 
-def disagreement(scores: Mapping[str, ArrayLike]) -> FloatArray:
+def score_disagreement(scores: Mapping[str, ArrayLike]) -> FloatArray:
     r"""How far networks differ on each sample: the deviation of their standardized learnability.
 
     .. math:: D_i = \sqrt{\frac{1}{M} \sum_{m=1}^{M} (z_i^{(m)} - C_i)^2}
@@ -97,7 +97,7 @@ def disagreement(scores: Mapping[str, ArrayLike]) -> FloatArray:
 
     Example::
 
-        >>> disagreement({"a": [0.1, 0.5, 0.9], "b": [0.9, 0.8, 0.7]}).round(3)
+        >>> score_disagreement({"a": [0.1, 0.5, 0.9], "b": [0.9, 0.8, 0.7]}).round(3)
         array([1.225, 0.   , 1.225])
     """
     return _standardize_all(scores).std(axis=0)

@@ -11,9 +11,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import zscore
 
 from fiftyone_learnability.scores import consensus as module
-from fiftyone_learnability.scores.consensus import consensus, disagreement, standardize
+from fiftyone_learnability.scores.consensus import consensus, score_disagreement, standardize
 
-BOTH = pytest.mark.parametrize("measure", [consensus, disagreement])
+BOTH = pytest.mark.parametrize("measure", [consensus, score_disagreement])
 Measure = Callable[[dict[str, np.ndarray]], np.ndarray]
 
 
@@ -90,7 +90,7 @@ def test_standardize_is_invariant_under_affine_maps(values: np.ndarray, scale: f
 @settings(deadline=None)
 def test_consensus_and_disagreement_are_mean_and_deviation(table: dict[str, np.ndarray]) -> None:
     common, z = z_scores(table)
-    for found, expected in ((consensus(table), z.sum(axis=0) / len(z)), (disagreement(table), np.std(z, axis=0))):
+    for found, expected in ((consensus(table), z.sum(axis=0) / len(z)), (score_disagreement(table), np.std(z, axis=0))):
         assert found.shape == common.shape
         assert np.isnan(found).tolist() == (~common).tolist()
         np.testing.assert_allclose(found[common], expected, atol=1e-10)
@@ -99,7 +99,7 @@ def test_consensus_and_disagreement_are_mean_and_deviation(table: dict[str, np.n
 @given(score_tables())
 def test_bounds(table: dict[str, np.ndarray]) -> None:
     common, z = z_scores(table)
-    mean, deviation = consensus(table)[common], disagreement(table)[common]
+    mean, deviation = consensus(table)[common], score_disagreement(table)[common]
     # no z-score of n samples exceeds sqrt(n - 1), and deviations are not negative
     assert np.all(np.abs(mean) <= np.sqrt(max(common.sum() - 1, 0)) + 1e-9)
     assert np.all(deviation >= 0)
@@ -115,21 +115,21 @@ def test_order_of_networks_and_of_samples_and_scale_do_not_matter(table: dict[st
     shuffled = {name: table[name][order] for name in rng.permutation(list(table)).tolist()}
     # powers of two, so that a constant stays one
     scaled = {name: 2.0 ** (number - 1) * values for number, (name, values) in enumerate(table.items())}
-    for measure in (consensus, disagreement):
+    for measure in (consensus, score_disagreement):
         np.testing.assert_allclose(measure(shuffled), measure(table)[order], atol=1e-10)
         np.testing.assert_allclose(measure(scaled), measure(table), atol=1e-10)
 
 
 def test_the_disagreement_of_two_is_half_their_distance(rng: np.random.Generator) -> None:
     a, b = rng.random(20), rng.random(20)
-    np.testing.assert_allclose(disagreement({"a": a, "b": b}), np.abs(zscore(a) - zscore(b)) / 2)
+    np.testing.assert_allclose(score_disagreement({"a": a, "b": b}), np.abs(zscore(a) - zscore(b)) / 2)
 
 
 def test_networks_that_agree_but_for_the_scale_do_not_disagree(rng: np.random.Generator) -> None:
     scores = rng.random(30)
     table = {"strong": 0.5 + scores / 2, "weak": scores / 10, "as it is": scores}
     np.testing.assert_allclose(consensus(table), zscore(scores), atol=1e-10)
-    np.testing.assert_allclose(disagreement(table), 0, atol=1e-7)
+    np.testing.assert_allclose(score_disagreement(table), 0, atol=1e-7)
 
 
 @BOTH
