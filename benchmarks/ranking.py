@@ -24,12 +24,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fiftyone_learnability.scores.comparison import spearman
 from fiftyone_learnability.training.augmentation import EpochDraws
 from fiftyone_learnability.training.device import choose_placement
 from fiftyone_learnability.training.networks import NETWORKS, resolve_networks
 from fiftyone_learnability.training.options import DEFAULT_BOUND, TrainingOptions, default_learning_rate
 from fiftyone_learnability.training.run import EpochReport, train
-from fiftyone_learnability.training.stopping import RankingStability, spearman
+from fiftyone_learnability.training.stopping import RankingStability
 from scripts.images import read_tree, stratified
 
 from .cifar10 import load, tell

@@ -91,49 +91,85 @@ def compare_scores(scores: Mapping[str, ArrayLike]) -> Comparison:
         raise ValueError(f"the scores must be arrays of one length, not of the shapes {sorted(shapes)}")
     size = (len(arrays), len(arrays))
     num_samples = np.zeros(size, dtype=np.int64)
-    pearson, pearson_rank, spearman = (np.full(size, np.nan) for _ in range(3))
+    matrices = [np.full(size, np.nan) for _ in range(3)]
     values = list(arrays.values())
-    # networks that have all samples are prepared once for all their pairs
-    known = [~np.isnan(one) for one in values]
-    whole = [_standardize(one) if mask.all() else None for one, mask in zip(values, known, strict=True)]
+    known = [~np.isnan(row) for row in values]
+    # a network that has all samples is centred once for all its pairs
+    complete = [_centre(row) if mask.all() else None for row, mask in zip(values, known, strict=True)]
     for a in range(len(values)):
         for b in range(a, len(values)):
             both = known[a] & known[b]
             num_samples[a, b] = num_samples[b, a] = both.sum()
-            first, second = (whole[a], whole[b]) if both.all() else (_standardize(values[one][both]) for one in (a, b))
-            if first is None or second is None:
-                continue
-            for matrix, one, other in zip((pearson, pearson_rank, spearman), first, second, strict=True):
-                correlation = np.clip(one @ other, -1, 1)
-                # but for rounding, what correlates with itself at all does so perfectly
+            first, second = (
+                centred if centred is not None and both.all() else _centre(row[both])
+                for centred, row in ((complete[a], values[a]), (complete[b], values[b]))
+            )
+            for matrix, x, y in zip(matrices, first, second, strict=True):
+                correlation = correlate(x, y)
+                # rounding must not keep a network from agreeing with itself
                 matrix[a, b] = matrix[b, a] = 1.0 if a == b and np.isfinite(correlation) else correlation
-    return Comparison(tuple(arrays), num_samples, pearson, pearson_rank, spearman)
+    return Comparison(tuple(arrays), num_samples, *matrices)
 
 
-class _Standardized(NamedTuple):
-    """N values and their ranks, each less its mean and of norm 1, so that products are correlations.
+def spearman(first: ArrayLike, second: ArrayLike) -> float:
+    """Spearman's rank correlation over the samples that have both values; ties share their mean rank.
 
-    Attributes:
-        values: the values
-        ranks: those of Eq. 2
-        mean_ranks: those of Spearman, where ties share the mean of their ranks
+    Args:
+        first: ``(N,)`` values, NaN where a sample has none
+        second: ``(N,)`` values of the same samples, likewise
+
+    Returns:
+        the correlation; NaN where fewer than two samples have both values, or either is the same for all of them
+
+    Example::
+
+        >>> spearman([0.1, 0.5, 0.9, 0.7], [1.0, 2.0, 4.0, float("nan")])
+        1.0
     """
+    x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    known = ~(np.isnan(x) | np.isnan(y))
+    return correlate(centred_ranks(x[known]), centred_ranks(y[known]))
+
+
+def centred_ranks(values: FloatArray) -> FloatArray:
+    """Rank values as Spearman does, and subtract the mean rank.
+
+    Args:
+        values: ``(N,)`` values without NaN
+
+    Returns:
+        ``(N,)`` ranks from the smallest value to the largest, ties at the mean of their ranks; the sum is 0
+    """
+    smaller, at_most = tie_bounds(values)
+    return (smaller + at_most + 1) / 2 - (values.size + 1) / 2
+
+
+def correlate(first: FloatArray, second: FloatArray) -> float:
+    """Pearson's correlation of values whose mean is 0.
+
+    Args:
+        first: ``(N,)`` values less their mean
+        second: ``(N,)`` values less their mean
+
+    Returns:
+        the correlation in [-1, 1]; NaN where either array is all 0
+    """
+    scale = np.sqrt((first @ first) * (second @ second))
+    return float(np.clip(first @ second / scale, -1, 1)) if scale > 0 else np.nan
+
+
+class _Centred(NamedTuple):
+    """The learnability of one network in the three forms that are correlated, each less its mean."""
 
     values: FloatArray
     ranks: FloatArray
     mean_ranks: FloatArray
 
 
-def _standardize(values: FloatArray) -> _Standardized | None:
-    """None if there are fewer than two values, or all are equal."""
-    if values.size < 2 or np.ptp(values) == 0:
-        return None
-    smaller, at_most = tie_bounds(values)
-    return _Standardized(*(_of_norm_one(one) for one in (values, values.size - smaller, (smaller + at_most + 1) / 2)))
-
-
-def _of_norm_one(values: FloatArray | IntArray) -> FloatArray:
-    centred = values - values.mean()
-    # so that no square is too large for a float, or too small
-    centred /= np.abs(centred).max()
-    return centred / np.linalg.norm(centred)
+def _centre(values: FloatArray) -> _Centred:
+    # a constant is zero exactly: its mean may differ from it by rounding
+    centred = values - values.mean() if values.size and np.ptp(values) > 0 else np.zeros_like(values)
+    # scaled to 1, so that no square overflows or vanishes
+    centred /= np.abs(centred).max(initial=0) or 1.0
+    ranks = values.size - tie_bounds(values)[0]
+    return _Centred(centred, ranks - (ranks.mean() if ranks.size else 0.0), centred_ranks(values))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .comparison import centred_ranks, correlate
 from .consensus import standardize
 from .formulas import FloatArray, IntArray, learnability_rank
 
@@ -314,8 +315,6 @@ def epoch_stability(
         >>> epoch_stability([[0.2, 0.1, 0.3], [0.1, 0.4, 0.9]]).correlation
         array([0.5, 1. ])
     """
-    from scipy.stats import rankdata
-
     p = np.asarray(dynamics)
     if p.ndim != 2 or len(p) < 1:
         raise ValueError(f"dynamics must have the shape (epochs, samples) with at least one epoch, not {p.shape}")
@@ -335,13 +334,8 @@ def epoch_stability(
     for index, row in enumerate(p):
         total += row[seen]
         if index in wanted:
-            ranks.append(rankdata(total) - (total.size + 1) / 2)
-    last = ranks[-1]
-    correlation = np.full(len(rows), np.nan)
-    for index, rank in enumerate(ranks):
-        scale = np.sqrt((rank @ rank) * (last @ last))
-        if scale > 0:
-            correlation[index] = np.clip(rank @ last / scale, -1, 1)
+            ranks.append(centred_ranks(total))
+    correlation = np.array([correlate(rank, ranks[-1]) for rank in ranks])
     return EpochStability(numbers[rows], correlation)
 
 

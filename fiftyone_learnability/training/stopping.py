@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..scores.comparison import spearman
 from ..scores.formulas import FloatArray
 from .options import DEFAULT_BOUND
 
@@ -86,22 +87,3 @@ class RankingStability:
         self._epochs = state["epochs"]
         self._sum = state["sum"].numpy().copy()
         self._before = None if state["before"] is None else state["before"].numpy().copy()
-
-
-def spearman(first: FloatArray, second: FloatArray) -> float:
-    """Spearman's rank correlation, ties sharing their mean rank, of the samples that both know.
-
-    Args:
-        first: ``(N,)`` values, NaN where one is not known
-        second: ``(N,)`` others
-
-    Returns:
-        the correlation; 0 where fewer than two samples are known or all are alike, so that nothing can be said
-    """
-    # scipy.stats takes a second to import, which whoever asks for scores alone need not wait for
-    from scipy.stats import rankdata
-
-    known = ~(np.isnan(first) | np.isnan(second))
-    ranks = [rankdata(values[known]) - (known.sum() + 1) / 2 for values in (first, second)]
-    scale = np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1]))
-    return float(ranks[0] @ ranks[1] / scale) if scale > 0 else 0.0

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from scipy.stats import pearsonr, rankdata, spearmanr
 
 from fiftyone_learnability.scores import comparison
-from fiftyone_learnability.scores.comparison import compare_scores
+from fiftyone_learnability.scores.comparison import compare_scores, spearman
+
+VALUES = st.floats(-1, 1, width=16) | st.just(np.nan)
 
 
 def eq_2(values: np.ndarray) -> np.ndarray:
@@ -52,6 +55,18 @@ def test_every_pair_agrees_with_scipy(table: dict[str, np.ndarray]) -> None:
                 )
             pair = (found.pearson[a, b], found.pearson_rank[a, b], found.spearman[a, b])
             np.testing.assert_allclose(pair, expected, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("error")
+@given(st.integers(0, 30).flatmap(lambda n: hnp.arrays(np.float64, (2, n), elements=VALUES)))
+def test_spearman_agrees_with_scipy(pair: np.ndarray) -> None:
+    first, second = pair
+    known = ~np.isnan(first + second)
+    if len(np.unique(first[known])) < 2 or len(np.unique(second[known])) < 2:
+        assert np.isnan(spearman(first, second))
+    else:
+        expected = spearmanr(first[known], second[known]).statistic
+        assert spearman(first, second) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-160, 1e160])
@@ -134,6 +149,6 @@ def test_the_scores_must_be_of_the_same_samples(second: object) -> None:
         compare_scores({"a": [[0.1, 0.2]], "b": [[0.1, 0.2]]})
 
 
-def test_the_example_in_the_docstring_holds() -> None:
+def test_the_examples_in_the_docstrings_hold() -> None:
     result = doctest.testmod(comparison)
-    assert (result.attempted, result.failed) == (1, 0)
+    assert (result.attempted, result.failed) == (2, 0)

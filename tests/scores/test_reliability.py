@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.stats import bootstrap, norm, pearsonr, spearmanr
 
-from fiftyone_learnability.experiment import reliability
 from fiftyone_learnability.experiment.figures import draw_stability
+from fiftyone_learnability.scores import reliability
 from fiftyone_learnability.scores.reliability import (
     EpochStability,
     Interval,
