@@ -1,11 +1,10 @@
-"""Image files as pixels, one by one.
+"""One image file as pixels.
 
-OpenCV, which FiftyOne brings, decodes without holding Python's lock; it reads what most data sets consist of: 8-bit
-JPEG and PNG, grey or RGB. Pillow reads the rest (CMYK, 16 bits, formats OpenCV does not know).
+OpenCV, which FiftyOne installs, decodes without holding Python's lock. It reads the common formats, 8-bit JPEG and PNG
+in grey or RGB; Pillow reads the rest (CMYK, 16 bits, formats that OpenCV does not know).
 
-A JPEG that is much larger than the images wanted is decoded at 1/2, 1/4 or 1/8 of its size, which its format allows
-without computing the other pixels; see :func:`~fiftyone_learnability.images.decode.decode_images` for what that
-changes.
+A JPEG much larger than the wanted size is decoded at 1/2, 1/4 or 1/8 of its size, which its format allows without
+computing the other pixels; :func:`~fiftyone_learnability.images.decode.decode_images` says how little that changes.
 """
 
 from __future__ import annotations
@@ -25,23 +24,22 @@ MAX_PIXELS = 178_956_970
 """The most pixels an image may have: Pillow's limit for decompression bombs."""
 
 MAX_BYTES = 2**30
-"""The most bytes a file may have: those of an image of :data:`MAX_PIXELS` pixels in 16-bit colour, not packed."""
+"""The most bytes a file may have: those of :data:`MAX_PIXELS` pixels in 16-bit colour, uncompressed."""
 
 OVERSAMPLING = 2
-"""How many times as large as the images wanted, on both sides, a JPEG decoded at a reduced size still is: Pillow's own
-default for thumbnails. Down to there the averages over areas change by no more than another common filter would change
-them, within a third."""
+"""The factor by which a JPEG decoded at a reduced size still exceeds the wanted size on both sides, as in Pillow's own
+thumbnails. With it the result differs from averaging over all pixels by less than another common filter does."""
 
 DECODING = 1
-"""Changes whenever files that have not changed may give other pixels."""
+"""Version of the decoding: raise it whenever the same file may give other pixels."""
 
 GREY, COLOUR = 1, 3
-"""The channels of an image."""
+"""Numbers of channels of an image."""
 
 # ANYCOLOR keeps grey grey and drops transparency; unlike UNCHANGED it applies the EXIF orientation
 _FLAGS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 
-# beside ANYCOLOR, of the flags of reduced decoding only the factor counts
+# combined with ANYCOLOR, only the factor of these flags counts
 _REDUCTIONS = (
     (8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
     (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
@@ -53,11 +51,11 @@ _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 @dataclass
 class ReadOutcome:
-    """What came of some files.
+    """Result of reading several files.
 
     Attributes:
-        failures: what was wrong with those that could not be read, by their positions among the files
-        sizes: the distinct (height, width) of the images in the others
+        failures: the reason why a file could not be read, by its position among the files
+        sizes: the distinct (height, width) of the images that could be read
         channels: their distinct numbers of channels, :data:`GREY` or :data:`COLOUR`
     """
 
@@ -69,33 +67,33 @@ class ReadOutcome:
 def read_files(
     filepaths: Sequence[str], pixels: NDArray[np.uint8], stopped: Callable[[], bool] | None = None
 ) -> ReadOutcome:
-    """Reads image files into an array, one after the other.
+    """Read image files into an array, one after the other.
 
     Args:
         filepaths: M paths
-        pixels: ``(M, S, S, 3)`` uint8, written to, but where a file cannot be read
-        stopped (None): asked before each file whether to leave the rest
+        pixels: ``(M, S, S, 3)`` uint8, written to; rows of unreadable files keep their values
+        stopped (None): called before each file; True skips the remaining files
 
     Returns:
-        what came of them
+        what was read and what failed
     """
-    found = ReadOutcome()
+    outcome = ReadOutcome()
     for index, filepath in enumerate(filepaths):
         if stopped is not None and stopped():
             break
         try:
             height, width, channels = _read_into(pixels[index], filepath)
-        # whatever a broken file makes a decoder raise is a fact about the file
+        # a broken file may make a decoder raise anything
         except Exception as error:  # noqa: BLE001
-            found.failures[index] = _explain(error)
+            outcome.failures[index] = _explain(error)
         else:
-            found.sizes.add((height, width))
-            found.channels.add(channels)
-    return found
+            outcome.sizes.add((height, width))
+            outcome.channels.add(channels)
+    return outcome
 
 
 def read_image(filepath: str) -> NDArray[np.uint8]:
-    """Reads one image file.
+    """Read one image file.
 
     Args:
         filepath: the path
@@ -117,7 +115,7 @@ def read_image(filepath: str) -> NDArray[np.uint8]:
 
 
 def _read_into(row: NDArray[np.uint8], filepath: str) -> tuple[int, int, int]:
-    """Reads one image file into ``(S, S, 3)`` pixels; returns height, width and channels of the image in the file."""
+    """Read one image file into ``(S, S, 3)`` pixels; return height, width and channels of the image in the file."""
     data, size = _contents(filepath), len(row)
     header = _opencv_header(data)
     if header is not None:
@@ -125,7 +123,7 @@ def _read_into(row: NDArray[np.uint8], filepath: str) -> tuple[int, int, int]:
         decoded = _imdecode(data, _FLAGS) if reduced is None else reduced[0]
         if decoded is not None:
             height, width = decoded.shape[:2] if reduced is None else reduced[1]
-            # the order of the colours is changed last, where there are fewest pixels, and on the way to their place
+            # swap the colours last, when fewest pixels are left, while copying into the row
             if decoded.ndim == 2:
                 cv2.cvtColor(_resize(decoded, size), cv2.COLOR_GRAY2RGB, dst=row)
                 return height, width, GREY
@@ -137,18 +135,18 @@ def _read_into(row: NDArray[np.uint8], filepath: str) -> tuple[int, int, int]:
 
 
 def _contents(filepath: str) -> bytes:
-    found = os.stat(filepath)
-    # a pipe would be waited for, perhaps for ever, and a device may have no end
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError("is a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file")
-    size = found.st_size
+    status = os.stat(filepath)
+    # reading a pipe or a device might never end
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("is a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file")
+    size = status.st_size
     if size > MAX_BYTES:
         raise ValueError(f"the file has {size} bytes, more than {MAX_BYTES}")
-    # a file object would take as long to make as a small file takes to be read
+    # making a file object takes as long as reading a small file
     descriptor = os.open(filepath, _READ_ONLY)
     try:
         data = os.read(descriptor, size)
-        # a network may bring them in parts
+        # a network file system may return fewer bytes than asked for
         while len(data) < size and (more := os.read(descriptor, size - len(data))):
             data += more
     finally:
@@ -159,7 +157,7 @@ def _contents(filepath: str) -> bytes:
 
 
 def _imdecode(data: bytes, flags: int) -> NDArray[np.uint8] | None:
-    """``(H, W)`` or ``(H, W, 3)`` uint8, in the order BGR; None if OpenCV cannot decode it, or not to that."""
+    """Decode to ``(H, W)`` or ``(H, W, 3)`` uint8 in BGR; None if OpenCV cannot decode the data, or not to uint8."""
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     return decoded if decoded is not None and decoded.dtype == np.uint8 else None
 
@@ -167,15 +165,15 @@ def _imdecode(data: bytes, flags: int) -> NDArray[np.uint8] | None:
 def _decode_reduced(
     data: bytes, header: tuple[int, int, int], size: int
 ) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
-    """Decodes a JPEG at the smallest size that is enough; returns also the height and width of the image in the file.
+    """Decode a JPEG at the smallest sufficient size.
 
     Args:
-        data: the file
-        header: its height, width and components as they are stored; components are 0 for another format
-        size: S, the height and width wanted
+        data: the content of the file
+        header: its height, width and components as stored; 0 components mean another format
+        size: S, the wanted height and width
 
     Returns:
-        None if all of it has to be decoded
+        the pixels, and the height and width of the upright image in the file; None if it must be decoded in full
     """
     height, width, components = header
     if not components:
@@ -187,7 +185,7 @@ def _decode_reduced(
         if decoded is None:
             return None
         stored = -(-height // factor), -(-width // factor)
-        # EXIF may have turned it, which the shape tells, but for sides that differ by a few pixels
+        # EXIF may have rotated the image; the shape shows it unless the sides are nearly equal
         if decoded.shape[:2] == stored and (stored[0] != stored[1] or height == width):
             return decoded, (height, width)
         if decoded.shape[:2] == stored[::-1] and stored[0] != stored[1]:
@@ -197,16 +195,16 @@ def _decode_reduced(
 
 
 def _opencv_header(data: bytes) -> tuple[int, int, int] | None:
-    """(height, width, components) of what OpenCV decodes just as Pillow does, and is there to the end; else None.
+    """Return (height, width, components) of a complete file that OpenCV decodes exactly as Pillow does, else None.
 
     The components are those of a JPEG, 0 for a PNG.
     """
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        # width, height, bit depth and colour type stand at fixed places in the first chunk
+        # width, height, bit depth and colour type are at fixed offsets in the first chunk
         width, height, depth = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), data[24:25]
-        # OpenCV fills what a truncated file lacks with zeros and says nothing
+        # OpenCV silently fills the missing rest of a truncated file with zeros
         complete = b"IEND" in data[-16:]
-        # it makes grey with transparency coloured, and prefers the first frame of an animation to its still image
+        # OpenCV turns grey with transparency into colour, and takes an animation's first frame for its still image
         plain = data[25:26] != b"\x04" and b"eXIf" not in data and b"acTL" not in data
         reads = depth == b"\x08" and width * height <= MAX_PIXELS and complete and plain
         return (height, width, 0) if reads else None
@@ -222,14 +220,14 @@ def _opencv_header(data: bytes) -> tuple[int, int, int] | None:
 
 
 def _jpeg_header(data: bytes) -> tuple[int, int, int] | None:
-    """(height, width, components) from the frame header of a JPEG, None where there is none."""
+    """Return (height, width, components) from the frame header of an 8-bit JPEG, None if there is none."""
     position = 2
     while position + 10 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:
             position += 1
             continue
-        # the frame headers are C0..CF, but for three of them that are tables
+        # frame headers are C0..CF, except three markers that are tables
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             precision = data[position + 4]
             if precision != 8:
@@ -248,7 +246,7 @@ def _read_with_pillow(data: bytes) -> NDArray[np.uint8]:
         opened.load()
         image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I"):
-            # 16 bits, or their 32-bit form; Pillow's own conversion would cut off what is above 255
+            # 16 bits, stored as 16 or 32; Pillow's own conversion would clip values above 255
             values = np.asarray(image, dtype=np.float64)
             scaled = np.rint(np.clip(values, 0, 65535) / 257)
             return scaled.astype(np.uint8)[:, :, None]
@@ -264,7 +262,7 @@ def _resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     if (height, width) == (size, size):
         return image
     interpolation = cv2.INTER_AREA if height > size or width > size else cv2.INTER_LINEAR
-    # the axis of a single channel is lost
+    # OpenCV drops the axis of a single channel
     return cv2.resize(image, (size, size), interpolation=interpolation)
 
 

@@ -532,7 +532,7 @@ def test_threads_that_write_the_same_do_not_disturb_each_other(tmp_path: Path, c
 
 WRITER = """
 import os, sys
-from fiftyone_learnability.dataset import image_cache
+from fiftyone_learnability.images import cache as image_cache
 from fiftyone_learnability.images.decode import decode_images
 image_cache.LEAST_SECONDS, os.fsync = 0.0, lambda descriptor: None
 paths = sys.stdin.read().split()

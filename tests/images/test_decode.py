@@ -1,19 +1,20 @@
-"""Many files into one array: their order, their progress, threads and processes."""
+"""Many files into one array: order, progress, threads."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from fiftyone_learnability.images import decode as images
-from fiftyone_learnability.images import files as image_files
-from fiftyone_learnability.images.decode import decode_images
+from fiftyone_learnability.images import decode
+from fiftyone_learnability.images.decode import CHUNK, decode_images
+from fiftyone_learnability.images.files import ReadOutcome, read_files
 
 from .pictures import noise, oracle, save
 
@@ -40,13 +41,11 @@ def test_files_are_read_in_parallel(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # passes only if all four are being read at the same time
     barrier = threading.Barrier(4, timeout=20)
 
-    contents = image_files._contents
-
-    def read(path: str) -> bytes:
+    def read_together(paths: Sequence[str], pixels: NDArray[np.uint8], stopped: Callable[[], bool]) -> ReadOutcome:
         barrier.wait()
-        return contents(path)
+        return read_files(paths, pixels, stopped)
 
-    monkeypatch.setattr(image_files, "_contents", read)
+    monkeypatch.setattr(decode, "read_files", read_together)
     assert not decode_images(paths, num_workers=4).failures
 
 
@@ -65,24 +64,26 @@ def test_progress_counts_every_file_from_the_calling_thread(tmp_path: Path) -> N
         assert set(threads) == {threading.get_ident()}
 
 
-def test_who_breaks_off_does_not_wait_for_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_call_does_not_read_the_remaining_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(noise(), tmp_path / "image.png", "PNG")
     read: list[str] = []
-    contents = image_files._contents
 
-    def slowly(path: str) -> bytes:
-        read.append(path)
-        time.sleep(0.01)
-        return contents(path)
+    def read_slowly(paths: Sequence[str], pixels: NDArray[np.uint8], stopped: Callable[[], bool]) -> ReadOutcome:
+        def stopped_or_next() -> bool:
+            time.sleep(0.01)
+            read.append(path)
+            return stopped()
+
+        return read_files(paths, pixels, stopped_or_next)
 
     def stop(count: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(image_files, "_contents", slowly)
+    monkeypatch.setattr(decode, "read_files", read_slowly)
     with pytest.raises(KeyboardInterrupt):
         decode_images([path] * 1000, advance=stop, num_workers=2)
-    # the first chunk of each thread, and what they had begun when the first was done
-    assert len(read) <= 3 * images._CHUNK
+    # the first chunk of each thread, and what they had started when the first was done
+    assert len(read) <= 3 * CHUNK
 
 
 def test_grey_images_keep_one_channel(tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_an_unreadable_colour_image_does_not_make_grey_ones_colour(tmp_path: Pat
     assert decode_images([grey, broken], 32).pixels.shape == (1, 32, 32, 1)
 
 
-def test_mixed_sizes_are_resized_and_told(tmp_path: Path) -> None:
+def test_mixed_sizes_are_resized_and_reported(tmp_path: Path) -> None:
     sizes = [(32, 32), (16, 16), (100, 60), (20, 90)]
     paths = [save(Image.new("RGB", size, (10, 20, 30)), tmp_path / f"{size}.png", "PNG") for size in sizes]
     decoded = decode_images(paths, 32)
