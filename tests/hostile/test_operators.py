@@ -23,7 +23,7 @@ def _allowed(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
 @pytest.fixture(autouse=True)
 def _unmeasured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keeps forms from measuring this machine in a process of its own."""
-    monkeypatch.setattr(plugin_module("compute"), "measure_rates", lambda request: None)
+    monkeypatch.setattr(plugin_module("operators.compute"), "measure_rates", lambda request: None)
 
 
 @pytest.mark.parametrize("case", cases_of(APP))

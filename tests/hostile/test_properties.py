@@ -50,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = World(tmp_path_factory.mktemp("files"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(plugin_module("compute"), "measure_rates", lambda request: None)
+        patch.setattr(plugin_module("operators.compute"), "measure_rates", lambda request: None)
         yield made
     made.clear()
 
@@ -205,7 +205,7 @@ COMPUTE = {
 @example("lr", 10**400)
 @example("epochs", float("nan"))
 def test_params_of_compute_are_taken_or_refused_by_name(place: World, name: str, value: Any) -> None:
-    request = plugin_module("compute").Request
+    request = plugin_module("operators.compute").Request
     try:
         found = request.from_params({name: value})
     except ValueError as error:

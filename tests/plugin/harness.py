@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -25,8 +24,8 @@ PANEL = f"{PLUGIN}/learnability_panel"
 
 
 def plugin_module(name: str) -> ModuleType:
-    """A module of the plugin, as FiftyOne has loaded it."""
-    package = sys.modules[type(foo.get_operator(PANEL)).__module__].__package__
+    """Return a module of the plugin, such as "panel.figures", as FiftyOne has loaded it."""
+    package = type(foo.get_operator(PANEL)).__module__.removesuffix(".panel.panel")
     return import_module(f"{package}.{name}")
 
 

@@ -27,7 +27,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keeps forms from measuring this machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("FIFTYONE_LEARNABILITY_DIR", str(tmp_path))
-    monkeypatch.setattr(plugin_module("compute"), "measure_rates", lambda request: None)
+    monkeypatch.setattr(plugin_module("operators.compute"), "measure_rates", lambda request: None)
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ def test_compute_asks_for_scores(unscored: fo.Dataset) -> None:
 
 
 def test_what_compute_makes_of_scores() -> None:
-    read = plugin_module("compute").Request.from_params
+    read = plugin_module("operators.compute").Request.from_params
     assert read({}).options["scores"] == ["learnability", "rank"]
     assert read({"scores": []}).options["scores"] == ["learnability", "rank"]
     assert read({"scores": ["aum"]}).options["scores"] == ["learnability", "rank", "aum"]

@@ -100,7 +100,7 @@ def test_forms_and_panel_never_load_torch(make_dataset: Callable[..., fo.Dataset
 
 
 def test_the_speed_is_measured_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    compute = plugin_module("compute")
+    compute = plugin_module("operators.compute")
     started: list[list[str]] = []
     monkeypatch.setattr(compute.jobs, "spawn", started.append)
     monkeypatch.setattr(compute, "_measuring", {})

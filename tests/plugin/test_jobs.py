@@ -224,7 +224,7 @@ def stop_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
         if sum("accuracy" in text for text in told) == epochs:
             raise Stopped("by a test")
 
-    monkeypatch.setattr(plugin_module("telling").Teller, "tell", tell)
+    monkeypatch.setattr(plugin_module("jobs.progress_reporter").ProgressReporter, "tell", tell)
 
 
 def test_the_same_job_goes_on_and_another_starts_over(
@@ -423,7 +423,7 @@ def test_cancelling_right_before_the_writing_writes_nothing(
 ) -> None:
     job = start(digit_dataset, "scheduled")
     cancelled = []
-    loaded = plugin_module("jobs")
+    loaded = plugin_module("jobs.jobs")
     begin = loaded.begin_writing
 
     def cancel_before(job_id: str) -> bool:

@@ -545,7 +545,7 @@ def test_the_review_of_labels_that_are_no_texts(make_dataset: MakeDataset) -> No
 def test_the_review_is_remembered(reviewed: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change of the grid asks for it several times."""
     panel, _ = open_labels(reviewed)
-    review = plugin_module("review")
+    review = plugin_module("panel.review")
     monkeypatch.setattr(review, "_read", lambda *_: pytest.fail("read again"))
     panel.event("on_change_view")
     panel.event("on_mislabelled")

@@ -43,7 +43,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("FIFTYONE_LEARNABILITY_DIR", str(tmp_path))
     asked: list[Any] = []
-    monkeypatch.setattr(plugin_module("compute"), "measure_rates", asked.append)
+    monkeypatch.setattr(plugin_module("operators.compute"), "measure_rates", asked.append)
     return asked
 
 
@@ -109,7 +109,7 @@ def test_the_form_of_compute(unscored: fo.Dataset, measured: list[Any]) -> None:
     assert "**10** images" in shown.defaults["consequences"]
     assert "`learnability_resnet20`, `learnability_rank_resnet20`" in shown.defaults["consequences"]
     # the defaults of the form are valid, and ask for the paper's experiment
-    request = plugin_module("compute").Request.from_params(shown.defaults)
+    request = plugin_module("operators.compute").Request.from_params(shown.defaults)
     assert (request.models, request.options["epochs"], request.options["runs"]) == (["resnet20"], 200, 1)
     assert request.options["overwrite"] is False
     # what is measured is the speed of what is chosen
@@ -118,7 +118,7 @@ def test_the_form_of_compute(unscored: fo.Dataset, measured: list[Any]) -> None:
     names = {"epochs", "runs", "key", "batch_size", "lr", "image_size", "seed", "device", "skip_failures"}
     names |= {"measure", "measure_every", "stop_when_stable"}
     assert names < set(advanced.fields)
-    plugin_module("compute").Request.from_params(advanced.defaults)
+    plugin_module("operators.compute").Request.from_params(advanced.defaults)
 
 
 def test_the_form_speaks_of_the_target(unscored: fo.Dataset) -> None:

@@ -23,7 +23,7 @@ COUNT = 60
 @pytest.fixture
 def dataset(make_dataset: Callable[..., fo.Dataset], monkeypatch: pytest.MonkeyPatch) -> fo.Dataset:
     """Two networks, of which one has scored half of the samples; changes are told apart to the millisecond."""
-    monkeypatch.setattr(plugin_module("scores"), "_LATE", timedelta(0))
+    monkeypatch.setattr(plugin_module("panel.table"), "_LATE", timedelta(0))
     made = make_dataset([f"/no/{index}.png" for index in range(COUNT)], ["a", "b", "c"] * (COUNT // 3))
     rng = np.random.default_rng(5)
     write_scores(made, {"vgg16": rng.random(COUNT)}, "one")
@@ -33,9 +33,9 @@ def dataset(make_dataset: Callable[..., fo.Dataset], monkeypatch: pytest.MonkeyP
 
 
 def load(dataset: fo.Dataset, view: fo.DatasetView | None = None, filters: dict[str, Any] | None = None) -> Any:
-    scores, stages = plugin_module("scores"), [] if view is None else view._serialize()
-    marks = plugin_module("marks")
-    return scores.load_scores(dataset, scores.Scope(stages, filters or {}, marks.mark([stages, filters])))
+    scores, stages = plugin_module("panel.table"), [] if view is None else view._serialize()
+    marks = plugin_module("panel.marks")
+    return scores.load_scores(dataset, scores.Scope(stages, filters or {}, marks.fingerprint([stages, filters])))
 
 
 def told(table: Any) -> dict[str, Any]:
@@ -116,7 +116,7 @@ CHANGES = {
 def test_what_is_read_after_a_change_is_all_there_is(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, change: Callable[[fo.Dataset], None]
 ) -> None:
-    scores = plugin_module("scores")
+    scores = plugin_module("panel.table")
     monkeypatch.setattr(scores, "_MOST_READ_AGAIN", COUNT // 2)
     read_all, read = scores._read_all, []
     monkeypatch.setattr(scores, "_read_all", lambda dataset: read.append(dataset) or read_all(dataset))
@@ -139,7 +139,7 @@ def test_what_is_read_after_a_change_is_all_there_is(
 def test_a_change_that_is_dated_too_early_is_seen_with_the_next(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores, collection = plugin_module("scores"), dataset._sample_collection
+    scores, collection = plugin_module("panel.table"), dataset._sample_collection
     monkeypatch.setattr(scores, "_LATE", timedelta(minutes=1))
     monkeypatch.setattr(scores, "_MOST_READ_AGAIN", 10)
     # long ago
@@ -196,25 +196,25 @@ def test_a_view_has_its_samples(dataset: fo.Dataset) -> None:
 
 def test_a_selection_is_not_asked_of_the_database(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     load(dataset)
-    monkeypatch.setattr(plugin_module("scores"), "ids_in_view", lambda view: pytest.fail("it is"))
+    monkeypatch.setattr(plugin_module("panel.table"), "ids_in_view", lambda view: pytest.fail("it is"))
     assert len(load(dataset, dataset.select(dataset.values("id")[:9])).ids) == 9
 
 
 def test_a_long_view_is_marked_once_an_event(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     from .harness import PanelHarness
 
-    scope, seen = plugin_module("scope"), []
-    mark = scope.mark
+    scope, seen = plugin_module("panel.scope"), []
+    mark = scope.fingerprint
     panel = PanelHarness(dataset, follow=False)
     panel.open()
     panel.show(dataset.select(dataset.values("id")[:20]))
-    monkeypatch.setattr(scope, "mark", lambda stages: seen.append(stages) or mark(stages))
+    monkeypatch.setattr(scope, "fingerprint", lambda stages: seen.append(stages) or mark(stages))
     panel.event("on_change_view")
     assert len(seen) == 1
 
 
 def test_marks_tell_views_apart_and_not_what_the_browser_changes() -> None:
-    mark = plugin_module("marks").mark
+    mark = plugin_module("panel.marks").fingerprint
     ids = [str(ObjectId()) for _ in range(3)]
     stage = {"_cls": "fiftyone.core.stages.Select", "kwargs": [["sample_ids", ids], ["ordered", False]], "_uuid": "1"}
     assert mark([stage]) == mark([{**stage, "_uuid": "2"}])

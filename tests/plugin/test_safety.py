@@ -62,7 +62,7 @@ def scored() -> Iterator[fo.Dataset]:
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder of the App's files."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(plugin_module("compute"), "measure_rates", lambda request: None)
+    monkeypatch.setattr(plugin_module("operators.compute"), "measure_rates", lambda request: None)
     monkeypatch.setenv("FIFTYONE_LEARNABILITY_DIR", str(tmp_path / "files"))
     (tmp_path / "files").mkdir()
     return tmp_path / "files"
@@ -374,7 +374,7 @@ def test_a_table_of_ones_own_is_not_taken_for_exported_scores(scored: fo.Dataset
 
 
 def test_where_files_are_allowed(scored: fo.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    allowed = plugin_module("folder").allowed_folders
+    allowed = plugin_module("operators.folder").allowed_folders
     monkeypatch.delenv("FIFTYONE_LEARNABILITY_DIR")
     assert allowed() == [(Path(fo.config.default_dataset_dir) / "learnability").resolve()]
     # the folder need not exist; a name is enough
@@ -459,7 +459,7 @@ def test_a_request_imports_no_network(scored: fo.Dataset, network: str, how: str
 
 def test_a_job_whose_request_was_changed_imports_no_network(scored: fo.Dataset, evil: Path) -> None:
     """Between the request and the worker there is the database."""
-    jobs, service = plugin_module("jobs"), DelegatedOperationService()
+    jobs, service = plugin_module("jobs.jobs"), DelegatedOperationService()
     ctx, _ = make_context("compute_learnability", scored, {"models": ["resnet20"], "label_field": "ground_truth"})
     id = ObjectId(jobs.queue(ctx, "changed"))
     operations = fo.core.odm.get_db_conn()["delegated_ops"]
@@ -544,7 +544,7 @@ def operators_in(value: Any) -> set[str]:
 
 
 def test_no_event_breaks_or_injects_anything(scored: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin_module("panel"), "add_scores", lambda dataset, scores, models: [*scores])
+    monkeypatch.setattr(plugin_module("panel.panel"), "add_scores", lambda dataset, scores, models: [*scores])
     seen: dict[str, int] = {}
 
     @settings(PATIENT, max_examples=400)
@@ -634,7 +634,7 @@ def test_a_state_that_is_none_is_refused(scored: fo.Dataset, state: Any) -> None
 def test_a_view_of_the_panel_is_no_command(scored: fo.Dataset, tmp_path: Path) -> None:
     """What the panel speaks of is made of the request's stages, which FiftyOne would import and call."""
     canary = tmp_path / "canary"
-    build = plugin_module("scores").build_view
+    build = plugin_module("panel.table").build_view
     with pytest.raises(ValueError, match="Popen"):
         build(scored, [{"_cls": "subprocess.Popen", "kwargs": [["args", ["touch", str(canary)]]]}])
     assert not canary.exists()

@@ -357,7 +357,7 @@ def test_scores_that_are_all_the_same(make_dataset: Any) -> None:
 @pytest.mark.parametrize("values", [[], [np.nan], [np.inf, -np.inf], [0.0], [1e-300, 2e-300], [1e9, 1e9 + 1e-6]])
 @pytest.mark.parametrize("score", ["learnability", "rank", "forgetting", "aum", "variability", "spread"])
 def test_edges_hold_whatever_there_is(score: str, values: list[float]) -> None:
-    binning = plugin_module("binning")
+    binning = plugin_module("panel.binning")
     array = np.array(values, float)
     edges = binning.score_edges(score, 10, array)
     known = array[np.isfinite(array)]
@@ -410,7 +410,7 @@ def test_the_data_map_is_exact(case: Case, rng: np.random.Generator) -> None:
 
 
 def test_the_data_map_does_not_grow(make_dataset: Any, rng: np.random.Generator) -> None:
-    module = plugin_module("data_map")
+    module = plugin_module("panel.data_map")
     sizes = []
     for count in (20_000, 200_000):
         made = module.make_map(rng.uniform(0, 0.5, count), rng.random(count), rng.random(count))
@@ -422,7 +422,7 @@ def test_the_data_map_does_not_grow(make_dataset: Any, rng: np.random.Generator)
 
 
 def test_hits_that_are_not_known_leave_the_colour_open(rng: np.random.Generator) -> None:
-    module = plugin_module("data_map")
+    module = plugin_module("panel.data_map")
     made = module.make_map(np.array([0.1, 0.1, 0.4]), np.array([0.5, 0.5, 0.9]), np.array([0.25, np.nan, np.nan]))
     (trace,), _ = module.draw_map(made, "resnet20")
     assert trace["marker"]["color"] == [0.25, None]
