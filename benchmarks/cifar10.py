@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from fiftyone_learnability.scores.comparison import compare_scores
 from fiftyone_learnability.training.device import choose_placement
 from fiftyone_learnability.training.networks import resolve_networks
 from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
-from fiftyone_learnability.training.run import EpochReport, predict_logits, train
+from fiftyone_learnability.training.run import EpochReport, TrainingData, TrainingObserver, predict_logits, train
 from scripts.images import read_tree, stratified
 
 
@@ -65,7 +64,7 @@ def main() -> None:
                 print(f"{done['line']} (kept from before)", flush=True)
                 continue
             result = train(
-                name, factory, pixels, labels, len(classes), recipe, seed, placement, on_epoch=partial(tell, name)
+                name, factory, TrainingData(pixels, labels, len(classes)), recipe, seed, placement, EpochPrinter(name)
             )
             scores[title] = result.tracker.scores()["learnability"]
             accuracy = (predict_logits(result, test_pixels).argmax(axis=1) == test_labels).mean()
@@ -107,12 +106,19 @@ def replace_labels(
     return np.where(wrong, (labels + shifts) % num_classes, labels), wrong
 
 
-def tell(name: str, report: EpochReport) -> None:
-    print(
-        f"{name} {report.epoch}/{report.epochs}: loss {report.train_loss:.3f}, measured accuracy "
-        f"{report.measured_accuracy:.3f}, {report.num_samples / report.seconds:.0f} samples/s",
-        file=sys.stderr,
-    )
+class EpochPrinter(TrainingObserver):
+    """Prints one line per epoch on standard error."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def on_epoch(self, report: EpochReport) -> None:
+        """Print the epoch's loss, accuracy and rate."""
+        print(
+            f"{self.name} {report.epoch}/{report.epochs}: loss {report.train_loss:.3f}, measured accuracy "
+            f"{report.measured_accuracy:.3f}, {report.num_samples / report.seconds:.0f} samples/s",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

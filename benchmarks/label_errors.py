@@ -29,7 +29,7 @@ from fiftyone_learnability.scores.label_errors import MISLABELLED, contradiction
 from fiftyone_learnability.training.device import choose_placement
 from fiftyone_learnability.training.networks import resolve_networks
 from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
-from fiftyone_learnability.training.run import EpochReport, predict_logits, train
+from fiftyone_learnability.training.run import EpochReport, TrainingData, TrainingObserver, predict_logits, train
 
 from .cifar10 import load, replace_labels
 
@@ -116,15 +116,13 @@ def train_folds(
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=options.seed)
     for inside, outside in folds.split(pixels, labels):
         clock = _TrainingClock()
-        result = _train(
-            options, pixels[inside], labels[inside], classes, on_batch=clock.on_batch, on_epoch=clock.on_epoch
-        )
+        result = _train(options, pixels[inside], labels[inside], classes, clock)
         seconds += clock.seconds
         prediction[outside] = softmax(predict_logits(result, pixels[outside]).astype(np.float64), axis=1)
     return {"prediction": prediction, "seconds": seconds}
 
 
-class _TrainingClock:
+class _TrainingClock(TrainingObserver):
     """Counts the processor time of a training without its measuring passes, which cross-validation has no use for."""
 
     def __init__(self) -> None:
@@ -157,13 +155,18 @@ def theirs_by_name(theirs: Found, labels: NDArray[np.int64]) -> dict[str, NDArra
 
 
 def _train(
-    options: argparse.Namespace, pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: int, **more: Any
+    options: argparse.Namespace,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    classes: int,
+    observer: TrainingObserver | None = None,
 ) -> Any:
     lr = default_learning_rate(options.batch_size)
     recipe = TrainingOptions(epochs=options.epochs, batch_size=options.batch_size, lr=lr)
     factory = resolve_networks([options.model])[options.model]
     placement = choose_placement(options.device)
-    return train(options.model, factory, pixels, labels, classes, recipe, options.seed, placement, **more)
+    data = TrainingData(pixels, labels, classes)
+    return train(options.model, factory, data, recipe, options.seed, placement, observer)
 
 
 def _kept(options: argparse.Namespace, what: str, row: str, make: Any) -> Found:

@@ -29,11 +29,11 @@ from fiftyone_learnability.training.augmentation import EpochDraws
 from fiftyone_learnability.training.device import choose_placement
 from fiftyone_learnability.training.networks import NETWORKS, resolve_networks
 from fiftyone_learnability.training.options import DEFAULT_BOUND, TrainingOptions, default_learning_rate
-from fiftyone_learnability.training.run import EpochReport, train
+from fiftyone_learnability.training.run import EpochReport, TrainingData, train
 from fiftyone_learnability.training.stopping import RankingStability
 from scripts.images import read_tree, stratified
 
-from .cifar10 import load, tell
+from .cifar10 import EpochPrinter, load
 from .table import Result
 from .usual import UsualLoop
 
@@ -74,19 +74,20 @@ def observe(options: argparse.Namespace, model: str) -> tuple[NDArray[np.float32
     def watch(num_classes: int, in_channels: int) -> nn.Module:
         return _Watched(factory(num_classes=num_classes, in_channels=in_channels), logits)
 
-    def on_state(epoch: int, state: dict[str, Any]) -> None:
-        sums.append(state["tracker"]["probability_sum"].numpy().copy())
+    class Recorder(EpochPrinter):
+        def on_state(self, epoch: int, state: dict[str, Any]) -> None:
+            sums.append(state["tracker"]["probability_sum"].numpy().copy())
 
-    def on_epoch(report: EpochReport) -> None:
-        tell(model, report)
-        order = EpochDraws.draw(len(labels), 4, True, 0, report.epoch, torch.device("cpu")).order.numpy()
-        probabilities = torch.cat(logits).softmax(dim=1).numpy()
-        logits.clear()
-        seen = np.empty(len(labels), np.float32)
-        seen[order] = probabilities[np.arange(len(order)), labels[order]]
-        online.append(seen)
+        def on_epoch(self, report: EpochReport) -> None:
+            super().on_epoch(report)
+            order = EpochDraws.draw(len(labels), 4, True, 0, report.epoch, torch.device("cpu")).order.numpy()
+            probabilities = torch.cat(logits).softmax(dim=1).numpy()
+            logits.clear()
+            seen = np.empty(len(labels), np.float32)
+            seen[order] = probabilities[np.arange(len(order)), labels[order]]
+            online.append(seen)
 
-    train(model, watch, pixels, labels, len(classes), recipe, 0, placement, on_epoch, on_state=on_state)
+    train(model, watch, TrainingData(pixels, labels, len(classes)), recipe, 0, placement, Recorder(model))
     exact = np.diff(np.array(sums), axis=0, prepend=0.0).astype(np.float32)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +165,7 @@ def measure(cifar10: Path, samples: int = 2000, epochs: int = 100) -> list[Resul
     recipe = TrainingOptions(epochs, 64, default_learning_rate(64), stop_when_stable=DEFAULT_BOUND)
     start = time.perf_counter()
     placement = choose_placement()
-    result = train("resnet20", NETWORKS["resnet20"], pixels, labels, len(classes), recipe, 0, placement)
+    result = train("resnet20", NETWORKS["resnet20"], TrainingData(pixels, labels, len(classes)), recipe, 0, placement)
     ours = time.perf_counter() - start
     correlation = spearman(result.scores()["learnability"], exact.mean(axis=0, dtype=np.float64))
     files, names = read_tree(cifar10)

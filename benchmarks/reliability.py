@@ -11,7 +11,6 @@ it. With --keep FOLDER each training is kept there, and one that is there with t
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +26,9 @@ from fiftyone_learnability.scores.reliability import (
 from fiftyone_learnability.training.device import choose_placement
 from fiftyone_learnability.training.networks import resolve_networks
 from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
-from fiftyone_learnability.training.run import train
+from fiftyone_learnability.training.run import TrainingData, train
 
-from .cifar10 import load, tell
+from .cifar10 import EpochPrinter, load
 
 BOUNDS = (0.90, 0.95, 0.97, 0.99)
 
@@ -70,18 +69,17 @@ def _dynamics(options: argparse.Namespace, model: str, seed: int) -> NDArray[np.
     if path is not None and path.exists():
         return np.load(path)["dynamics"]
     pixels, labels, classes = load(options.cifar10, "train", options.samples)
-    recipe = TrainingOptions(options.epochs, options.batch_size, default_learning_rate(options.batch_size))
+    recipe = TrainingOptions(
+        options.epochs, options.batch_size, default_learning_rate(options.batch_size), record_dynamics=True
+    )
     result = train(
         model,
         resolve_networks([model])[model],
-        pixels,
-        labels,
-        len(classes),
+        TrainingData(pixels, labels, len(classes)),
         recipe,
         seed,
         choose_placement(options.device),
-        on_epoch=partial(tell, model),
-        record_dynamics=True,
+        EpochPrinter(model),
     )
     assert result.dynamics is not None
     if path is not None:

@@ -16,18 +16,17 @@ import argparse
 import hashlib
 import sys
 from collections import defaultdict
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.cifar10 import load, tell
+from benchmarks.cifar10 import EpochPrinter, load
 from fiftyone_learnability.scores.formulas import FloatArray
 from fiftyone_learnability.scores.subsets import STRATEGIES, choose_subset
 from fiftyone_learnability.training.device import choose_placement
 from fiftyone_learnability.training.networks import resolve_networks
 from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
-from fiftyone_learnability.training.run import TrainingResult, predict_logits, train
+from fiftyone_learnability.training.run import TrainingData, TrainingResult, predict_logits, train
 
 NETWORK = "resnet20"
 
@@ -58,10 +57,8 @@ def main() -> None:
     print(f"{len(labels)} training images, {NETWORK}, {recipe}; {placement.reason}", flush=True)
 
     def train_on(chosen: np.ndarray, seed: int, title: str) -> TrainingResult:
-        on_epoch = partial(tell, title)
-        return train(
-            NETWORK, factory, pixels[chosen], labels[chosen], len(classes), recipe, seed, placement, on_epoch=on_epoch
-        )
+        data = TrainingData(pixels[chosen], labels[chosen], len(classes))
+        return train(NETWORK, factory, data, recipe, seed, placement, EpochPrinter(title))
 
     everything = np.arange(len(labels))
     if options.scores is not None:

@@ -27,7 +27,7 @@ from fiftyone_learnability.images.decode import decode_images
 from fiftyone_learnability.training.device import Placement, choose_placement
 from fiftyone_learnability.training.networks import NETWORKS, fastest_placement
 from fiftyone_learnability.training.options import TrainingOptions
-from fiftyone_learnability.training.run import train
+from fiftyone_learnability.training.run import TrainingData, train
 from scripts.images import read_tree, stratified
 
 from .table import Result, print_table
@@ -86,7 +86,7 @@ def _race(model: str, files: list[str], labels: NDArray[np.int64], rounds: int) 
 
     def ours(placement: Placement, measurement: str) -> float:
         options = TrainingOptions(epochs=1, measure=measurement, compile=False)
-        result = train(model, NETWORKS[model], pixels, labels, 10, options, 0, placement)
+        result = train(model, NETWORKS[model], TrainingData(pixels, labels, 10), options, 0, placement)
         return result.reports[0].seconds
 
     ways = [(plain, "exact"), (plain, "online")]
@@ -158,9 +158,9 @@ def print_profile(model: str, cifar10: Path) -> None:
     best = fastest_placement(NETWORKS[model](10, 3), choose_placement())
     for placement in {one.precision: one for one in (Placement(best.device, "float32", ""), best)}.values():
         options = TrainingOptions(epochs=1, compile=False)
-        train(model, NETWORKS[model], pixels[:256], labels[:256], 10, options, 0, placement)
+        train(model, NETWORKS[model], TrainingData(pixels[:256], labels[:256], 10), options, 0, placement)
         with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
-            train(model, NETWORKS[model], pixels, labels, 10, options, 0, placement)
+            train(model, NETWORKS[model], TrainingData(pixels, labels, 10), options, 0, placement)
         print(f"\n{model}, {placement.precision}, {len(files)} images")
         print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=14, max_name_column_width=48))
 

@@ -48,6 +48,10 @@ MOST_SEED = 2**62
 """What MongoDB can note of the last run's seed, with some to spare."""
 
 
+_NOT_IN_CONFIG = ("record_dynamics", "record_predictions", "el2n_epoch")
+"""Training options that the config of a run does not hold as they are given."""
+
+
 def compute_learnability(
     samples: foc.SampleCollection,
     label_field: str = "ground_truth",
@@ -174,6 +178,7 @@ def compute_learnability(
     from .training.device import choose_placement
     from .training.networks import build_network, fastest_placement, resolve_networks
     from .training.options import DEFAULT_BOUND, TrainingOptions, default_el2n_epoch, default_learning_rate
+    from .training.run import TrainingData
     from .writing import add_scores
 
     epochs, runs = check_integer("epochs", epochs, 1, MOST_EPOCHS), check_integer("runs", runs, 1, MOST_RUNS)
@@ -208,10 +213,11 @@ def compute_learnability(
         check_integer("measure_every", measure_every, 1, epochs),
         bound,
         compile,
+        record_dynamics,
+        el2n_epoch=None if el2n_epoch is None else check_integer("el2n_epoch", el2n_epoch, 1, epochs),
     )
     if lr is None:
         options = replace(options, lr=default_learning_rate(batch_size))
-    el2n_epoch = None if el2n_epoch is None else check_integer("el2n_epoch", el2n_epoch, 1, epochs)
     factories = resolve_networks(models)
     placement = choose_placement(device, precision)
     check_images(samples)
@@ -251,7 +257,7 @@ def compute_learnability(
         )
     settings: dict[str, Any] = {
         "label_field": label_field,
-        **asdict(options),
+        **{name: value for name, value in asdict(options).items() if name not in _NOT_IN_CONFIG},
         "runs": runs,
         "seed": seed,
         "image_size": images.pixels.shape[1],
@@ -263,7 +269,7 @@ def compute_learnability(
         "num_unreadable": int((~images.readable).sum()),
         # that which is measured, the next one if need be
         "el2n_epoch": next(
-            epoch for epoch in options.measured_epochs if epoch >= (el2n_epoch or default_el2n_epoch(epochs))
+            epoch for epoch in options.measured_epochs if epoch >= (options.el2n_epoch or default_el2n_epoch(epochs))
         ),
         "package_version": __version__,
     }
@@ -299,15 +305,10 @@ def compute_learnability(
         for record in run_in_turn(
             plan_units(list(factories), runs, seed),
             factories,
-            images.pixels,
-            labelled.labels,
-            len(labelled.classes),
-            options,
+            TrainingData(images.pixels, labelled.labels, len(labelled.classes)),
+            replace(options, record_predictions=record_predictions),
             placement,
             telling,
-            record_dynamics,
-            record_predictions,
-            el2n_epoch,
             store,
             restart_diverged,
         ):

@@ -85,7 +85,7 @@ def measure_rate(
     from ..training.device import choose_placement
     from ..training.networks import resolve_networks
     from ..training.options import TrainingOptions
-    from ..training.run import EpochReport, train
+    from ..training.run import EpochReport, TrainingData, TrainingObserver, train
 
     placement = choose_placement(device)
     generator = np.random.default_rng(0)
@@ -95,19 +95,20 @@ def measure_rate(
     counted: list[EpochReport] = []
     start = 0.0
 
-    def on_epoch(report: EpochReport) -> None:
-        nonlocal start
-        if report.epoch == 1:
-            start = time.perf_counter()
-            return
-        counted.append(report)
-        if time.perf_counter() - start >= seconds:
-            raise _EnoughError
+    class Clock(TrainingObserver):
+        def on_epoch(self, report: EpochReport) -> None:
+            nonlocal start
+            if report.epoch == 1:
+                start = time.perf_counter()
+                return
+            counted.append(report)
+            if time.perf_counter() - start >= seconds:
+                raise _EnoughError
 
     ((name, factory),) = resolve_networks([model]).items()
     options = TrainingOptions(epochs=100_000, batch_size=batch_size)
     with suppress(_EnoughError):
-        train(name, factory, images, labels, NUM_CLASSES, options, 0, placement, on_epoch)
+        train(name, factory, TrainingData(images, labels, NUM_CLASSES), options, 0, placement, Clock())
     return count * len(counted) / sum(report.seconds for report in counted)
 
 

@@ -6,19 +6,25 @@ A unit depends on its own arguments alone, so that units can be run in turn, as 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..scores.formulas import FloatArray
 from ..training.device import Placement
 from ..training.networks import NetworkFactory
 from ..training.options import TrainingOptions
-from ..training.run import TrainingDivergedError, TrainingStateError, train
+from ..training.run import (
+    EpochReport,
+    TrainingData,
+    TrainingDivergedError,
+    TrainingObserver,
+    TrainingStateError,
+    train,
+)
 from .progress import Progress
 from .results import RunRecord
 
@@ -126,15 +132,10 @@ def plan_units(models: list[str], runs: int, seed: int) -> list[TrainingUnit]:
 def run_in_turn(
     units: list[TrainingUnit],
     factories: Mapping[str, NetworkFactory],
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    num_classes: int,
+    data: TrainingData,
     options: TrainingOptions,
     placement: Placement,
     progress: Progress,
-    record_dynamics: bool = False,
-    record_predictions: bool = True,
-    el2n_epoch: int | None = None,
     store: UnitStore | None = None,
     restart_diverged: bool = False,
 ) -> Iterator[RunRecord]:
@@ -143,15 +144,10 @@ def run_in_turn(
     Args:
         units: what to train
         factories: the networks by name
-        images: ``(N, H, W, C)`` uint8
-        labels: ``(N,)`` class of each image
-        num_classes: the number of classes
-        options: the recipe, the same for all units
+        data: training images and labels
+        options: training options, the same for all units
         placement: device and precision
         progress: where to tell how far it is
-        record_dynamics (False): whether the records keep the probability of the true label after every epoch
-        record_predictions (True): whether the records keep the mean prediction
-        el2n_epoch (None): the early epoch for EL2N, by default a tenth of the training
         store (None): keeps checkpoints and records, and gives those that an earlier process has left
         restart_diverged (False): whether a training that diverges is restarted, once, at a quarter of the rate
 
@@ -181,27 +177,19 @@ def run_in_turn(
             try:
                 with (
                     progress.training(
-                        unit.model, unit.run, unit.runs, number, len(units), len(images), options.epochs, done
+                        unit.model, unit.run, unit.runs, number, len(units), len(data), options.epochs, done
                     ) as (on_epoch, on_batch),
                     checkpoints or nullcontext(),
                 ):
                     result = train(
                         unit.model,
                         factories[unit.model],
-                        images,
-                        labels,
-                        num_classes,
+                        data,
                         recipe,
                         unit.seed,
                         placement,
-                        on_epoch,
-                        on_batch,
-                        record_dynamics,
-                        record_predictions,
-                        el2n_epoch,
-                        state=state,
-                        on_state=checkpoints,
-                        on_incident=progress.say,
+                        _UnitObserver(progress, on_epoch, on_batch, checkpoints),
+                        state,
                     )
             except TrainingStateError as error:
                 if store is None or state is None:
@@ -235,6 +223,33 @@ def run_in_turn(
         if store is not None:
             store.save_record(unit, record)
         yield record
+
+
+class _UnitObserver(TrainingObserver):
+    """Passes what happens in a training on to its progress and its checkpoints."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        on_epoch: Callable[[EpochReport], None],
+        on_batch: Callable[[int], None],
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        self._progress, self._on_epoch, self._on_batch = progress, on_epoch, on_batch
+        self._checkpoints = checkpoints
+
+    def on_epoch(self, report: EpochReport) -> None:
+        self._on_epoch(report)
+
+    def on_batch(self, count: int) -> None:
+        self._on_batch(count)
+
+    def on_state(self, epoch: int, state: dict[str, Any]) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints(epoch, state)
+
+    def on_incident(self, sentence: str) -> None:
+        self._progress.say(sentence)
 
 
 def _leave_aside(store: UnitStore, unit: TrainingUnit, why: str, progress: Progress) -> None:

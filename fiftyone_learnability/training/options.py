@@ -56,6 +56,10 @@ class TrainingOptions:
             :class:`~fiftyone_learnability.training.stopping.RankingStability`; None trains to the end
         compile: whether the network is compiled by ``torch.compile``; "auto" does so on GPUs, where it is faster: see
             :class:`~fiftyone_learnability.training.compiling.Compilation`
+        record_dynamics: True keeps the probability of every label after every measured epoch: two bytes each
+        record_predictions: True keeps the mean prediction: eight bytes per sample and class
+        el2n_epoch: the early epoch after which EL2N is taken, or the next measured one; None for
+            :func:`default_el2n_epoch`
     """
 
     epochs: int = 200
@@ -68,6 +72,9 @@ class TrainingOptions:
     measure_every: int = 1
     stop_when_stable: float | None = None
     compile: bool | Literal["auto"] = "auto"
+    record_dynamics: bool = False
+    record_predictions: bool = True
+    el2n_epoch: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 2), ("crop_padding", 0), ("measure_every", 1)):
@@ -91,6 +98,10 @@ class TrainingOptions:
             )
         if self.compile not in (True, False, "auto"):
             raise ValueError(f"compile must be True, False or 'auto', not {self.compile!r}")
+        if self.el2n_epoch is not None and not 1 <= self.el2n_epoch <= self.epochs:
+            raise ValueError(
+                f"el2n_epoch must lie in 1..{self.epochs}, the epochs of the training, not {self.el2n_epoch}"
+            )
 
     @property
     def measured_epochs(self) -> range:

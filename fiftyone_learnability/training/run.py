@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -56,6 +56,38 @@ class TrainingMemoryError(RuntimeError):
     """The device has no memory for a training run, however small the parts that its batches are taken in."""
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Labelled images to train on.
+
+    Attributes:
+        images: ``(N, H, W, C)`` uint8, N >= 2, H = W, C = 1 or 3
+        labels: ``(N,)`` class of each image, in 0..num_classes-1
+        num_classes: number of classes
+
+    Raises:
+        ValueError: if shapes, types or labels do not fit together
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or len(images) < 2:
+            raise ValueError(
+                f"images must be at least two, (N, H, W, 1 or 3) in uint8, not {images.shape} in {images.dtype}"
+            )
+        if labels.shape != images.shape[:1]:
+            raise ValueError(f"labels must have the shape {images.shape[:1]}, not {labels.shape}")
+        if labels.min() < 0 or labels.max() >= self.num_classes:
+            raise ValueError(f"labels must lie in 0..{self.num_classes - 1}, not {labels.min()}..{labels.max()}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
 @dataclass(frozen=True)
 class EpochReport:
     """What one epoch of a run showed.
@@ -78,6 +110,27 @@ class EpochReport:
     measured_accuracy: float | None
     seconds: float
     num_samples: int
+
+
+class TrainingObserver:
+    """Follows a training run; override what you need. An exception that a method raises ends the training."""
+
+    def on_epoch(self, report: EpochReport) -> None:
+        """Called after each epoch, after :meth:`on_state`."""
+
+    def on_batch(self, count: int) -> None:
+        """Called after each training step with its number of images."""
+
+    def on_state(self, epoch: int, state: dict[str, Any]) -> None:
+        """Called after each epoch with the state to resume from.
+
+        Args:
+            epoch: the epoch that has ended, counted from 1
+            state: numbers, texts and tensors that ``torch.load(weights_only=True)`` reads; they no longer change
+        """
+
+    def on_incident(self, sentence: str) -> None:
+        """Called with one sentence when the run departs from plan, for example when memory runs out."""
 
 
 @dataclass
@@ -189,118 +242,64 @@ def _own_randomness(device: torch.device) -> Iterator[None]:
 def train(
     name: str,
     factory: NetworkFactory,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    num_classes: int,
+    data: TrainingData,
     options: TrainingOptions,
     seed: int,
     placement: Placement,
-    on_epoch: Callable[[EpochReport], None] | None = None,
-    on_batch: Callable[[int], None] | None = None,
-    record_dynamics: bool = False,
-    record_predictions: bool = True,
-    el2n_epoch: int | None = None,
+    observer: TrainingObserver | None = None,
     state: Mapping[str, Any] | None = None,
-    on_state: Callable[[int, dict[str, Any]], None] | None = None,
-    on_incident: Callable[[str], None] | None = None,
 ) -> TrainingResult:
-    """Trains one network and records the probability of every image's true label after every epoch.
+    """Train one network and record the probability of every image's true label after every epoch.
 
     The measurement, unless the options ask for a cheaper one, is that of "Sample-wise learnability" (arXiv 1901.02347):
-    after each epoch, the model in eval mode over the clean training images, all of them, and the float32 softmax of its
-    logits. On the CPU the result depends on the arguments alone, bit for bit (given the same number of threads and
-    version of torch). How and in which epochs it is measured changes nothing of the training.
+    after each epoch, the model in eval mode over all clean training images, and the float32 softmax of its logits. On
+    the CPU the result depends on the arguments alone, bit for bit (given the same number of threads and version of
+    torch). How and in which epochs a run is measured does not change the training.
+
+    If the device has no memory for a batch, the epoch starts over with batches split into twice as many parts, whose
+    gradients are summed: the same step, except that batch norms see the parts.
 
     Args:
-        name: the name of the network, for messages
+        name: name of the network, for messages
         factory: builds the network
-        images: ``(N, H, W, C)`` uint8, H = W, C = 1 or 3
-        labels: ``(N,)`` class of each image, in 0..num_classes-1
-        num_classes: the number of classes
-        options: the recipe
-        seed: the seed of initialisation, order and augmentation, not negative
+        data: training images and labels
+        options: training options
+        seed: seed of initialisation, order and augmentation, not negative
         placement: device and precision
-        on_epoch (None): called after each epoch; an exception that it raises ends the training
-        on_batch (None): called with the number of images after each training step; an exception ends the training
-        record_dynamics (False): whether to keep the probabilities of all epochs, two bytes a sample and epoch
-        record_predictions (True): whether the tracker keeps the mean prediction, eight bytes a sample and class
-        el2n_epoch (None): the early epoch after which EL2N is taken, by default :func:`default_el2n_epoch`; where that
-            is not measured, the next that is
-        state (None): the state of a training with the same arguments, to go on from: on the CPU the result is then the
-            same, bit for bit, as that of a training without a break
-        on_state (None): called after each epoch with its number and the state, whose arrays do not change any more:
-            numbers, texts and tensors that ``torch.load(weights_only=True)`` reads back
-        on_incident (None): called with a sentence when something does not go as planned. Where the device has no memory
-            for a batch, the epoch begins anew with batches that are taken in twice as many parts, whose gradients are
-            summed: the same recipe, but for batch norms, which see the parts
+        observer (None): follows the run
+        state (None): state of a run with the same arguments, as :meth:`TrainingObserver.on_state` gets it, to resume
+            from; on the CPU the result equals, bit for bit, that of an uninterrupted run
 
     Returns:
         the finished run
 
     Raises:
-        ValueError: if the arguments do not fit together
-        TrainingStateError: if ``state`` is none of a run with these arguments
+        ValueError: if ``seed`` is negative
+        TrainingStateError: if ``state`` does not belong to a run with these arguments
         TrainingDivergedError: if the loss or the outputs of the network are not finite
-        TrainingMemoryError: if the device has no memory even for batches in parts of two images
+        TrainingMemoryError: if the device has no memory even for parts of two images
     """
-    if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or len(images) < 2:
-        raise ValueError(
-            f"images must be at least two, (N, H, W, 1 or 3) in uint8, not {images.shape} in {images.dtype}"
-        )
-    if labels.shape != images.shape[:1]:
-        raise ValueError(f"labels must have the shape {images.shape[:1]}, not {labels.shape}")
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"labels must lie in 0..{num_classes - 1}, not {labels.min()}..{labels.max()}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, not {seed}")
-    el2n_epoch = default_el2n_epoch(options.epochs) if el2n_epoch is None else el2n_epoch
-    if not 1 <= el2n_epoch <= options.epochs:
-        raise ValueError(f"el2n_epoch must lie in 1..{options.epochs}, the epochs of the training, not {el2n_epoch}")
+    observer = TrainingObserver() if observer is None else observer
     start = time.perf_counter()
     with _own_randomness(placement.device), kept_memory(placement.device):
         try:
-            # the tracker counts the epochs that it sees
-            early = sum(epoch < el2n_epoch for epoch in options.measured_epochs) + 1
-            tracker = LearnabilityTracker(
-                len(images), placement.device, predictions=record_predictions, el2n_epoch=early
-            )
-            run = _Run(
-                name, factory, images, labels, num_classes, options, seed, placement, tracker, on_batch, on_incident
-            )
+            run = _Run(name, factory, data, options, seed, placement, observer)
         except Exception as error:
             if not _is_out_of_memory(error):
                 raise
             raise TrainingMemoryError(
-                f"{name}: {placement.device} has no memory for {len(images)} images of {images[0].nbytes} bytes and "
+                f"{name}: {placement.device} has no memory for {len(data)} images of {data.images[0].nbytes} bytes and "
                 "the network: choose another device, or a smaller image_size"
             ) from error
-        if record_dynamics:
-            run.result.dynamics = np.empty((len(options.measured_epochs), len(images)), np.float16)
         if state is not None:
             try:
                 run.load_state_dict(state)
-            # it may come from a file that anybody has written, and whatever is wrong in it makes torch stumble
+            # the state may come from a foreign file, and torch has no one error for what can be wrong with it
             except Exception as error:
                 raise TrainingStateError(f"{name}: the state does not fit: {error}") from error
-        latest = run.state_dict()
-        for epoch in range(len(run.result.reports) + 1, options.epochs + 1):
-            if run.result.stopped is not None:
-                break
-            while (report := run.try_epoch(epoch)) is None:
-                # all randomness comes from (seed, epoch), so that the epoch can be begun anew
-                if not run.forward.was_given_up():
-                    latest = run.with_smaller_parts(latest, epoch, on_incident)
-                run.load_state_dict(latest)
-            run.add(report)
-            latest = run.state_dict()
-            if on_state is not None:
-                on_state(epoch, latest)
-            if on_epoch is not None:
-                on_epoch(report)
-        if run.result.stopped is not None and on_incident is not None:
-            on_incident(f"{name}: {run.result.stopped}")
-    if run.result.dynamics is not None:
-        run.result.dynamics = run.result.dynamics[: tracker.epochs]
+        run.train()
     run.result.seconds = time.perf_counter() - start
     return run.result
 
@@ -312,23 +311,24 @@ class _Run:
         self,
         name: str,
         factory: NetworkFactory,
-        images: NDArray[np.uint8],
-        labels: NDArray[np.int64],
-        num_classes: int,
+        data: TrainingData,
         options: TrainingOptions,
         seed: int,
         placement: Placement,
-        tracker: LearnabilityTracker,
-        on_batch: Callable[[int], None] | None,
-        tell: Callable[[str], None] | None,
+        observer: TrainingObserver,
     ) -> None:
+        images = data.images
         device = placement.device
         self.name, self.options, self.seed = name, options, seed
-        self.on_batch = on_batch or (lambda count: None)
+        self.observer = observer
         mean, std = channel_statistics(images)
-        self.labels = torch.as_tensor(labels, dtype=torch.int64).to(device)
+        el2n_epoch = options.el2n_epoch or default_el2n_epoch(options.epochs)
+        # the tracker counts the epochs that it sees
+        early = sum(epoch < el2n_epoch for epoch in options.measured_epochs) + 1
+        tracker = LearnabilityTracker(len(data), device, predictions=options.record_predictions, el2n_epoch=early)
+        self.labels = torch.as_tensor(data.labels, dtype=torch.int64).to(device)
         torch.manual_seed(epoch_seed(seed, 0))
-        network = build_network(name, factory, num_classes, images.shape[3], images.shape[1])
+        network = build_network(name, factory, data.num_classes, images.shape[3], images.shape[1])
         self.placement = placement = fastest_placement(network, placement)
         self.folds = folds_safely(network, images.shape[3], images.shape[1])
         layout = fastest_layout(network, placement)
@@ -351,6 +351,8 @@ class _Run:
         self.parts = 1
         self.result = TrainingResult(tracker, [], self.network, mean, std, placement)
         self.measured_epochs = options.measured_epochs
+        if options.record_dynamics:
+            self.result.dynamics = np.empty((len(self.measured_epochs), len(data)), np.float16)
         self.stability: RankingStability | None = None
         if options.stop_when_stable is not None:
             self.stability = RankingStability(len(images), len(self.measured_epochs), options.stop_when_stable)
@@ -360,7 +362,7 @@ class _Run:
             options.compile,
             device,
             options.measure_every,
-            lambda text: tell(f"{name} {text}") if tell is not None else None,
+            lambda text: observer.on_incident(f"{name} {text}"),
         )
         # whether it is the network that is called, rather than what others have asked to be called
         self.in_step = False
@@ -433,6 +435,26 @@ class _Run:
             raise ValueError("it says that it was stopped, and cannot have been")
         self.result.stopped = stopped
 
+    def train(self) -> None:
+        """Train from the epoch that follows the state to the last one, or until the ranking is stable."""
+        latest, result = self.state_dict(), self.result
+        for epoch in range(len(result.reports) + 1, self.options.epochs + 1):
+            if result.stopped is not None:
+                break
+            while (report := self.try_epoch(epoch)) is None:
+                # all randomness comes from (seed, epoch), so the epoch can start over
+                if not self.forward.was_given_up():
+                    latest = self.with_smaller_parts(latest, epoch)
+                self.load_state_dict(latest)
+            self.add(report)
+            latest = self.state_dict()
+            self.observer.on_state(epoch, latest)
+            self.observer.on_epoch(report)
+        if result.stopped is not None:
+            self.observer.on_incident(f"{self.name}: {result.stopped}")
+        if result.dynamics is not None:
+            result.dynamics = result.dynamics[: result.tracker.epochs]
+
     def add(self, report: EpochReport) -> None:
         """Takes up an epoch that went well, and looks whether the training may end with it."""
         result = self.result
@@ -472,9 +494,7 @@ class _Run:
             torch.cuda.empty_cache()
         return None
 
-    def with_smaller_parts(
-        self, state: dict[str, Any], epoch: int, tell: Callable[[str], None] | None
-    ) -> dict[str, Any]:
+    def with_smaller_parts(self, state: dict[str, Any], epoch: int) -> dict[str, Any]:
         """The state from before an epoch, with batches that are taken in twice as many parts.
 
         Raises:
@@ -492,8 +512,7 @@ class _Run:
             f"{where}: from there on each batch of {self.options.batch_size} is taken in {parts} parts, whose "
             "gradients are summed"
         )
-        if tell is not None:
-            tell(f"{self.name}: {incident}")
+        self.observer.on_incident(f"{self.name}: {incident}")
         return {**state, "parts": parts, "incidents": [*state["incidents"], incident]}
 
     def epoch(self, epoch: int) -> EpochReport:
@@ -556,7 +575,7 @@ class _Run:
             self.scaler.step(self.optimizer)
             self.scaler.update()
             step += 1
-            self.on_batch(len(index))
+            self.observer.on_batch(len(index))
         return totals
 
     def _advice(self, epoch: int, what: str) -> str:

@@ -72,14 +72,15 @@ def test_a_measurement_trains_without_its_first_epoch(monkeypatch: pytest.Monkey
     seen: dict[str, object] = {}
     train = training.train
 
-    def watched(name, factory, images, labels, num_classes, options, seed, placement, on_epoch):  # type: ignore[no-untyped-def]
-        seen.update(name=name, shape=images.shape, batch_size=options.batch_size, device=placement.device.type)
+    def watched(name, factory, data, options, seed, placement, observer):  # type: ignore[no-untyped-def]
+        seen.update(name=name, shape=data.images.shape, batch_size=options.batch_size, device=placement.device.type)
 
-        def watch(report: training.EpochReport) -> None:
-            reports.append(report)
-            on_epoch(report)
+        class Watch(training.TrainingObserver):
+            def on_epoch(self, report: training.EpochReport) -> None:
+                reports.append(report)
+                observer.on_epoch(report)
 
-        return train(name, factory, images, labels, num_classes, options, seed, placement, watch)
+        return train(name, factory, data, options, seed, placement, Watch())
 
     monkeypatch.setattr(training, "train", watched)
     found = measure_rate("resnet20", image_size=16, batch_size=8, device="cpu", seconds=0.05)

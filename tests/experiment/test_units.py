@@ -6,15 +6,15 @@ import pytest
 from fiftyone_learnability.experiment.progress import Progress, ProgressEvent
 from fiftyone_learnability.experiment.units import TrainingUnit, plan_units, run_in_turn
 from fiftyone_learnability.training.options import TrainingOptions
-from fiftyone_learnability.training.run import train
+from fiftyone_learnability.training.run import TrainingData, train
 from tests.training.small import CPU, Linear, SmallNet, random_images
 
 OPTIONS = TrainingOptions(epochs=3, batch_size=8, crop_padding=1)
 
 
 @pytest.fixture
-def noise(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    return random_images(rng, 20, 8, 3), rng.integers(0, 3, 20)
+def noise(rng: np.random.Generator) -> TrainingData:
+    return TrainingData(random_images(rng, 20, 8, 3), rng.integers(0, 3, 20), 3)
 
 
 FACTORIES = {"small": SmallNet, "linear": lambda num_classes, in_channels: Linear(num_classes, 192)}
@@ -30,13 +30,13 @@ def test_each_network_gets_each_seed() -> None:
     assert plan_units([], runs=2, seed=51) == []
 
 
-def test_a_record_is_what_the_training_gives_alone(noise: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_record_is_what_the_training_gives_alone(noise: TrainingData) -> None:
     units = plan_units(["small", "linear"], runs=2, seed=3)
-    records = list(run_in_turn(units, FACTORIES, *noise, 3, OPTIONS, CPU, Progress(False)))
+    records = list(run_in_turn(units, FACTORIES, noise, OPTIONS, CPU, Progress(False)))
     assert [(record.model, record.seed) for record in records] == [(unit.model, unit.seed) for unit in units]
     # in another order, so that no unit can depend on those before it
     for unit, record in reversed(list(zip(units, records, strict=True))):
-        alone = train(unit.model, FACTORIES[unit.model], *noise, 3, OPTIONS, unit.seed, CPU)
+        alone = train(unit.model, FACTORIES[unit.model], noise, OPTIONS, unit.seed, CPU)
         scores = alone.tracker.scores()
         assert record.scores.keys() == scores.keys()
         for name, values in scores.items():
@@ -49,19 +49,19 @@ def test_a_record_is_what_the_training_gives_alone(noise: tuple[np.ndarray, np.n
     assert not np.array_equal(records[0].scores["learnability"], records[1].scores["learnability"])
 
 
-def test_a_record_comes_as_soon_as_its_unit_is_done(noise: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_record_comes_as_soon_as_its_unit_is_done(noise: TrainingData) -> None:
     events: list[ProgressEvent] = []
     units = plan_units(["linear"], runs=3, seed=0)
-    records = run_in_turn(units, FACTORIES, *noise, 3, OPTIONS, CPU, Progress(events.append))
+    records = run_in_turn(units, FACTORIES, noise, OPTIONS, CPU, Progress(events.append))
     assert events == []
     assert next(records).seed == 0
     assert [event.run for event in events] == [1, 1, 1]
 
 
-def test_the_callback_follows_all_trainings(noise: tuple[np.ndarray, np.ndarray]) -> None:
+def test_the_callback_follows_all_trainings(noise: TrainingData) -> None:
     events: list[ProgressEvent] = []
     units = plan_units(["small", "linear"], runs=2, seed=0)
-    records = list(run_in_turn(units, FACTORIES, *noise, 3, OPTIONS, CPU, Progress(events.append)))
+    records = list(run_in_turn(units, FACTORIES, noise, OPTIONS, CPU, Progress(events.append)))
     np.testing.assert_allclose([event.fraction for event in events], np.arange(1, 13) / 12)
     told = [(event.model, event.run, event.epoch) for event in events]
     assert told == [(model, run, epoch) for model in FACTORIES for run in (1, 2) for epoch in (1, 2, 3)]
@@ -70,7 +70,7 @@ def test_the_callback_follows_all_trainings(noise: tuple[np.ndarray, np.ndarray]
     assert [event.accuracy for event in events[:3]] == records[0].measured_accuracy.tolist()
 
 
-def test_a_callback_that_raises_ends_the_work(noise: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_callback_that_raises_ends_the_work(noise: TrainingData) -> None:
     events: list[ProgressEvent] = []
 
     def stop(event: ProgressEvent) -> None:
@@ -80,5 +80,5 @@ def test_a_callback_that_raises_ends_the_work(noise: tuple[np.ndarray, np.ndarra
 
     units = plan_units(["linear"], runs=2, seed=0)
     with pytest.raises(InterruptedError, match="enough"):
-        list(run_in_turn(units, FACTORIES, *noise, 3, OPTIONS, CPU, Progress(stop)))
+        list(run_in_turn(units, FACTORIES, noise, OPTIONS, CPU, Progress(stop)))
     assert len(events) == 2

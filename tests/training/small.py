@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,8 +11,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fiftyone_learnability.training.device import Placement
+from fiftyone_learnability.training.run import TrainingObserver
 
 CPU = Placement(torch.device("cpu"), "float32", "chosen by the tests")
+
+
+class Callbacks(TrainingObserver):
+    """An observer made of functions, by the name of its methods: ``Callbacks(on_epoch=print)``."""
+
+    def __init__(self, **callbacks: Callable[..., object]) -> None:
+        for name, callback in callbacks.items():
+            assert hasattr(TrainingObserver, name), name
+            setattr(self, name, callback)
 
 
 class SmallNet(nn.Module):

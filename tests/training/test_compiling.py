@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from fiftyone_learnability.training import run as training
 from fiftyone_learnability.training.compiling import Compilation
 from fiftyone_learnability.training.options import TrainingOptions
-from fiftyone_learnability.training.run import train
+from fiftyone_learnability.training.run import TrainingData, train
 
-from .small import CPU, SmallNet, random_images
+from .small import CPU, Callbacks, SmallNet, random_images
 
 GPU = torch.device("cuda")
 IMAGES = torch.zeros(1, 2)
@@ -149,7 +149,7 @@ def test_an_epoch_that_failed_compiled_begins_anew(
 ) -> None:
     images, labels = random_images(rng, 64, 12, 3), rng.integers(0, 3, 64)
     options = TrainingOptions(epochs=4, batch_size=16)
-    expected = train("net", SmallNet, images, labels, 3, options, 0, CPU)
+    expected = train("net", SmallNet, TrainingData(images, labels, 3), options, 0, CPU)
     calls = []
 
     def compile(network: nn.Module, **settings: Any) -> Callable[[Tensor], Tensor]:
@@ -165,7 +165,9 @@ def test_an_epoch_that_failed_compiled_begins_anew(
     monkeypatch.setattr(torch, "compile", compile)
     monkeypatch.setattr(training, "Compilation", Forced)
     told: list[str] = []
-    result = train("net", SmallNet, images, labels, 3, options, 0, CPU, on_incident=told.append)
+    result = train(
+        "net", SmallNet, TrainingData(images, labels, 3), options, 0, CPU, Callbacks(on_incident=told.append)
+    )
     assert len(calls) == 3
     assert told == [f"net could not be trained compiled ({type(error).__name__}) and goes on without"]
     assert result.incidents == []
@@ -187,7 +189,7 @@ def test_what_a_callback_raises_is_not_taken_for_a_failed_compiler(
 
     options = TrainingOptions(epochs=4, batch_size=16)
     with pytest.raises(RuntimeError, match="cancelled"):
-        train("net", SmallNet, images, labels, 3, options, 0, CPU, on_batch=cancel)
+        train("net", SmallNet, TrainingData(images, labels, 3), options, 0, CPU, Callbacks(on_batch=cancel))
     assert len(seen) == 6
 
 
@@ -198,5 +200,5 @@ def test_a_compiled_training_gives_nearly_the_scores_of_a_plain_one(rng: np.rand
     found = {}
     for compile in (False, True):
         options = TrainingOptions(epochs=2, batch_size=16, compile=compile)
-        found[compile] = train("net", SmallNet, images, labels, 3, options, 0, CPU).scores()
+        found[compile] = train("net", SmallNet, TrainingData(images, labels, 3), options, 0, CPU).scores()
     np.testing.assert_allclose(found[True]["learnability"], found[False]["learnability"], atol=1e-3)

@@ -29,17 +29,18 @@ from fiftyone_learnability.training.networks import NETWORKS, NetworkFactory
 from fiftyone_learnability.training.options import TrainingOptions
 from fiftyone_learnability.training.run import (
     EpochReport,
+    TrainingData,
     TrainingDivergedError,
     TrainingMemoryError,
+    TrainingObserver,
     TrainingResult,
     channel_statistics,
     learning_rate,
     predict_logits,
     train,
 )
-from fiftyone_learnability.training.tracker import LearnabilityTracker
 
-from .small import CPU, Linear, SmallNet, random_images, read_digits
+from .small import CPU, Callbacks, Linear, SmallNet, random_images, read_digits
 
 SHORT = TrainingOptions(epochs=2, batch_size=16, crop_padding=2)
 PLAIN = TrainingOptions(epochs=1, batch_size=4, crop_padding=0, horizontal_flip=False)
@@ -53,10 +54,11 @@ def run(
     factory: NetworkFactory = SmallNet,
     num_classes: int = 3,
     placement: Placement = CPU,
-    on_epoch: Callable[[EpochReport], None] | None = None,
-    on_batch: Callable[[int], None] | None = None,
+    state: dict[str, Any] | None = None,
+    **callbacks: Callable[..., object],
 ) -> TrainingResult:
-    return train("net", factory, images, labels, num_classes, options, seed, placement, on_epoch, on_batch)
+    data = TrainingData(images, labels, num_classes)
+    return train("net", factory, data, options, seed, placement, Callbacks(**callbacks), state)
 
 
 def linear(in_features: int) -> NetworkFactory:
@@ -429,15 +431,10 @@ def short_of_memory(
     noise: tuple[np.ndarray, np.ndarray], options: TrainingOptions, **limits: Any
 ) -> tuple[TrainingResult, list[str]]:
     told: list[str] = []
-    result = train(
-        "net",
-        lambda num_classes, in_channels: Roomy(num_classes, in_channels, **limits),
+    result = run(
         *noise,
-        3,
-        options,
-        0,
-        CPU,
-        record_dynamics=True,
+        replace(options, record_dynamics=True),
+        factory=lambda num_classes, in_channels: Roomy(num_classes, in_channels, **limits),
         on_incident=told.append,
     )
     return result, told
@@ -498,12 +495,11 @@ def test_gradients_are_scaled_anew_after_a_step_without_memory(
     half = replace(CPU, precision="fp16")
     options = replace(SHORT, epochs=2)
 
-    def run() -> TrainingResult:
-        return train(
-            "net", lambda num_classes, in_channels: Roomy(num_classes, in_channels, 10**9), *noise, 3, options, 0, half
-        )
+    def train_in_half() -> TrainingResult:
+        factory = lambda num_classes, in_channels: Roomy(num_classes, in_channels, 10**9)  # noqa: E731
+        return run(*noise, options, factory=factory, placement=half)
 
-    expected = run()
+    expected = train_in_half()
     step, calls = torch.optim.SGD.step, []
 
     def fail_once(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -513,7 +509,7 @@ def test_gradients_are_scaled_anew_after_a_step_without_memory(
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.SGD, "step", fail_once)
-    result = run()
+    result = train_in_half()
     assert len(result.incidents) == 1
     for name, value in expected.network.state_dict().items():
         torch.testing.assert_close(result.network.state_dict()[name], value, rtol=0.05, atol=0.01)
@@ -547,13 +543,14 @@ def test_a_state_does_not_change_while_the_training_goes_on(noise: tuple[np.ndar
         torch.save(state, buffer)
         states.append((state, buffer.getvalue()))
 
-    train("net", SmallNet, *noise, 3, replace(SHORT, epochs=4), 0, CPU, record_dynamics=True, on_state=keep)
+    options = replace(SHORT, epochs=4, record_dynamics=True)
+    run(*noise, options, on_state=keep)
     for state, saved in states:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         assert buffer.getvalue() == saved
         # a training that goes on from it leaves it alone too
-        train("net", SmallNet, *noise, 3, replace(SHORT, epochs=4), 0, CPU, record_dynamics=True, state=state)
+        run(*noise, options, state=state)
         buffer = io.BytesIO()
         torch.save(state, buffer)
         assert buffer.getvalue() == saved
@@ -766,8 +763,7 @@ def test_how_it_is_measured_changes_nothing_of_the_training(
 @pytest.mark.parametrize(("epochs", "every"), [(5, 2), (5, 3), (5, 5), (6, 4), (6, 1)])
 def test_each_kth_epoch_is_measured_and_the_last(noise: tuple[np.ndarray, np.ndarray], epochs: int, every: int) -> None:
     def training(every: int) -> TrainingResult:
-        options = replace(SHORT, epochs=epochs, measure_every=every)
-        return train("net", SmallNet, *noise, 3, options, 0, CPU, record_dynamics=True, el2n_epoch=2)
+        return run(*noise, replace(SHORT, epochs=epochs, measure_every=every, record_dynamics=True, el2n_epoch=2))
 
     every_epoch, result = training(1), training(every)
     measured = sorted(range(epochs, 0, -every))
@@ -786,11 +782,10 @@ def test_each_kth_epoch_is_measured_and_the_last(noise: tuple[np.ndarray, np.nda
     assert scores["learned_epoch"].tolist() == wanted
     assert len(set(wanted)) > 1
     # EL2N is that of the first measured epoch from the second on
-    early = run(*noise, replace(SHORT, epochs=epochs), on_epoch=None)
+    early = run(*noise, replace(SHORT, epochs=epochs))
     assert early.reports[-1].epoch == epochs
     until = next(epoch for epoch in measured if epoch >= 2)
-    options = replace(SHORT, epochs=epochs)
-    el2n = train("net", SmallNet, *noise, 3, options, 0, CPU, el2n_epoch=until).scores()["el2n"]
+    el2n = run(*noise, replace(SHORT, epochs=epochs, el2n_epoch=until)).scores()["el2n"]
     np.testing.assert_array_equal(scores["el2n"], el2n)
 
 
@@ -800,15 +795,9 @@ def test_a_training_ends_when_its_ranking_is_stable(noise: tuple[np.ndarray, np.
     told: list[str] = []
 
     def training(stop: float | None, state: Any = None) -> TrainingResult:
-        return train(
-            "net",
-            SmallNet,
+        return run(
             *noise,
-            3,
-            replace(options, stop_when_stable=stop),
-            0,
-            CPU,
-            record_dynamics=True,
+            replace(options, stop_when_stable=stop, record_dynamics=True),
             state=state,
             on_state=lambda epoch, state: states.append(state),
             on_incident=told.append,
@@ -838,8 +827,8 @@ def test_a_training_ends_when_its_ranking_is_stable(noise: tuple[np.ndarray, np.
 
 def test_a_training_does_not_end_before_its_early_epoch(noise: tuple[np.ndarray, np.ndarray]) -> None:
     options = replace(SHORT, epochs=10, stop_when_stable=1e-6)
-    assert len(train("net", SmallNet, *noise, 3, options, 0, CPU).reports) < 5
-    late = train("net", SmallNet, *noise, 3, options, 0, CPU, el2n_epoch=7)
+    assert len(run(*noise, options).reports) < 5
+    late = run(*noise, replace(options, el2n_epoch=7))
     assert len(late.reports) >= 7
     assert not np.isnan(late.scores()["el2n"]).any()
 
@@ -877,10 +866,10 @@ def test_no_batch_waits_for_the_device(
         images, labels = random_images(rng, count, 8, 3), rng.integers(0, 3, count)
         options = replace(SHORT, measure=measure)
         placement = Placement(torch.device("cpu"), precision, "")
-        tracker = LearnabilityTracker(count)
+        data = TrainingData(images, labels, 3)
+        trained = training._Run("net", SmallNet, data, options, 0, placement, TrainingObserver())
         # on a CPU it looks for mistakes
-        tracker._looks = False
-        trained = training._Run("net", SmallNet, images, labels, 3, options, 0, placement, tracker, None, None)
+        trained.result.tracker._looks = False
         train_epoch = trained._train_epoch
         in_epoch: list[str] = []
 
