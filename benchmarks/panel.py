@@ -165,6 +165,7 @@ def serve(name: str, count: int, repeat: int) -> dict[str, Any]:
     import numpy as np
     import psutil
 
+    from fiftyone_learnability.dataset.internals import build_view, serialize_stages
     from tests.plugin.harness import Answer, PanelHarness
 
     dataset = fo.load_dataset(name)
@@ -241,7 +242,7 @@ def serve(name: str, count: int, repeat: int) -> dict[str, Any]:
     half = dataset.select(ids[::2])
     start = time.perf_counter()
     # what the App itself does with the view before and after the event
-    fo.DatasetView._build(dataset, json.loads(json.dumps(half._serialize())))
+    build_view(dataset, json.loads(json.dumps(serialize_stages(half))))
     building = time.perf_counter() - start
     report(f"user chooses half of the samples by id (FiftyOne: {building * 1e3:.0f} ms)", [panel.show(half)])
     report("that again, doubled", [panel.event("on_change_view") for _ in range(repeat)])

@@ -99,11 +99,11 @@ NOISY = ("megabytes", "objects")
 
 def measure(dataset: fo.Dataset) -> Usage:
     """Looks at this process and at the database, past what the dataset object remembers."""
-    import fiftyone.core.odm as foo
+    from fiftyone_learnability.dataset.internals import dataset_id, get_database
 
     gc.collect()
-    process, database = psutil.Process(), foo.get_db_conn()
-    document = database.datasets.find_one({"_id": dataset._doc.id})
+    process, database = psutil.Process(), get_database()
+    document = database.datasets.find_one({"_id": dataset_id(dataset)})
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fiftyone-learnability"
     return Usage(
         megabytes=process.memory_full_info().uss / 2**20,
@@ -249,6 +249,7 @@ JOB: dict[str, Any] = {
 def _page(dataset: fo.Dataset) -> dict[str, Any]:
     """The query by which the App's grid gets its first samples, sorted by their scores."""
     import fiftyone_learnability as fol
+    from fiftyone_learnability.dataset.internals import serialize_stages
 
     query = """
         query page($dataset: String!, $view: BSONArray!) {
@@ -259,7 +260,7 @@ def _page(dataset: fo.Dataset) -> dict[str, Any]:
             }
         }
     """
-    view = fol.sort_by_learnability(dataset, fol.find_models(dataset)[0])._serialize()
+    view = serialize_stages(fol.sort_by_learnability(dataset, fol.find_models(dataset)[0]))
     return {"query": query, "variables": {"dataset": dataset.name, "view": view}}
 
 
@@ -335,12 +336,12 @@ class Client:
 
     def wait_for_job(self, reached: Callable[[dict[str, Any]], Any], seconds: float = 120) -> str:
         """Waits for the newest job of the dataset to come to something."""
-        import fiftyone.core.odm as foo
+        from fiftyone_learnability.dataset.internals import dataset_id, get_database
 
         deadline = time.monotonic() + seconds
         while True:
-            found = foo.get_db_conn()["delegated_ops"].find_one(
-                {"dataset_id": self.dataset._doc.id}, sort=[("queued_at", -1)]
+            found = get_database()["delegated_ops"].find_one(
+                {"dataset_id": dataset_id(self.dataset)}, sort=[("queued_at", -1)]
             )
             if found is not None and reached(found):
                 return str(found["_id"])
@@ -349,10 +350,10 @@ class Client:
 
     def progress(self) -> float:
         """How far the newest job is."""
-        import fiftyone.core.odm as foo
+        from fiftyone_learnability.dataset.internals import get_database
 
         id = ObjectId(self.wait_for_job(lambda found: True))
-        found = foo.get_db_conn()["delegated_ops"].find_one({"_id": id})
+        found = get_database()["delegated_ops"].find_one({"_id": id})
         return (found.get("status") or {}).get("progress") or 0.0
 
     def cancel_job(self) -> None:

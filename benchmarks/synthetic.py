@@ -56,12 +56,14 @@ def synthetic_dataset(count: int) -> fo.Dataset:
     """
     import fiftyone as fo
 
+    from fiftyone_learnability.dataset.internals import sample_collection
+
     if count % _CHUNK:
         raise ValueError(f"count must be a multiple of {_CHUNK}, not {count}")
     dataset = fo.Dataset()
     # what FiftyOne adds shows how all others have to look
     dataset.add_sample(fo.Sample("/no/such/0.png", ground_truth=fo.Classification(label="class 0")))
-    collection = dataset._sample_collection
+    collection = sample_collection(dataset)
     nine = {"$substrCP": [{"$toString": {"$add": ["$number", 1_000_000_000]}}, 1, 9]}
     made: dict[str, Any] = {
         "_id": {"$toObjectId": {"$concat": ["656565656565656", nine]}},

@@ -18,6 +18,7 @@ import psutil
 from ._version import __version__
 from .dataset.changes import some
 from .dataset.fields import choose_key
+from .dataset.internals import dataset_id, root_dataset
 from .dataset.notes import fields_of
 from .dataset.registration import recover
 from .dataset.runs import load_results
@@ -221,7 +222,7 @@ def compute_learnability(
     factories = resolve_networks(models)
     placement = choose_placement(device, precision)
     check_images(samples)
-    dataset = samples._root_dataset
+    dataset = root_dataset(samples)
     recover(dataset)
     refusal: ValueError | None = None
     try:
@@ -326,7 +327,7 @@ def compute_learnability(
         }
         plan = WritePlan(
             dataset=dataset.name,
-            dataset_id=str(dataset._doc.id),
+            dataset_id=str(dataset_id(dataset)),
             key=key,
             settings={**settings, "run_id": store.id},
             overwrite=overwrite,
@@ -444,7 +445,7 @@ def default_run_directory(dataset: fo.Dataset, key: str) -> Path:
     # the same key of another dataset, or of one that was deleted and made anew, is another run; one that was renamed is
     # found by its id
     folder = cache_folder()
-    known = sorted(folder.glob(f"*-{dataset._doc.id}"))
+    known = sorted(folder.glob(f"*-{dataset_id(dataset)}"))
     return (
-        known[0] if known else folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', dataset.name)[:80]}-{dataset._doc.id}"
+        known[0] if known else folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', dataset.name)[:80]}-{dataset_id(dataset)}"
     ) / key

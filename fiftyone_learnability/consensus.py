@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ._version import __version__
 from .dataset.columns import Column
 from .dataset.fields import WriteReport, choose_key_for, score_columns, write_run
+from .dataset.internals import root_dataset
 from .dataset.notes import INFO_KEY, owning_run, score_field
 from .dataset.registration import recover
 from .dataset.runs import load_model_results
@@ -57,7 +58,7 @@ def write_consensus(
         WriteError: if the database fails; the dataset is as it was before
     """
     check_images(samples)
-    root = samples._root_dataset
+    root = root_dataset(samples)
     recover(root)
     ids, scores = load_scores(samples, models)
     if len(scores) < 2:
@@ -212,7 +213,7 @@ def _results(
         if not source:
             raise ValueError("there are no results to look at")
         return dict(source) if models is None else {model: source[model] for model in names_of(models)}
-    dataset = source._root_dataset
+    dataset = root_dataset(source)
     asked = choose_models(source, models)
     found = load_model_results(dataset, asked)
     gone = [model for model in asked if model not in found] if models is not None else []

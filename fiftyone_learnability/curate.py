@@ -7,6 +7,7 @@ import fiftyone.core.view as fov
 import numpy as np
 from fiftyone import ViewField as F
 
+from .dataset.internals import root_dataset
 from .dataset.notes import rank_field, score_field
 from .dataset.scored import check_scored, label_path_of
 from .scores.checks import MOST, check_bool, check_integer, check_number, short_repr
@@ -121,7 +122,7 @@ def tag_by_difficulty(
     tag = checked_tag(tag)
     ids = select_by_difficulty(samples, model, which, count=count, percent=percent, per_class=per_class)
     if ids:
-        samples._root_dataset.select(ids).tag_samples(tag)
+        root_dataset(samples).select(ids).tag_samples(tag)
     return len(ids)
 
 

@@ -16,6 +16,7 @@ from pymongo.errors import PyMongoError
 from .dataset.changes import Changes, find_changes
 from .dataset.columns import WriteError
 from .dataset.fields import WriteReport, write_results
+from .dataset.internals import build_view, root_dataset, sample_collection, serialize_stages
 from .dataset.notes import fields_of
 from .dataset.registration import recover
 from .dataset.registry import check_identifier, list_runs
@@ -134,10 +135,10 @@ class WritePlan:
         name = name_of(ObjectId(self.dataset_id))
         if name is None:
             return None
-        if samples is not None and samples._root_dataset._doc.name == name:
+        if samples is not None and root_dataset(samples).name == name:
             return samples
         dataset = fo.load_dataset(name)
-        return dataset if self.stages is None else fo.DatasetView._build(dataset, self.view)
+        return dataset if self.stages is None else build_view(dataset, self.view)
 
     def has_dataset(self) -> bool:
         """Whether the dataset is there, also if that cannot be found out."""
@@ -161,7 +162,7 @@ class WritePlan:
 
 
 def _stages_of(samples: foc.SampleCollection) -> str | None:
-    return None if isinstance(samples, fo.Dataset) else json_util.dumps(samples._serialize())
+    return None if isinstance(samples, fo.Dataset) else json_util.dumps(serialize_stages(samples))
 
 
 def _write(
@@ -191,7 +192,7 @@ def _write(
         samples = plan.find_samples(given)
         if samples is None:
             raise ValueError(f"the dataset {plan.dataset!r} was deleted meanwhile: nothing was written")
-        if may_be_written and (report := _written(samples._root_dataset, results, plan, scores)) is not None:
+        if may_be_written and (report := _written(root_dataset(samples), results, plan, scores)) is not None:
             return report
         incidents, changes = _incidents(results), _changes(samples, results, plan)
         settings = {**plan.settings, "remarks": [*incidents, *changes.sentences()]}
@@ -231,7 +232,7 @@ def _written(
     if _id_of_run(dataset, plan.key) != plan.settings["run_id"]:
         return None
     ids = next(iter(results.values())).ids.tolist()
-    present = {str(document["_id"]) for document in dataset._sample_collection.find({}, {"_id": 1})}
+    present = {str(document["_id"]) for document in sample_collection(dataset).find({}, {"_id": 1})}
     vanished = [id for id in ids if id not in present]
     remarks = getattr(dataset.get_run_info(plan.key).config, "remarks", [])
     return WriteReport(plan.key, fields_of(list(results), scores), len(ids) - len(vanished), vanished, remarks)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset.fields import WriteReport
+from .dataset.internals import root_dataset
 from .dataset.notes import score_field
 from .dataset.runs import load_model_results
 from .dataset.scored import check_scored, choose_models, find_scores, label_path_of
@@ -113,7 +114,7 @@ def pred_probs(samples: foc.SampleCollection, model: str) -> Predictions:
         ValueError: if the network has no scores, or its run has not kept its predictions
     """
     check_scored(samples, model)
-    result = load_model_results(samples._root_dataset, [model]).get(model)
+    result = load_model_results(root_dataset(samples), [model]).get(model)
     if result is None or result.prediction is None:
         raise ValueError(f"the run of {model!r} has not kept its predictions: compute it again")
     position = {id: index for index, id in enumerate(result.ids.tolist())}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ._version import __version__
 from .dataset.columns import Column, Companion, write_columns
 from .dataset.fields import choose_key_for, write_run
+from .dataset.internals import root_dataset, sample_collection
 from .dataset.notes import INFO_KEY, owning_run, score_field
 from .dataset.registration import recover
 from .dataset.runs import load_model_results
@@ -87,7 +88,7 @@ def suggest_label_fixes(
         check_bool("overwrite", overwrite),
     )
     check_images(samples)
-    root = samples._root_dataset
+    root = root_dataset(samples)
     recover(root)
     results = _with_predictions(samples, models)
     names, classes = list(results), next(iter(results.values())).classes
@@ -222,7 +223,7 @@ def apply_label_fixes(
     check_bool("in_place", in_place)
     if into is not None:
         check_copy_name(into)
-    root = samples._root_dataset
+    root = root_dataset(samples)
     recover(root)
     check_suggested(samples)
     label_field = root.get_run_info(owning_run(root, CONTRADICTION)).config.label_field
@@ -249,7 +250,7 @@ def apply_label_fixes(
     if isinstance(field, fo.EmbeddedDocumentField):
         options = {"embedded_doc_type": fo.Classification}
     rows = []
-    for document in root._sample_collection.find({}, dict.fromkeys((label_field, target, original), 1)):
+    for document in sample_collection(root).find({}, dict.fromkeys((label_field, target, original), 1)):
         id = str(document["_id"])
         # samples that have come since the copy was made have their labels in the label field alone
         old = document.get(label_field) if document.get(target) is None else document[target]
@@ -300,7 +301,7 @@ def check_suggested(samples: foc.SampleCollection) -> None:
     """
     if not isinstance(samples, foc.SampleCollection):
         raise TypeError(f"samples must be a FiftyOne dataset or view, not {type(samples).__name__}")
-    if not samples.has_field(CONTRADICTION) or owning_run(samples._root_dataset, CONTRADICTION) is None:
+    if not samples.has_field(CONTRADICTION) or owning_run(root_dataset(samples), CONTRADICTION) is None:
         raise ValueError("there are no suggested labels yet: call suggest_label_fixes first")
 
 
@@ -311,13 +312,13 @@ def _with_predictions(samples: foc.SampleCollection, models: str | Sequence[str]
         raise ValueError("there are no scores yet: compute learnability first")
     for model in asked:
         check_scored(samples, model)
-    found = load_model_results(samples._root_dataset, asked)
+    found = load_model_results(root_dataset(samples), asked)
     kept = {model: result for model, result in found.items() if result.prediction is not None}
     lacking = [model for model in asked if model not in kept]
     if lacking and (models is not None or not kept):
         raise ValueError(f"the runs of {', '.join(lacking)} have not kept their predictions: compute them again")
     # predictions can only be averaged over the same classes, and judge only the labels that were learned
-    root = samples._root_dataset
+    root = root_dataset(samples)
     learned = {
         model: (result.classes, root.get_run_info(owning_run(root, score_field(model))).config.label_field)
         for model, result in kept.items()

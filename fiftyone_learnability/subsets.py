@@ -11,6 +11,7 @@ import fiftyone.core.view as fov
 import numpy as np
 from numpy.typing import NDArray
 
+from .dataset.internals import root_dataset
 from .dataset.notes import INFO_KEY, score_field
 from .dataset.samples import label_path
 from .dataset.scored import check_scored, find_models, label_path_of
@@ -89,7 +90,7 @@ def select_subset(
         view.tag_samples(tag)
         if len(view) < len(chosen_ids):
             # the collection leaves out samples with this tag, and with it the view, which is evaluated anew each time
-            view = samples._root_dataset.select(chosen_ids)
+            view = root_dataset(samples).select(chosen_ids)
     return view
 
 

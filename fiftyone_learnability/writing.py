@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ._version import __version__
 from .dataset.columns import Column
 from .dataset.fields import WriteReport, add_columns, choose_key, score_columns, write_results
+from .dataset.internals import root_dataset
 from .dataset.notes import INFO_KEY, score_field
 from .dataset.registration import NotingScores, recover
 from .dataset.runs import load_model_results
@@ -127,7 +128,7 @@ def prepare_scores(
     if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
         raise TypeError(f"classes must be a list of names, not {short_repr(classes)}")
     check_images(samples)
-    recover(samples._root_dataset)
+    recover(root_dataset(samples))
     if label_field is None and "ground_truth" in find_label_fields(samples):
         label_field = "ground_truth"
     if isinstance(source, ModelResults):
@@ -136,7 +137,7 @@ def prepare_scores(
         result, unknown = _of_scores(samples, source, name, label_field, classes, learnability)
     chosen = result.scores if scores == "all" else choose_scores(scores, 2 if "spread" in result.scores else 1)
     written = [score for score in result.scores if score in chosen]
-    choose_key(samples._root_dataset, [name], key, overwrite, written, default=IMPORTED)
+    choose_key(root_dataset(samples), [name], key, overwrite, written, default=IMPORTED)
     runs, epochs = result.train_loss.shape
     settings = {
         "label_field": label_field,
@@ -226,7 +227,7 @@ def write_prepared(
 ) -> WriteReport:
     """Writes what :func:`prepare_scores` has checked."""
     result, settings, scores, unknown = prepared
-    key = choose_key(samples._root_dataset, [result.model], key, overwrite, scores, default=IMPORTED)
+    key = choose_key(root_dataset(samples), [result.model], key, overwrite, scores, default=IMPORTED)
     report = write_results(samples, {result.model: result}, key, settings, overwrite, scores)
     return WriteReport(report.key, report.fields, report.num_written, [*unknown, *report.vanished])
 
@@ -248,7 +249,7 @@ def add_scores(
         ValueError: if a network has no scores, or its run does not have one that was asked for
         WriteError: if the database fails; the dataset is as it was before
     """
-    dataset = samples._root_dataset
+    dataset = root_dataset(samples)
     models = list(dict.fromkeys(choose_models(samples, models)))
     for model in models:
         check_scored(samples, model)

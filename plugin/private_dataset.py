@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import fiftyone as fo
 import fiftyone.operators as foo
+
+from fiftyone_learnability.dataset.internals import set_dataset, unshared_dataset
 
 
 @contextmanager
@@ -22,14 +23,12 @@ def private_dataset(ctx: foo.ExecutionContext) -> Iterator[None]:
         ctx: the context of the event; what is written to is to be asked of it within
     """
     shared = ctx.dataset
-    own = fo.Dataset.__new__(fo.Dataset)
-    # as FiftyOne makes them, without entering it among those that are shared
-    fo.Dataset.__init__(own, name=shared.name, _create=False)
+    own = unshared_dataset(shared.name)
     if own.media_type == "group":
         own.group_slice = shared.group_slice
-    ctx._dataset, ctx._view = own, None
+    set_dataset(ctx, own)
     try:
         yield
     finally:
-        ctx._dataset, ctx._view = shared, None
+        set_dataset(ctx, shared)
     shared.reload()

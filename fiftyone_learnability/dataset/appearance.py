@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fiftyone as fo
-from fiftyone.core.odm.dataset import SidebarGroupDocument
 
 GROUP = "learnability"
 """The sidebar group of the fields."""
@@ -25,7 +24,7 @@ def show_in_app(dataset: fo.Dataset, fields: list[str]) -> None:
     groups = dataset.app_config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
     ours = next((group for group in groups if group.name == GROUP), None)
     if ours is None:
-        ours = SidebarGroupDocument(name=GROUP, paths=[])
+        ours = fo.SidebarGroupDocument(name=GROUP, paths=[])
         # behind the labels that the scores are about
         behind = [group.name for group in groups].index("labels") if "labels" in [g.name for g in groups] else -1
         groups.insert(behind + 1, ours)

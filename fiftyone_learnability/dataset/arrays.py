@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
+from .internals import parent_dataset, pipeline_of, sample_collection
+
 Ids = NDArray[np.bytes_]
 """``(N,)`` sample ids as the 12 bytes that they are; a twelfth of the memory that they take as numpy's texts."""
 
@@ -113,7 +115,7 @@ def ids_in_view(view: foc.SampleCollection) -> Ids:
     Returns:
         ``(N,)`` ids, sorted
     """
-    return read_ids(view._dataset._sample_collection, view._pipeline())
+    return read_ids(sample_collection(parent_dataset(view)), pipeline_of(view))
 
 
 def read_columns(

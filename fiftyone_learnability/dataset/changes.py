@@ -9,6 +9,7 @@ import fiftyone.core.collections as foc
 from bson import ObjectId
 
 from ..experiment.results import ModelResults
+from .internals import root_dataset
 from .samples import label_path
 
 
@@ -52,7 +53,7 @@ def find_changes(samples: foc.SampleCollection, result: ModelResults, label_fiel
         label_field: the field of the labels
         newest: the id of the sample that was made last when they were read
     """
-    dataset = samples._root_dataset
+    dataset = root_dataset(samples)
     try:
         path = label_path(dataset, label_field)
     except ValueError:

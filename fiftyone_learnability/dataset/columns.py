@@ -30,6 +30,7 @@ from pymongo.errors import AutoReconnect, ConnectionFailure
 from pymongo.write_concern import WriteConcern
 
 from .arrays import find_ids, pack_ids, read_ids, unpack_ids
+from .internals import dataset_id, get_database, reload_samples, sample_collection, set_field_metadata
 from .notes import INFO_KEY
 
 _WRITING_KEY = "writing"
@@ -117,7 +118,7 @@ def write_columns(
         WriteError: if no id is in the dataset, or the database fails; the dataset is as it was before
     """
     before = {column.name: found for column in columns if (found := dataset.get_field(column.name)) is not None}
-    collection: Collection = dataset._sample_collection
+    collection: Collection = sample_collection(dataset)
     with Journal(dataset) as journal:
         with journal.on_one_server():
             vanished = _stage(journal.staging, collection, ids, columns, clear_others=bool(before) and not keep_others)
@@ -164,7 +165,7 @@ def write_columns(
         with journal.kept(), journal.on_one_server():
             journal.supersede_others()
             procedure.tidy()
-    fo.Sample._reload_docs(dataset._sample_collection_name)
+    reload_samples(dataset)
     return vanished
 
 
@@ -180,9 +181,9 @@ class Journal:
     """
 
     def __init__(self, dataset: fo.Dataset, entry: dict[str, Any] | None = None) -> None:
-        self.entry = entry or {"_id": str(ObjectId()), "dataset": dataset._doc.id, "process": _this_process()}
+        self.entry = entry or {"_id": str(ObjectId()), "dataset": dataset_id(dataset), "process": _this_process()}
         self._keep = False
-        database, id = dataset._sample_collection.database, self.entry["_id"]
+        database, id = get_database(), self.entry["_id"]
         self.staging, self.backup = database[f"{_PREFIX}staging.{id}"], database[f"{_PREFIX}backup.{id}"]
         # on disk before the next step, and with it all that came before: the server may be killed too
         self.collection = database.get_collection(f"{_PREFIX}journal.{id}", write_concern=WriteConcern(w=1, j=True))
@@ -292,7 +293,7 @@ def left_journals(dataset: fo.Dataset) -> list[Journal]:
     Args:
         dataset: the dataset
     """
-    found = _journals(dataset._sample_collection.database, dataset._doc.id)
+    found = _journals(get_database(), dataset_id(dataset))
     left = [Journal(dataset, entry) for entry in found if not _goes_on(entry)]
     # what is committed first: it may have been written over what another one would take back
     return sorted(left, key=lambda journal: not journal.entry.get("committed"))
@@ -304,7 +305,7 @@ def is_recovering(dataset: fo.Dataset) -> bool:
     Args:
         dataset: the dataset
     """
-    found = _journals(dataset._sample_collection.database, dataset._doc.id)
+    found = _journals(get_database(), dataset_id(dataset))
     return any(entry.get("recovering") and _goes_on(entry) for entry in found)
 
 
@@ -402,7 +403,7 @@ def _create_indexes(dataset: fo.Dataset, paths: Sequence[str]) -> None:
     """Makes the indexes that are not there yet, named as FiftyOne names them, in one pass over the samples."""
     there = dataset.list_indexes()
     if new := [IndexModel([(path, 1)], name=f"{path}_1") for path in paths if path not in there]:
-        dataset._sample_collection.create_indexes(new)
+        sample_collection(dataset).create_indexes(new)
 
 
 def _into(target: Collection) -> dict[str, Any]:
@@ -451,11 +452,7 @@ def _declare(dataset: fo.Dataset, column: Column) -> None:
 
 def _reveal(dataset: fo.Dataset, columns: Sequence[Column]) -> None:
     """Has the fields say what they are: all of them at once, in one update of one document."""
-    document = dataset._sample_doc_cls
-    document._reload_fields()
-    for column in columns:
-        document._update_field_metadata(column.name, {"description": column.description, "info": column.info})
-    dataset._doc.save()
+    set_field_metadata(dataset, {column.name: (column.description, column.info) for column in columns})
 
 
 def roll_back(dataset: fo.Dataset, journal: Journal) -> None:
@@ -466,7 +463,7 @@ def roll_back(dataset: fo.Dataset, journal: Journal) -> None:
         journal: the journal of the write
     """
     columns, texts = journal.entry["columns"], journal.entry["texts"]
-    collection = dataset._sample_collection
+    collection = sample_collection(dataset)
     new = [name for name in columns if name not in texts]
     if new:
         # values before fields, see _declare

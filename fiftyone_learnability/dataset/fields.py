@@ -17,6 +17,7 @@ from ..experiment.results import ModelResults
 from ..scores.catalog import DEFAULT_SCORES, SCORES
 from .appearance import show_in_app
 from .columns import Column, Companion, WriteError, is_being_written, write_columns
+from .internals import root_dataset
 from .notes import INFO_KEY, owning_run, score_field
 from .registration import Registration, is_replaced, recover
 from .registry import METHOD, LearnabilityRunConfig, check_identifier, list_runs
@@ -195,7 +196,7 @@ def write_run(
     """
     try:
         # the first of these fails where this process has deleted the dataset, the second where another has
-        dataset = samples._root_dataset
+        dataset = root_dataset(samples)
         dataset.reload()
     except Exception as error:
         raise WriteError(f"the dataset cannot be reached: {str(error).rstrip('.')}; nothing was written") from error

@@ -17,6 +17,7 @@ from bson import ObjectId
 from ..experiment.results import ModelResults
 from ..scores.catalog import DEFAULT_SCORES, SCORES
 from .columns import Companion, Journal, WriteError, is_recovering, left_journals, roll_back
+from .internals import dataset_id, get_database, root_dataset, run_ids
 from .notes import INFO_KEY, owning_run
 from .registry import LearnabilityRun, LearnabilityRunConfig, list_runs, register
 
@@ -78,12 +79,14 @@ def _mend_runs(dataset: fo.Dataset, pending: str | None) -> None:
         dataset: the dataset
         pending: the key of the run that it was registering
     """
-    database = dataset._sample_collection.database
-    held = database.datasets.find_one({"_id": dataset._doc.id}, {"runs": 1}).get("runs", {})
-    documents = {document["_id"]: document["key"] for document in database.runs.find({"_dataset_id": dataset._doc.id})}
+    database = get_database()
+    held = database.datasets.find_one({"_id": dataset_id(dataset)}, {"runs": 1}).get("runs", {})
+    documents = {
+        document["_id"]: document["key"] for document in database.runs.find({"_dataset_id": dataset_id(dataset)})
+    }
     for key, id in held.items():
         if id not in documents:
-            database.datasets.update_one({"_id": dataset._doc.id}, {"$unset": {f"runs.{key}": ""}})
+            database.datasets.update_one({"_id": dataset_id(dataset)}, {"$unset": {f"runs.{key}": ""}})
         elif documents[id] != key:
             database.runs.update_one({"_id": id}, {"$set": {"key": key}})
     # another one that is not held yet may be on its way
@@ -116,7 +119,7 @@ class Registration(Companion):
         results: dict[str, ModelResults],
         fields: Mapping[str, Any],
     ) -> None:
-        self.samples, self.dataset = samples, samples._root_dataset
+        self.samples, self.dataset = samples, root_dataset(samples)
         self.key, self.config, self.results, self.fields = key, config, results, fields
         self.pending = f"{key}_pending_{ObjectId()}"
         self.aside = {
@@ -124,7 +127,7 @@ class Registration(Companion):
             for old_key in list_runs(self.dataset)
             if old_key == key or is_replaced(self.dataset, old_key, fields, config.models)
         }
-        self.ids = {old_key: self.dataset._doc.runs[old_key].id for old_key in self.aside}
+        self.ids = {old_key: run_ids(self.dataset)[old_key] for old_key in self.aside}
         self.own: ObjectId | None = None
 
     def note(self) -> dict[str, Any]:
@@ -141,7 +144,7 @@ class Registration(Companion):
     def begin(self) -> None:
         """Registers the run under a key of its own; those that it replaces step aside."""
         register(self.samples, self.pending, self.config, self.results)
-        self.own = self.dataset._doc.runs[self.pending].id
+        self.own = run_ids(self.dataset)[self.pending]
         for old_key, other_key in self.aside.items():
             self.dataset.rename_run(old_key, other_key)
 
@@ -161,9 +164,9 @@ class Registration(Companion):
 def _undo_registration(dataset: fo.Dataset, note: dict[str, Any]) -> None:
     """Takes a run away that was not finished, and puts those back that had stepped aside."""
     _mend_runs(dataset, note["pending"])
-    database, pending, aside = dataset._sample_collection.database, note["pending"], note["aside"]
-    held = database.datasets.find_one({"_id": dataset._doc.id}, {"runs": 1}).get("runs", {})
-    here = {document["_id"] for document in database.runs.find({"_dataset_id": dataset._doc.id}, {"_id": 1})}
+    database, pending, aside = get_database(), note["pending"], note["aside"]
+    held = database.datasets.find_one({"_id": dataset_id(dataset)}, {"runs": 1}).get("runs", {})
+    here = {document["_id"] for document in database.runs.find({"_dataset_id": dataset_id(dataset)}, {"_id": 1})}
     # runs are told apart by their ids, not by their keys: a server that was killed may have lost one renaming and kept
     # a later one; those that somebody has made or deleted since are none of ours
     back_again = {key: id for key, id in note["ids"].items() if id in here and held.get(key) in (None, id, note["own"])}
@@ -186,7 +189,7 @@ def _undo_registration(dataset: fo.Dataset, note: dict[str, Any]) -> None:
 
 def _hold_runs(dataset: fo.Dataset, held: Mapping[str, ObjectId], wanted: Mapping[str, ObjectId]) -> None:
     """Gives runs the keys that are wanted."""
-    database = dataset._sample_collection.database
+    database = get_database()
     for key, id in wanted.items():
         database.runs.update_one({"_id": id}, {"$set": {"key": key}})
     update = {
@@ -194,7 +197,7 @@ def _hold_runs(dataset: fo.Dataset, held: Mapping[str, ObjectId], wanted: Mappin
         "$unset": {f"runs.{key}": "" for key in held if key not in wanted},
     }
     if update := {operator: changes for operator, changes in update.items() if changes}:
-        database.datasets.update_one({"_id": dataset._doc.id}, update)
+        database.datasets.update_one({"_id": dataset_id(dataset)}, update)
 
 
 def _drop_replaced(dataset: fo.Dataset, note: dict[str, Any]) -> None:
@@ -204,7 +207,7 @@ def _drop_replaced(dataset: fo.Dataset, note: dict[str, Any]) -> None:
         if other_key in dataset.list_runs():
             # the cleanup finds no fields but those that only the old run had
             LearnabilityRun.delete_run(dataset, other_key)
-    if note["key"] not in dataset.list_runs() or dataset._doc.runs[note["key"]].id != ours:
+    if note["key"] not in dataset.list_runs() or run_ids(dataset)[note["key"]] != ours:
         # somebody has renamed, deleted or replaced it since
         return
     # scores that an older run has of a network trained anew would mix two trainings

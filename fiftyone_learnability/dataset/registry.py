@@ -18,6 +18,7 @@ import fiftyone.core.runs as fors
 from ..experiment.results import ModelResults
 from ..scores.checks import LONGEST_NAME, short_repr
 from .appearance import tidy_app
+from .internals import root_dataset
 from .notes import INFO_KEY, owning_run
 
 METHOD = "learnability"
@@ -54,12 +55,12 @@ class LearnabilityRun(fors.Run):
 
     def get_fields(self, samples: foc.SampleCollection, key: str) -> list[str]:
         """The fields of the run that are on the dataset."""
-        dataset = samples._root_dataset
+        dataset = root_dataset(samples)
         return [field for field in dataset.get_field_schema() if owning_run(dataset, field) == key]
 
     def rename(self, samples: foc.SampleCollection, key: str, new_key: str) -> None:
         """Notes the new key in the fields' info."""
-        dataset = samples._root_dataset
+        dataset = root_dataset(samples)
         for name in self.get_fields(samples, key):
             field = dataset.get_field(name)
             field.info = {**field.info, INFO_KEY: {**field.info[INFO_KEY], "run": new_key}}
@@ -69,8 +70,8 @@ class LearnabilityRun(fors.Run):
         """Deletes the fields of the run, with their indexes."""
         fields = self.get_fields(samples, key)
         if fields:
-            samples._root_dataset.delete_sample_fields(fields)
-        tidy_app(samples._root_dataset)
+            root_dataset(samples).delete_sample_fields(fields)
+        tidy_app(root_dataset(samples))
 
 
 class LearnabilityRunResults(fors.RunResults):

@@ -16,6 +16,7 @@ from pymongo.errors import OperationFailure
 
 from ..scores.checks import short_repr
 from ..scores.formulas import IntArray
+from .internals import get_database, is_generated
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +118,7 @@ def name_of(dataset_id: ObjectId) -> str | None:
     Args:
         dataset_id: its id, which it keeps under another name
     """
-    found = fo.core.odm.get_db_conn().datasets.find_one({"_id": dataset_id}, {"name": 1})
+    found = get_database().datasets.find_one({"_id": dataset_id}, {"name": 1})
     return None if found is None else str(found["name"])
 
 
@@ -176,7 +177,7 @@ def check_images(samples: foc.SampleCollection) -> None:
     """
     if not isinstance(samples, foc.SampleCollection):
         raise TypeError(f"samples must be a FiftyOne dataset or view, not {type(samples).__name__}")
-    if samples._is_generated:
+    if is_generated(samples):
         raise ValueError(
             f"{_name(samples)} is a view of patches, clips or frames, which are made anew with each view and cannot "
             "keep scores; export them as images into a dataset of their own and compute learnability there"

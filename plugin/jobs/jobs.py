@@ -27,6 +27,8 @@ from bson import ObjectId
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionResult, ExecutionRunState
 
+from fiftyone_learnability.dataset.internals import dataset_id, get_database, serialize_request
+
 from ..names import COMPUTE
 
 CANCELLED = "Cancelled by user"
@@ -80,7 +82,7 @@ def queue(ctx: foo.ExecutionContext, title: str) -> str:
     Returns:
         the id of the operation
     """
-    request = {**ctx._get_serialized_request_params(), "params": ctx.params, "delegated": True}
+    request = {**serialize_request(ctx), "params": ctx.params, "delegated": True}
     operation = DelegatedOperationService().queue_operation(
         operator=COMPUTE, label=title, context={"request_params": request, "params": ctx.params}
     )
@@ -156,7 +158,7 @@ def latest(dataset: fo.Dataset) -> Job | None:
     Returns:
         the job; None if there is none, or it was dismissed
     """
-    ours = {"operator": COMPUTE, "dataset_id": dataset._doc.id}
+    ours = {"operator": COMPUTE, "dataset_id": dataset_id(dataset)}
     newest_first = [("queued_at", -1), ("_id", -1)]
     document = _operations().find_one({**ours, "run_state": {"$in": list(_ACTIVE)}}, sort=newest_first)
     if document is None:
@@ -245,7 +247,7 @@ def _fail(operation_id: ObjectId, error: str, condition: dict[str, Any] | None =
 
 
 def _operations() -> Any:
-    return fo.core.odm.get_db_conn()["delegated_ops"]
+    return get_database()["delegated_ops"]
 
 
 def _worker_vanished(document: dict[str, Any]) -> bool:

@@ -64,9 +64,9 @@ def main() -> None:
 
 def _let_go(operation_id: Any) -> None:
     """Has nobody take the end of this process for that of the operation."""
-    import fiftyone.core.odm as foo
+    from fiftyone_learnability.dataset.internals import get_database
 
-    foo.get_db_conn()["delegated_ops"].update_one({"_id": operation_id}, {"$unset": {"metadata.worker": ""}})
+    get_database()["delegated_ops"].update_one({"_id": operation_id}, {"$unset": {"metadata.worker": ""}})
 
 
 def _delete(logs: list[str]) -> None:

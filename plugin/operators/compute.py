@@ -21,6 +21,7 @@ from fiftyone_learnability import ModelResults, ProgressEvent, compute_learnabil
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.columns import left_journals
 from fiftyone_learnability.dataset.fields import choose_key
+from fiftyone_learnability.dataset.internals import dataset_id
 from fiftyone_learnability.dataset.notes import fields_of, owning_run, score_field
 from fiftyone_learnability.dataset.registration import recover
 from fiftyone_learnability.dataset.registry import check_identifier, list_runs
@@ -432,7 +433,7 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
 
 def _keep_remarks(ctx: foo.ExecutionContext, job_id: str, model: str) -> None:
     """Notes what the run that has just been written has to say of itself."""
-    name = name_of(ctx.dataset._doc.id)
+    name = name_of(dataset_id(ctx.dataset))
     if name is None:
         return
     dataset = fo.load_dataset(name, reload=True)

@@ -11,6 +11,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_learnability import apply_label_fixes, find_models, suggest_label_fixes
+from fiftyone_learnability.dataset.internals import parent_dataset, root_dataset, stages_of
 from fiftyone_learnability.dataset.notes import INFO_KEY, owning_run
 from fiftyone_learnability.dataset.registry import list_runs
 from fiftyone_learnability.dataset.samples import label_path
@@ -210,7 +211,10 @@ def _chosen(samples: foc.SampleCollection) -> bool:
     if isinstance(samples, fo.Dataset):
         return False
     # what only sorts, as "Hardest first" does, chooses none
-    return any(isinstance(stage, fo.Select) for stage in samples._all_stages) or len(samples) < samples._dataset.count()
+    return (
+        any(isinstance(stage, fo.Select) for stage in stages_of(samples))
+        or len(samples) < parent_dataset(samples).count()
+    )
 
 
 def _target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:
@@ -236,7 +240,7 @@ def _target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:
 
 def _count_changes(samples: foc.SampleCollection, label_field: str, into: str | None) -> Counter[str]:
     """How many labels will change, by verdict."""
-    dataset = samples._root_dataset
+    dataset = root_dataset(samples)
     target = into if into is not None and dataset.has_field(into) else label_field
     paths = [VERDICT, f"{SUGGESTION}.label", label_path(dataset, target)]
     rows = zip(*samples.exists(SUGGESTION).values(paths), strict=True)

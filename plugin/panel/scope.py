@@ -17,6 +17,8 @@ import fiftyone.core.collections as foc
 import fiftyone.core.view as fov
 import fiftyone.operators as foo
 
+from fiftyone_learnability.dataset.internals import serialize_stages
+
 from .marks import fingerprint
 from .review import Review, load_review
 from .table import Scope, ScoreTable, Stages, build_view, load_scores
@@ -26,7 +28,7 @@ def shown_stages(ctx: foo.ExecutionContext) -> Stages:
     """The stages of the view that the App shows, without the sidebar's filters."""
     stages = ctx.request_params.get("view")
     if not stages and ctx.request_params.get("view_name"):
-        stages = ctx.dataset.load_saved_view(ctx.request_params["view_name"])._serialize()
+        stages = serialize_stages(ctx.dataset.load_saved_view(ctx.request_params["view_name"]))
     return stages or []
 
 
@@ -73,7 +75,7 @@ def show(ctx: foo.ExecutionContext, narrow: Callable[[foc.SampleCollection], fov
     """
     scope = scope_of(ctx).stages
     view = narrow(build_view(ctx.dataset, scope))
-    _remember_own(ctx, scope, view._serialize())
+    _remember_own(ctx, scope, serialize_stages(view))
     ctx.ops.set_view(view)
 
 
@@ -82,7 +84,7 @@ def reset(ctx: foo.ExecutionContext) -> None:
     scope = scope_of(ctx).stages
     if scope and len(scope) < len(shown_stages(ctx)):
         view = build_view(ctx.dataset, scope)
-        _remember_own(ctx, scope, view._serialize())
+        _remember_own(ctx, scope, serialize_stages(view))
         ctx.ops.set_view(view)
     else:
         _remember_own(ctx, scope, [])

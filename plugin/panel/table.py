@@ -15,7 +15,6 @@ from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
-import fiftyone.server.view as fosv
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +27,7 @@ from fiftyone_learnability.dataset.arrays import (
     read_columns_of,
     read_ids,
 )
+from fiftyone_learnability.dataset.internals import build_app_view, dataset_id, sample_collection
 from fiftyone_learnability.dataset.notes import INFO_KEY, score_field
 from fiftyone_learnability.dataset.registry import unpacked
 from fiftyone_learnability.dataset.scored import find_models, label_path_of
@@ -152,7 +152,7 @@ def _selected(dataset: fo.Dataset, scope: Scope, known: Ids) -> Ids | None:
         return asked
     if len(others) > _MOST_READ_AGAIN:
         return None
-    there = read_columns_of(dataset._sample_collection, others, [], None)[0]
+    there = read_columns_of(sample_collection(dataset), others, [], None)[0]
     return np.sort(np.concatenate([asked[is_known], there]))
 
 
@@ -163,7 +163,7 @@ def build_view(dataset: fo.Dataset, stages: Stages, filters: dict[str, Any] | No
         ValueError: if the stages are not FiftyOne's
     """
     check_stage_classes(stages or [])
-    return fosv.get_view(dataset, stages=stages or None, filters=filters or None)
+    return build_app_view(dataset, stages, filters)
 
 
 def load_dynamics(
@@ -234,7 +234,7 @@ def _archive(dataset: fo.Dataset, model: str) -> Archive | None:
         return {name: open_archive(io.BytesIO(archive)) for name, archive in archives.items()}
 
     timestamp = dataset.get_run_info(key).timestamp
-    return remember(("archives", str(dataset._doc.id), key, str(timestamp)), read).get(model)
+    return remember(("archives", str(dataset_id(dataset)), key, str(timestamp)), read).get(model)
 
 
 def measured_scores(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
@@ -269,9 +269,9 @@ def predicted_classes(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
 def state_of(dataset: fo.Dataset) -> tuple[Hashable, ...]:
     """Changes whenever samples, scores or runs of a dataset do."""
     return (
-        str(dataset._doc.id),
+        str(dataset_id(dataset)),
         str(_newest(dataset)),
-        dataset._sample_collection.estimated_document_count(),
+        sample_collection(dataset).estimated_document_count(),
         tuple(_written_scores(dataset).items()),
     )
 
@@ -279,7 +279,7 @@ def state_of(dataset: fo.Dataset) -> tuple[Hashable, ...]:
 def _newest(dataset: fo.Dataset) -> datetime | None:
     """When a sample was changed last."""
     # by its index, so that this costs nothing
-    found = dataset._sample_collection.find_one({}, {"last_modified_at": 1, "_id": 0}, sort=[("last_modified_at", -1)])
+    found = sample_collection(dataset).find_one({}, {"last_modified_at": 1, "_id": 0}, sort=[("last_modified_at", -1)])
     newest = (found or {}).get("last_modified_at")
     return newest if isinstance(newest, datetime) else None
 
@@ -335,7 +335,7 @@ def _read_again(dataset: fo.Dataset, state: tuple[Hashable, ...], before: _LastR
     (_, _, count, scores), settled, table = before
     if settled is None or (count, scores) != state[2:] or table.label_path != _label_path(dataset):
         return None
-    collection, since = dataset._sample_collection, {"last_modified_at": {"$gt": settled}}
+    collection, since = sample_collection(dataset), {"last_modified_at": {"$gt": settled}}
     if collection.count_documents(since, limit=_MOST_READ_AGAIN + 1) > _MOST_READ_AGAIN:
         return None
     changed = read_ids(collection, [{"$match": since}])
@@ -375,7 +375,7 @@ def _read_all(dataset: fo.Dataset) -> ScoreTable:
     scores, networks = _written_scores(dataset), set(find_models(dataset))
     label_path = _label_path(dataset)
     fields = [score_field(model, score) for model, names in scores.items() for score in names]
-    collection = dataset._sample_collection
+    collection = sample_collection(dataset)
     total = collection.estimated_document_count()
     scored = {"$or": [{score_field(model): {"$ne": None}} for model in scores]} if scores else {"_id": None}
     ids, values, labels, classes = read_columns(collection, scored, fields, label_path)
