@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .compute import compute_learnability
     from .consensus import plot_stability, reliability, stability, write_consensus
     from .curate import disagreement, select_by_difficulty, sort_by_learnability, tag_by_difficulty
+    from .dataset.additions import add_scores
     from .dataset.columns import WriteError
     from .dataset.fields import WriteReport
     from .dataset.registry import list_runs
@@ -38,13 +39,14 @@ if TYPE_CHECKING:
     from .subsets import Curriculum, curriculum, select_subset
     from .training.run import TrainingDivergedError, TrainingMemoryError
     from .training.tracker import LearnabilityTracker
-    from .writing import add_scores, write_scores
+    from .writing import write_scores
 
 _HOMES = {
     ".compare": ("compare_models", "hardest_samples", "plot_comparison"),
     ".compute": ("compute_learnability",),
     ".consensus": ("plot_stability", "reliability", "stability", "write_consensus"),
     ".curate": ("disagreement", "select_by_difficulty", "sort_by_learnability", "tag_by_difficulty"),
+    ".dataset.additions": ("add_scores",),
     ".dataset.columns": ("WriteError",),
     ".dataset.fields": ("WriteReport",),
     ".dataset.registry": ("list_runs",),
@@ -60,7 +62,7 @@ _HOMES = {
     ".subsets": ("Curriculum", "curriculum", "select_subset"),
     ".training.run": ("TrainingDivergedError", "TrainingMemoryError"),
     ".training.tracker": ("LearnabilityTracker",),
-    ".writing": ("add_scores", "write_scores"),
+    ".writing": ("write_scores",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

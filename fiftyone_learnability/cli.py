@@ -443,7 +443,7 @@ def _tag(dataset: fo.Dataset, options: argparse.Namespace) -> None:
 
 
 def _scores(dataset: fo.Dataset, options: argparse.Namespace) -> None:
-    from .writing import add_scores
+    from .dataset.additions import add_scores
 
     added = add_scores(dataset, "all" if options.scores == ["all"] else options.scores, options.models)
     print(f"wrote {', '.join(added)}" if added else "all of them are there already")

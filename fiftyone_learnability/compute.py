@@ -174,13 +174,13 @@ def compute_learnability(
     """
     import torch
 
+    from .dataset.additions import add_scores
     from .experiment.run_directory import RunMismatchError, fingerprint_of, open_run_directory
     from .experiment.units import plan_units, run_in_turn
     from .training.device import choose_placement
     from .training.networks import build_network, fastest_placement, resolve_networks
     from .training.options import DEFAULT_BOUND, TrainingOptions, default_el2n_epoch, default_learning_rate
     from .training.run import TrainingData
-    from .writing import add_scores
 
     epochs, runs = check_integer("epochs", epochs, 1, MOST_EPOCHS), check_integer("runs", runs, 1, MOST_RUNS)
     seed, batch_size = check_integer("seed", seed, 0, MOST_SEED), check_integer("batch_size", batch_size, 2, MOST_BATCH)

@@ -285,13 +285,13 @@ def test_files_that_cannot_be_imported(dataset: fo.Dataset, tmp_path: Path, endi
     with pytest.raises(ValueError, match=f"there is no file .*scores.{ending}"):
         fol.import_scores(dataset, path, "mine")
     path.write_bytes(b"\x00\xff nothing of the kind")
-    with pytest.raises(ValueError, match=rf"cannot be read as a {ending} file|names no samples"):
+    with pytest.raises(ValueError, match=rf"cannot be read as a {ending} file|does not identify its samples"):
         fol.import_scores(dataset, path, "mine")
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=f"cannot be read as a {ending} file"):
         fol.import_scores(dataset, path, "mine")
     save(path, {"learnability": L, "aum": L})
-    with pytest.raises(ValueError, match=r"names no samples: it needs a column id or filepath; it has"):
+    with pytest.raises(ValueError, match=r"does not identify its samples: it needs a column id or filepath; it has"):
         fol.import_scores(dataset, path, "mine")
     save(path, {"id": ids, "aum": L})
     with pytest.raises(ValueError, match=f"scores.{ending} does not name its model: give name="):

@@ -32,7 +32,6 @@ from fiftyone_learnability.compute import default_run_directory
 from fiftyone_learnability.dataset.registry import LearnabilityRunResults
 from fiftyone_learnability.dataset.stages import check_stages
 from fiftyone_learnability.delivery import write_run_directory
-from fiftyone_learnability.exchange import read_table
 from fiftyone_learnability.experiment import files, rate
 from fiftyone_learnability.experiment.files import cache_folder
 from fiftyone_learnability.experiment.results import ModelResults
@@ -41,6 +40,7 @@ from fiftyone_learnability.experiment.run_directory import (
     find_run_directories,
     open_run_directory,
 )
+from fiftyone_learnability.experiment.score_files import read_table
 from fiftyone_learnability.training.networks import resolve_networks
 from fiftyone_learnability.training.tracker import LearnabilityTracker
 
@@ -307,7 +307,7 @@ def test_what_is_in_a_table_is_not_executed(digit_dataset: fo.Dataset, canary: P
     ids = digit_dataset.values("id")
     code = f"__import__('pathlib').Path({str(canary)!r}).touch()"
     pd.DataFrame({"id": ids, "learnability": [code] * 60}).to_csv(tmp_path / "code.csv", index=False)
-    with pytest.raises(ValueError, match="what is not a number"):
+    with pytest.raises(ValueError, match="something that is not a number"):
         fol.import_scores(digit_dataset, tmp_path / "code.csv", "mine")
     # the words for a column are no expression either, and names that MongoDB would take for its own are refused
     pd.DataFrame({"id": ids, code: 0.5, "$where": 0.5}).to_csv(tmp_path / "named.csv", index=False)

@@ -154,7 +154,7 @@ def test_without_a_field_of_labels(make_dataset: MakeDataset, ground_truth: type
 )
 def test_names_that_are_refused(dataset: fo.Dataset, name: Any) -> None:
     before = state(dataset)
-    with pytest.raises(ValueError, match=r"must be an identifier|is taken by fields of this package"):
+    with pytest.raises(ValueError, match=r"must be an identifier|would clash with fields of this package"):
         fol.write_scores(dataset, table_of(dataset, learnability=np.linspace(0, 1, 12)), name)
     assert state(dataset) == before
 
@@ -185,13 +185,13 @@ TABLES: dict[str, tuple[Callable[[list[str]], Any], dict[str, Any], type[Excepti
         lambda ids: {"id": ids, "learnability": [*L[:11], "easy"]},
         {},
         ValueError,
-        "'learnability' holds what is not a number: 'easy'",
+        "'learnability' holds something that is not a number: 'easy'",
     ),
     "another score that is none": (
         lambda ids: {"id": ids, "learnability": L, "hits": [*L[:11], "many"]},
         {},
         ValueError,
-        "'hits' holds what is not a number: 'many'",
+        "'hits' holds something that is not a number: 'many'",
     ),
     "infinite": (
         lambda ids: {"id": ids, "learnability": [*L[:11], np.inf]},
@@ -224,7 +224,7 @@ TABLES: dict[str, tuple[Callable[[list[str]], Any], dict[str, Any], type[Excepti
         lambda ids: {"id": ids, "learnability": L},
         {"classes": ["a", "c"]},
         ValueError,
-        "'ground_truth' has labels that classes does not name: b",
+        "'ground_truth' has labels that are missing from classes: b",
     ),
 }
 
@@ -241,7 +241,7 @@ def test_what_cannot_be_written_writes_nothing(
 
 def test_files_that_do_not_tell_samples_apart(make_dataset: MakeDataset) -> None:
     dataset = make_dataset(["/no/1.png", "/no/1.png"], ["a", "b"])
-    with pytest.raises(ValueError, match=r"some samples share a file.*name samples by id"):
+    with pytest.raises(ValueError, match=r"some samples share a file.*name the samples by id"):
         fol.write_scores(dataset, {"filepath": ["/no/1.png"], "learnability": [0.5]}, "mine")
     fol.write_scores(dataset, table_of(dataset, learnability=[0.5, 0.25]), "mine")
     assert dataset.values("learnability_mine") == [0.5, 0.25]
@@ -335,7 +335,7 @@ def test_trackers_that_do_not_fit(dataset: fo.Dataset) -> None:
     tracker, *_ = tracked(12)
     with pytest.raises(ValueError, match="classes must name the 3 outputs of the model, not 2"):
         fol.write_scores(dataset, tracker, "mine", classes=["a", "b"])
-    with pytest.raises(ValueError, match="has labels that classes does not name: b"):
+    with pytest.raises(ValueError, match="has labels that are missing from classes: b"):
         fol.write_scores(dataset, tracker, "mine", classes=["a", "x", "y"])
     assert state(dataset) == before
 
@@ -435,9 +435,9 @@ def test_scores_that_cannot_be_added_add_nothing(dataset: fo.Dataset) -> None:
     dataset.add_sample_field("learnability_one_aum", fo.FloatField)
     before = state(dataset)
     for options, message in (
-        ({"models": ["one", "poor"], "scores": "hits"}, "the run 'run_poor' of 'poor' has not measured hits"),
-        ({"models": ["one", "gone"], "scores": "hits"}, "the run of 'gone' is gone"),
-        ({"models": ["one"], "scores": ["hits", "aum"]}, "a field 'learnability_one_aum' which is no score of 'one'"),
+        ({"models": ["one", "poor"], "scores": "hits"}, "the run 'run_poor' of 'poor' did not measure hits"),
+        ({"models": ["one", "gone"], "scores": "hits"}, "the run of 'gone' was deleted"),
+        ({"models": ["one"], "scores": ["hits", "aum"]}, "'learnability_one_aum' exists but is not a score of 'one'"),
         ({"models": ["one"], "scores": "spread"}, "the spread is that of several runs"),
         ({"models": ["one"], "scores": "luck"}, "unknown score 'luck'"),
         ({"models": ["other"]}, "'other' has no scores"),

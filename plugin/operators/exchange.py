@@ -12,11 +12,11 @@ import fiftyone.operators.types as types
 
 from fiftyone_learnability import add_scores, export_scores, find_models, find_scores, import_scores, write_consensus
 from fiftyone_learnability.consensus import CONSENSUS
+from fiftyone_learnability.dataset.imported import check_model_name
 from fiftyone_learnability.dataset.notes import score_field
-from fiftyone_learnability.exchange import is_exported
+from fiftyone_learnability.experiment.score_files import is_exported
 from fiftyone_learnability.scores.catalog import SCORES
 from fiftyone_learnability.scores.checks import short_repr
-from fiftyone_learnability.writing import check_name
 
 from ..names import format_count, format_models
 from ..panel.table import measured_scores
@@ -177,7 +177,7 @@ class ImportScores(ScoreOperator):
         try:
             name = read_text(ctx.params, "name")
             if name is not None:
-                check_name(name)
+                check_model_name(name)
         except ValueError as error:
             inputs.view("wrong", types.Error(label=str(error)))
             refuse(form, str(error))
@@ -201,7 +201,7 @@ class ImportScores(ScoreOperator):
         path = _source(ctx.params)
         name = read_text(ctx.params, "name")
         if name is not None:
-            check_name(name)
+            check_model_name(name)
         with private_dataset(ctx):
             reports = import_scores(
                 ctx.target_view(),

@@ -13,7 +13,7 @@ from typing import Any
 
 import fiftyone as fo
 
-from fiftyone_learnability.exchange import check_ending
+from fiftyone_learnability.experiment.score_files import check_score_path
 from fiftyone_learnability.scores.checks import short_repr
 
 VARIABLE = "FIFTYONE_LEARNABILITY_DIR"
@@ -47,7 +47,7 @@ def file_within(value: Any, name: str = "path") -> Path:
         raise ValueError(f"{name} must name a file, not {short_repr(value)}")
     folders = allowed_folders()
     try:
-        found = (folders[0] / check_ending(value.strip())).resolve()
+        found = (folders[0] / check_score_path(value.strip())).resolve()
     # of a link to itself, or of a folder that may not be entered: neither is told on
     except (OSError, RuntimeError):
         found = None
@@ -59,7 +59,7 @@ def file_within(value: Any, name: str = "path") -> Path:
             f"allow other folders by {VARIABLE}, and the SDK and the command line take any"
         )
     try:
-        check_ending(found)
+        check_score_path(found)
         is_folder = found.is_dir()
     except (OSError, ValueError) as error:
         raise ValueError(f"{name}: the file {error}") from error

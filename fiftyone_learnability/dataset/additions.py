@@ -1,0 +1,76 @@
+"""Adds further scores of a stored run to its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import fiftyone as fo
+import fiftyone.core.collections as foc
+
+from ..experiment.results import ModelResults
+from ..scores.catalog import choose_scores
+from .columns import Column
+from .fields import add_columns, score_columns
+from .internals import root_dataset
+from .notes import INFO_KEY, score_field
+from .registration import NotingScores
+from .runs import load_model_results
+from .scored import check_scored, choose_models, find_scores
+
+
+def add_scores(
+    samples: foc.SampleCollection, scores: str | Sequence[str] = "all", models: str | Sequence[str] | None = None
+) -> list[str]:
+    """Write further scores of trained networks. A run keeps everything it measured, so nothing is trained again.
+
+    Args:
+        samples: a dataset or view with scores. The scores are written for all samples of the run, also beyond a view
+        scores ("all"): names of scores, or "all" that the run has
+        models (None): the networks, by default all
+
+    Returns:
+        the fields that were added
+
+    Raises:
+        ValueError: if a network has no scores, or its run did not measure one of ``scores``
+        WriteError: if the database fails; the dataset is unchanged
+    """
+    dataset = root_dataset(samples)
+    models = list(dict.fromkeys(choose_models(samples, models)))
+    for model in models:
+        check_scored(samples, model)
+    results = load_model_results(dataset, models)
+    columns: list[tuple[ModelResults, Column]] = []
+    added: dict[str, list[str]] = {}
+    for model in models:
+        if model not in results:
+            raise ValueError(f"the run of {model!r} was deleted: compute its scores again")
+        key = dataset.get_field(score_field(model)).info[INFO_KEY]["run"]
+        new = _choose_new(dataset, model, key, results[model], scores)
+        columns += [(results[model], column) for column in score_columns(results[model], model, key, new)]
+        added.setdefault(key, []).extend(new)
+    if not columns:
+        return []
+    ids = sorted({id for result, _ in columns for id in result.ids.tolist()})
+    aligned = []
+    for result, column in columns:
+        value_of = dict(zip(result.ids.tolist(), column.values, strict=True))
+        aligned.append(replace(column, values=[value_of.get(id) for id in ids]))
+    add_columns(dataset, ids, aligned, NotingScores(dataset, added))
+    return [column.name for column in aligned]
+
+
+def _choose_new(
+    dataset: fo.Dataset, model: str, key: str, result: ModelResults, scores: str | Sequence[str]
+) -> list[str]:
+    """The requested scores of a network that have no field yet."""
+    requested = result.scores if scores == "all" else choose_scores(scores, len(result.run_learnability))
+    if missing := [name for name in requested if name not in result.scores]:
+        raise ValueError(f"the run {key!r} of {model!r} did not measure {', '.join(missing)}")
+    written = find_scores(dataset, model)
+    new = [name for name in requested if name not in written]
+    for field in (score_field(model, name) for name in new):
+        if dataset.has_field(field):
+            raise ValueError(f"the field {field!r} exists but is not a score of {model!r}: rename or delete it")
+    return new

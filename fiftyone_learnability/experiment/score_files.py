@@ -1,0 +1,177 @@
+"""Files that hold a table of scores: csv, npz and parquet.
+
+Anybody may have written such a file, so nothing in it is executed, its size is checked before memory is allocated, and
+every kind of damage ends in a ``ValueError`` that names the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..scores.checks import short_repr, shorten
+from .files import check_regular, check_size, open_archive, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ENDINGS = (".csv", ".npz", ".parquet")
+
+_LONGEST_PATH, _LONGEST_PART = 4095, 255
+"""The operating system's limits in bytes. Its own error message would repeat the whole path."""
+
+_BATCH_ROWS = 10_000
+
+
+def check_score_path(path: str | Path) -> Path:
+    """Return the path if it can name a file of scores.
+
+    Args:
+        path: a path that ends in .csv, .npz or .parquet
+
+    Raises:
+        ValueError: if it cannot
+    """
+    if not isinstance(path, (str, Path)) or "\0" in str(path):
+        raise ValueError(f"{short_repr(path)} is not a file path")
+    path = Path(path)
+    if len(str(path).encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_PART for part in path.parts):
+        raise ValueError(f"{short_repr(str(path))} is too long for a path")
+    if path.suffix not in ENDINGS:
+        raise ValueError(f"{path.name!r} must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    return path
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a table of scores.
+
+    Args:
+        path: a csv, npz or parquet file. Of an npz file, the one-dimensional arrays as long as ``id`` or ``filepath``
+            become columns; pickled arrays are refused
+
+    Returns:
+        the table, with a column ``id`` or ``filepath``
+
+    Raises:
+        ValueError: if the file cannot be read, or has neither column
+    """
+    import pandas as pd
+
+    path = check_score_path(path)
+    try:
+        check_regular(path)
+        if path.suffix == ".csv":
+            table = pd.read_csv(path, dtype={"id": str, "filepath": str, "label": str})
+        elif path.suffix == ".parquet":
+            table = _read_parquet(path)
+        else:
+            table = _read_npz(path)
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}") from None
+    except ImportError as error:
+        raise ValueError(f"parquet files need pyarrow: pip install pyarrow ({error})") from error
+    # a damaged file can raise anything
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as a {path.suffix[1:]} file: {short_repr(str(error), 300)}") from error
+    if not {"id", "filepath"} & set(table.columns):
+        raise ValueError(
+            f"{path.name} does not identify its samples: it needs a column id or filepath; it has "
+            f"{describe_columns(table)}"
+        )
+    return table
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table of scores.
+
+    Args:
+        table: columns ``id``, ``filepath`` and ``label``, then numbers; missing ones are NaN in an npz file
+        path: the file, see :func:`check_score_path`
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        write_atomically(path, lambda file: table.to_csv(file, index=False))
+    elif path.suffix == ".parquet":
+        texts = table.astype({"label": "string"})
+        write_atomically(path, lambda file: texts.to_parquet(file, index=False, engine="pyarrow"))
+    else:
+        arrays: dict[str, Any] = {
+            name: np.array(["" if value is None else str(value) for value in table[name]], np.str_)
+            for name in ("id", "filepath", "label")
+        }
+        for name in table.columns:
+            if name not in arrays:
+                arrays[name] = table[name].to_numpy(np.float64, na_value=np.nan)
+        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def is_exported(path: str | Path) -> bool:
+    """True if a file has the columns that :func:`write_table` writes.
+
+    Args:
+        path: the file
+    """
+    path = check_score_path(path)
+    try:
+        check_regular(path)
+        if path.suffix == ".csv":
+            with path.open("rb") as file:
+                columns = file.readline(100_000).decode().rstrip("\r\n").split(",")
+        elif path.suffix == ".parquet":
+            import pyarrow.parquet
+
+            with pyarrow.parquet.ParquetFile(path) as opened:
+                columns = list(opened.schema_arrow.names)
+        else:
+            with open_archive(path) as archive:
+                columns = archive.files
+    # this package can read what it wrote
+    except Exception:  # noqa: BLE001
+        return False
+    return columns[:3] == ["id", "filepath", "label"] and any(name.startswith("learnability") for name in columns)
+
+
+def describe_columns(table: pd.DataFrame) -> str:
+    """The columns of a table, for an error message."""
+    return shorten(", ".join(map(str, table.columns)), 300) or "no columns"
+
+
+def _read_npz(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    with open_archive(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    # ModelResults.to_npz() uses the plural, and an array run_<score> of shape (runs, N) for each score
+    arrays = {{"ids": "id", "filepaths": "filepath"}.get(name, name): array for name, array in arrays.items()}
+    for name, array in list(arrays.items()):
+        if name.startswith("run_") and array.ndim == 2:
+            arrays.setdefault(name.removeprefix("run_"), array.mean(axis=0))
+    lengths = {len(arrays[name]) for name in ("id", "filepath") if name in arrays and arrays[name].ndim == 1}
+    return pd.DataFrame({name: array for name, array in arrays.items() if array.ndim == 1 and {len(array)} == lengths})
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow.compute
+    import pyarrow.parquet
+
+    # one value repeated a million times takes almost no space on disk, however long it is
+    with pyarrow.parquet.ParquetFile(path) as file:
+        metadata, packed = file.metadata, path.stat().st_size
+        unpacked = metadata.num_rows * max(metadata.num_columns, 1) * 8
+        unpacked += sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+        check_size(str(path), unpacked, packed)
+        text_types = ("string", "large_string", "binary", "large_binary")
+        texts = [field.name for field in file.schema_arrow if str(field.type) in text_types]
+    # reading texts as dictionaries gives their total size before any of them is repeated in memory
+    with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
+        for batch in file.iter_batches(_BATCH_ROWS):
+            for column in batch.columns:
+                if pyarrow.types.is_dictionary(column.type):
+                    sizes = pyarrow.compute.binary_length(column.dictionary).take(column.indices)
+                    unpacked += pyarrow.compute.sum(sizes).as_py() or 0
+            check_size(str(path), unpacked, packed)
+    # pandas' other engine supports pickled columns
+    return pd.read_parquet(path, engine="pyarrow")
