@@ -1,7 +1,7 @@
-"""The plugin's face in the FiftyOne App: thin operators and a panel over the package, which holds the science.
+"""The FiftyOne plugin: thin operators and a panel over the package.
 
-FiftyOne executes this module anew on every registry call, while submodules stay cached; torch is not imported until
-a network is trained.
+FiftyOne runs this module again on every registry call, while submodules stay cached. torch is not imported until a
+network is trained.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 if importlib.util.find_spec("fiftyone_learnability") is None:
-    # downloaded as a plugin and not installed with pip: the package lies beside this folder
+    # downloaded as a plugin, not installed with pip: the package is beside this folder
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from .operators.compute import ComputeLearnability
-from .operators.exchange import ComputeConsensus, ExportScores, ImportScores, WriteScores
+from .operators.curate import CompareModels, ShowDisagreement, SortByLearnability, TagByDifficulty
+from .operators.exchange import ExportScores, ImportScores
 from .operators.labels import ApplyLabelFixes, SuggestLabelFixes
-from .operators.tools import CompareModels, ManageRuns, ShowDisagreement, SortByLearnability, TagByDifficulty
+from .operators.runs import ManageRuns
+from .operators.scores import ComputeConsensus, WriteScores
 from .panel.panel import LearnabilityPanel
 
 
 def register(plugin: Any) -> None:
-    """Registers operators and panel, as FiftyOne asks."""
+    """Register operators and panel; FiftyOne calls this."""
     for cls in (
         ComputeLearnability,
         SortByLearnability,

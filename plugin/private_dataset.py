@@ -1,8 +1,8 @@
-"""Keeps what an event writes apart from the other events of the same moment.
+"""Gives an event that writes a dataset object of its own.
 
-FiftyOne has one object for each dataset, shared by the threads in which the server runs events, and every event loads
-that object anew. A field that one thread is adding meanwhile is added to what the object was before, or will be after,
-and is lost, mostly without an error. So what writes works on an object that no other event has.
+FiftyOne keeps one object per dataset. All threads in which its server runs events share it, and every event reloads it.
+A field that one thread adds while another one reloads is lost, mostly without an error. An event that writes therefore
+works on an object that no other event has.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from fiftyone_learnability.dataset.internals import set_dataset, unshared_datase
 
 @contextmanager
 def private_dataset(ctx: foo.ExecutionContext) -> Iterator[None]:
-    """Gives an event a dataset of its own, of which its views are made as well; in the end all see what was written.
+    """Give an event a dataset object of its own; afterwards, the shared object shows what was written.
 
     Args:
-        ctx: the context of the event; what is written to is to be asked of it within
+        ctx: the context of the event; inside, take the dataset and its views from it again
     """
     shared = ctx.dataset
     own = unshared_dataset(shared.name)

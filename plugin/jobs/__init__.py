@@ -1,1 +1,5 @@
-"""Background jobs: delegated operations, each run by a worker process of its own."""
+"""Background jobs: delegated operations of FiftyOne, each run by a worker process of its own.
+
+No module here may have the name of one of Python's own: ``worker.py`` runs as a script, which puts this folder first on
+its import path.
+"""

@@ -1,4 +1,4 @@
-"""Tells the database how far a background job is, beside the training, which waits for no database."""
+"""Reports the progress of a background job from a thread of its own: training never waits for the database."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 from fiftyone_learnability import WriteError
 from fiftyone_learnability.dataset.retry import retry_while_unreachable
 
-from . import jobs
+from .job import CANCELLED, begin_writing, is_running
 
-TELL_SECONDS = 1.0
-LOOK_SECONDS = 2.0
-"""How often the database is told, and asked whether the job is still wanted."""
+REPORT_SECONDS = 1.0
+"""How often progress is written to the database."""
+
+CHECK_SECONDS = 2.0
+"""How often the database is asked whether the job was cancelled."""
 
 
 class ProgressReporter:
-    """Tells and asks the database in a thread of its own, for as long as the context lasts.
+    """Writes progress to the database and notices a cancelled job, from a thread, while the context lasts.
 
-    A database that is away answers after half a minute that it is; so long the training would stand still.
+    A call to an unreachable database blocks for half a minute; made by the training itself, it would stop the training.
 
     Args:
         ctx: the context of the operation
-        job_id: its id
+        job_id: the id of the job
     """
 
     def __init__(self, ctx: foo.ExecutionContext, job_id: str) -> None:
@@ -43,49 +45,53 @@ class ProgressReporter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._done.set()
 
-    def tell(self, fraction: float, label: str) -> None:
-        """Notes how far the job is; the database hears of it within a second or so.
+    def report(self, fraction: float, label: str) -> None:
+        """Set the progress, which the thread writes within about a second.
+
+        Args:
+            fraction: the finished fraction, 0..1
+            label: the current step, in words
 
         Raises:
             RuntimeError: if the job was cancelled
         """
         self._latest = fraction, label
         if self._cancelled.is_set():
-            raise RuntimeError(jobs.CANCELLED)
+            raise RuntimeError(CANCELLED)
 
     def begin_writing(self) -> None:
-        """Says that the scores are being written, after which nobody cancels; waits for a database that is away.
+        """Mark the job as writing, so that it can no longer be cancelled; waits for an unreachable database.
 
         Raises:
             RuntimeError: if the job was cancelled before
-            WriteError: if the database stays away
+            WriteError: if the database stays unreachable
         """
         self._done.set()
-        # what it is about to tell must not come after what is told here
+        # a report that is under way must not overwrite the mark
         self._thread.join()
         try:
-            wanted = retry_while_unreachable(lambda: jobs.begin_writing(self._job_id))
+            running = retry_while_unreachable(lambda: begin_writing(self._job_id))
         except ConnectionFailure as error:
             raise WriteError(
-                "the database is away. The trainings are done and saved: to compute the same again writes them"
+                "the database cannot be reached. The trained scores are saved: compute the same again to write them"
             ) from error
-        if not wanted:
-            raise RuntimeError(jobs.CANCELLED)
+        if not running:
+            raise RuntimeError(CANCELLED)
 
     def wait_for_database(self) -> None:
-        """Waits until the database answers, or gives it up."""
+        """Wait until the database answers, or waiting is given up."""
         with suppress(ConnectionFailure):
-            retry_while_unreachable(lambda: jobs.still_wanted(self._job_id))
+            retry_while_unreachable(lambda: is_running(self._job_id))
 
     def _work(self) -> None:
-        looked = 0.0
-        while not self._done.wait(TELL_SECONDS):
+        checked = 0.0
+        while not self._done.wait(REPORT_SECONDS):
             latest, self._latest = self._latest, None
             if latest is not None:
-                # which raises nothing if the database is away
+                # FiftyOne logs what goes wrong here, and raises nothing
                 self._ctx.set_progress(*latest)
-            if time.monotonic() - looked >= LOOK_SECONDS:
-                looked = time.monotonic()
+            if time.monotonic() - checked >= CHECK_SECONDS:
+                checked = time.monotonic()
                 with suppress(PyMongoError):
-                    if not jobs.still_wanted(self._job_id):
+                    if not is_running(self._job_id):
                         self._cancelled.set()

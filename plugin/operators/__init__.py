@@ -1,1 +1,1 @@
-"""The operators and their forms: thin, they call the package."""
+"""The operators and their forms; they call the package."""

@@ -38,11 +38,12 @@ from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 from fiftyone_learnability.scores.catalog import DEFAULT_SCORES, SCORES, choose_scores
 from fiftyone_learnability.scores.checks import short_repr
 
-from ..jobs import jobs
+from ..jobs.job import CANCELLED, queue_job, set_remarks, start_job
+from ..jobs.processes import start_process
 from ..jobs.progress_reporter import ProgressReporter
 from ..names import NETWORKS, format_count, format_duration, network_label
 from ..private_dataset import private_dataset
-from .forms import ask_several
+from .forms import add_list_input
 from .params import read_bool, read_choice, read_choices, read_integer, read_positive, read_text, warn_of_selection
 
 PRESETS = {"paper": 200, "standard": 60, "quick": 20}
@@ -201,11 +202,11 @@ class ComputeLearnability(foo.Operator):
             with private_dataset(ctx):
                 yield from _compute_now(ctx, request, ctx.target_view(require_flat=True))
             return
-        job_id = jobs.queue(ctx, request.title)
+        job_id = queue_job(ctx, request.title)
         if request.how == SCHEDULED:
             yield ctx.ops.notify("Scheduled: `fiftyone delegated launch` will run it", variant="success")
         else:
-            jobs.start_worker(job_id)
+            start_job(job_id)
         yield ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
 
     def __call__(self, sample_collection: foc.SampleCollection, **options: Any) -> dict[str, ModelResults]:
@@ -300,7 +301,7 @@ def _ask_advanced(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
         runs.invalid, runs.error_message = True, "from 1 to 100"
     scores = {name: score.title for name, score in SCORES.items() if not score.derived}
     about = "Learnability and rank are always written; all are measured, and can be written later"
-    ask_several(inputs, "scores", "Scores", {ALL: "All", **scores}, list(DEFAULT_SCORES), about)
+    add_list_input(inputs, "scores", "Scores", {ALL: "All", **scores}, list(DEFAULT_SCORES), about)
     inputs.str("key", label="Run key", description="Names the run; chosen if left empty")
     measure = types.DropdownView()
     for name, label in MEASUREMENTS.items():
@@ -383,12 +384,12 @@ def measure_rates(request: Request) -> None:
     if time.monotonic() - _measuring.get(job, -1e9) < 120:
         return
     _measuring[job] = time.monotonic()
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     code = (
         "import sys; sys.path.append(sys.argv.pop(1)); from fiftyone_learnability.experiment.rate import main; main()"
     )
     options = ["--image-size", str(request.image_size), "--device", device]
-    jobs.spawn([sys.executable, "-c", code, str(root), *request.models, *options])
+    start_process([sys.executable, "-c", code, str(root), *request.models, *options])
 
 
 def _compute_delegated(ctx: foo.ExecutionContext) -> None:
@@ -396,11 +397,11 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
     request = Request.from_params(ctx.params)
     job_id = str(ctx.request_params["run_doc"])
 
-    with ProgressReporter(ctx, job_id) as teller:
+    with ProgressReporter(ctx, job_id) as reporter:
 
         def progress(event: ProgressEvent) -> None:
             if event.stage == "writing" and event.fraction == 0:
-                teller.begin_writing()
+                reporter.begin_writing()
             elif event.stage in ("notice", "writing"):
                 # the label of writing stays to the end, since what is written can no longer be cancelled
                 print(event.message, flush=True)
@@ -408,7 +409,7 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
                 several = len(request.models) * request.options["runs"] > 1
                 of = " for this training" if several else ""
                 left = f", {format_duration(event.seconds_left)} left{of}" if event.seconds_left else ""
-                teller.tell(event.fraction if event.stage == "training" else 0.0, event.message + left)
+                reporter.report(event.fraction if event.stage == "training" else 0.0, event.message + left)
 
         try:
             compute_learnability(
@@ -422,7 +423,7 @@ def _compute_delegated(ctx: foo.ExecutionContext) -> None:
             )
         except Exception:
             # FiftyOne tries only once to note how it ended
-            teller.wait_for_database()
+            reporter.wait_for_database()
             raise
         try:
             retry_while_unreachable(lambda: _keep_remarks(ctx, job_id, request.models[0]))
@@ -439,7 +440,7 @@ def _keep_remarks(ctx: foo.ExecutionContext, job_id: str, model: str) -> None:
     dataset = fo.load_dataset(name, reload=True)
     run = owning_run(dataset, score_field(model))
     if run is not None:
-        jobs.keep_remarks(job_id, getattr(dataset.get_run_info(run).config, "remarks", []))
+        set_remarks(job_id, getattr(dataset.get_run_info(run).config, "remarks", []))
 
 
 def _compute_now(ctx: foo.ExecutionContext, request: Request, samples: foc.SampleCollection) -> Iterator[Any]:
@@ -449,7 +450,7 @@ def _compute_now(ctx: foo.ExecutionContext, request: Request, samples: foc.Sampl
 
     def progress(event: ProgressEvent) -> None:
         if gone.is_set():
-            raise RuntimeError(jobs.CANCELLED)
+            raise RuntimeError(CANCELLED)
         events.put(event)
 
     def work() -> None:

@@ -1,59 +1,83 @@
-"""What the forms of operators have in common."""
+"""What the forms of the operators share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_learnability import find_models
 
-from ..names import network_label
+from ..names import format_count, network_label
 
 EASIEST, HARDEST = "easiest", "hardest"
 
 
 class ScoreOperator(foo.Operator):
-    """An operator that needs scores: its form says so where there are none."""
+    """An operator over a dataset with scores; without them, its form says what to do first.
 
-    title = ""
+    A subclass sets ``config`` and ``verb``, and defines :meth:`add_inputs` and :meth:`run`.
+
+    Attributes:
+        verb: the label of the submit button
+    """
+
+    verb = "Execute"
 
     def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        """The form, or what to do first."""
+        """Build the form, or say what is missing."""
         inputs = types.Object()
-        form = types.Property(inputs, view=types.View(label=self.title))
-        problem = self.lacks(ctx)
-        if problem:
-            inputs.view("lacking", types.Warning(label=problem))
-            form.invalid, form.error_message = True, problem
+        view = types.View(label=self.config.label, submit_button_label=self.submit_label(ctx))
+        form = types.Property(inputs, view=view)
+        if problem := self.missing(ctx):
+            inputs.view("missing", types.Warning(label=problem))
+            refuse(form, problem)
         else:
-            self.ask(ctx, inputs, form)
+            self.add_inputs(ctx, inputs, form)
         return form
 
-    def lacks(self, ctx: foo.ExecutionContext) -> str | None:
-        """What is missing, None if nothing is."""
-        return (
-            None
-            if find_models(ctx.dataset, derived=True)
-            else "There are no scores yet: run “Compute learnability” first"
-        )
+    def execute(self, ctx: foo.ExecutionContext) -> Any:
+        """Run the operator.
 
-    def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
-        """Adds the fields of the form."""
+        Raises:
+            ValueError: if something is missing, or a param is invalid
+        """
+        if problem := self.missing(ctx):
+            raise ValueError(problem)
+        return self.run(ctx)
+
+    def submit_label(self, ctx: foo.ExecutionContext) -> str:
+        """Return the label of the submit button."""
+        return self.verb
+
+    def missing(self, ctx: foo.ExecutionContext) -> str | None:
+        """Say what the operator needs and the dataset lacks; None if nothing."""
+        if find_models(ctx.dataset, derived=True):
+            return None
+        return "There are no scores yet: run “Compute learnability” first"
+
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+        """Add the inputs to the form."""
+        raise NotImplementedError
+
+    def run(self, ctx: foo.ExecutionContext) -> Any:
+        """Read the params, which can differ from what the form allows, and do the work."""
+        raise NotImplementedError
 
 
-def ask_model(
+def add_model_input(
     ctx: foo.ExecutionContext, inputs: types.Object, name: str, label: str, default: str | None = None
 ) -> None:
-    """Asks for a network with scores, or the consensus.
+    """Add a dropdown of the networks with scores, and of the consensus.
 
     Args:
         ctx: the context of the form
-        inputs: the form
-        name: the name of the param
-        label: what it is called
-        default (None): what is chosen at first, by default the first network
+        inputs: the inputs of the form
+        name: the param
+        label: its label
+        default (None): the network chosen at first; by default the first one
     """
     models = types.DropdownView()
     for model in find_models(ctx.dataset, derived=True):
@@ -61,18 +85,18 @@ def ask_model(
     inputs.enum(name, models.values(), default=default or models.values()[0], required=True, label=label, view=models)
 
 
-def ask_several(
+def add_list_input(
     inputs: types.Object, name: str, label: str, choices: Mapping[str, str], default: list[str], description: str = ""
 ) -> None:
-    """Asks for some of several choices.
+    """Add a dropdown in which several values can be chosen.
 
     Args:
-        inputs: the form
-        name: the name of the param
-        label: what it is called
-        choices: what each choice is called
-        default: what is chosen at first
-        description (""): what more there is to say
+        inputs: the inputs of the form
+        name: the param
+        label: its label
+        choices: the label of each value
+        default: the values chosen at first
+        description (""): the text under it
     """
     view = types.DropdownView(multiple=True)
     for value, text in choices.items():
@@ -82,27 +106,65 @@ def ask_several(
     )
 
 
-def ask_overwrite(ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property, label: str, what: str) -> None:
-    """Says what would be replaced, and has it ticked.
+def add_radio_input(inputs: types.Object, name: str, label: str, choices: Mapping[str, str]) -> None:
+    """Add radio buttons side by side; the first one is chosen at first.
+
+    Args:
+        inputs: the inputs of the form
+        name: the param
+        label: its label
+        choices: the label of each value
+    """
+    view = types.RadioGroup(orientation="horizontal")
+    for value, text in choices.items():
+        view.add_choice(value, label=text)
+    inputs.enum(name, view.values(), default=view.values()[0], required=True, label=label, view=view)
+
+
+def require_overwrite(
+    ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property, label: str, replaced: str
+) -> None:
+    """Warn of what would be replaced, and refuse the form until its user agrees.
 
     Args:
         ctx: the context of the form
-        inputs: the form
-        form: what cannot be submitted unless it is ticked
-        label: the warning
-        what: what would be replaced
+        inputs: the inputs of the form
+        form: the form
+        label: the title of the warning
+        replaced: what would be replaced
     """
-    inputs.view("replaces", types.Warning(label=label, description=f"This would replace {what}"))
+    inputs.view("replaces", types.Warning(label=label, description=f"This would replace {replaced}"))
     inputs.bool("overwrite", default=False, label="Replace them")
     if ctx.params.get("overwrite") is not True:
         refuse(form, "Tick “Replace them” to go on")
 
 
-def refuse(form: types.Property, why: str) -> None:
-    """Has a form not be submitted."""
-    form.invalid, form.error_message = True, why
+def refuse(form: types.Property, reason: str) -> None:
+    """Disable the submit button of a form.
+
+    Args:
+        form: the form
+        reason: why, as its users and SDK callers see it
+    """
+    form.invalid, form.error_message = True, reason
 
 
-def networks_named(models: list[str]) -> dict[str, str]:
-    """The networks and their names for people."""
+def show_error(inputs: types.Object, form: types.Property, error: ValueError) -> None:
+    """Show an invalid param in the form, and disable its submit button."""
+    inputs.view("wrong", types.Error(label=str(error)))
+    refuse(form, str(error))
+
+
+def label_networks(models: list[str]) -> dict[str, str]:
+    """Return the label of each network."""
     return {model: network_label(model) for model in models}
+
+
+def quote_fields(fields: list[str]) -> str:
+    """Return field names as Markdown code."""
+    return ", ".join(f"`{field}`" for field in fields)
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 sample" or "2,000 samples"."""
+    return f"{format_count(count)} {noun}{'' if count == 1 else 's'}"

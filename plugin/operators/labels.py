@@ -1,4 +1,4 @@
-"""The operators that suggest labels where the training contradicts the given ones, and apply what a curator accepts."""
+"""Operators that suggest labels where the training contradicts the given ones, and apply accepted suggestions."""
 
 from __future__ import annotations
 
@@ -21,214 +21,205 @@ from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED, THRESHO
 from ..names import format_count
 from ..panel.table import predicted_classes
 from ..private_dataset import private_dataset
-from .forms import ScoreOperator, ask_overwrite, ask_several, networks_named, refuse
+from .forms import (
+    ScoreOperator,
+    add_list_input,
+    count_of,
+    label_networks,
+    quote_fields,
+    refuse,
+    require_overwrite,
+    show_error,
+)
 from .params import read_bool, read_choices, read_number, read_text, warn_of_selection
 
 
 class SuggestLabelFixes(ScoreOperator):
-    """Suggests other labels for samples whose labels the training contradicts."""
+    """Suggests another label for each sample whose label the training contradicts."""
 
-    title = "Suggest label fixes"
+    config = foo.OperatorConfig(
+        name="suggest_label_fixes",
+        label="Suggest label fixes",
+        description="Find labels that the training contradicts and suggest others; no label is changed",
+        icon="rule",
+        dynamic=True,
+        risk_level=types.RiskLevel.MEDIUM,
+    )
+    verb = "Suggest"
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """What FiftyOne needs to know of the operator."""
-        return foo.OperatorConfig(
-            name="suggest_label_fixes",
-            label=self.title,
-            description="Find labels that the training contradicts and suggest others; no label is changed",
-            icon="rule",
-            dynamic=True,
-            risk_level=types.RiskLevel.MEDIUM,
-        )
+    def missing(self, ctx: foo.ExecutionContext) -> str | None:
+        """A network with stored predictions is needed."""
+        if problem := super().missing(ctx):
+            return problem
+        if _classes_by_network(ctx.dataset):
+            return None
+        return "No run has stored its predictions, which suggestions are made from: compute learnability again"
 
-    def lacks(self, ctx: foo.ExecutionContext) -> str | None:
-        """A network that has kept its predictions is needed."""
-        return super().lacks(ctx) or (
-            None
-            if _predicting(ctx.dataset)
-            else "No run has kept its predictions, which the suggestions are made of: compute learnability again"
-        )
-
-    def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
-        """Networks, threshold, and whether to replace."""
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+        """Add networks and threshold, and a warning if there are suggestions."""
         samples = ctx.target_view()
-        ask_several(
+        add_list_input(
             inputs,
             "models",
             "Networks",
-            networks_named(list(_predicting(ctx.dataset))),
-            _alike(ctx.dataset),
-            "Whose mean predictions are averaged",
+            label_networks(list(_classes_by_network(ctx.dataset))),
+            _default_networks(ctx.dataset),
+            "Their mean predictions are averaged",
         )
         inputs.bool("advanced", default=False, label="More options", view=types.SwitchView())
         if ctx.params.get("advanced"):
-            about = (
-                "The contradiction from which on a label is called probably wrong; 0.75 is three times its probability"
+            description = (
+                "From this contradiction on, a label counts as probably mislabelled. At 0.75, another class is three "
+                "times as probable as the label"
             )
-            inputs.float("threshold", default=THRESHOLD, min=0.5, max=1, label="Threshold", description=about)
+            inputs.float("threshold", default=THRESHOLD, min=0.5, max=1, label="Threshold", description=description)
         try:
-            _read(ctx)
+            _read_networks(ctx)
             if ctx.dataset.has_field(CONTRADICTION):
-                ask_overwrite(ctx, inputs, form, "There are suggestions", "them, and the verdicts")
+                require_overwrite(ctx, inputs, form, "There are suggestions already", "them and the verdicts")
         except ValueError as error:
-            inputs.view("wrong", types.Error(label=str(error)))
-            refuse(form, str(error))
+            show_error(inputs, form, error)
         warn_of_selection(inputs, ctx, len(samples))
-        written = ", ".join(f"`{field}`" for field in (SUGGESTION, CONTRADICTION, VERDICT))
         inputs.md(
-            f"Judges **{format_count(len(samples))}** samples. Writes {written}. No label is changed.",
+            f"Judges **{format_count(len(samples))}** samples. Writes "
+            f"{quote_fields([SUGGESTION, CONTRADICTION, VERDICT])}. No label is changed.",
             name="consequences",
         )
 
-    def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
-        """Suggests them."""
-        if problem := self.lacks(ctx):
-            raise ValueError(problem)
-        models, threshold = _read(ctx)
+    def run(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
+        """Write the suggestions."""
+        models, threshold = _read_networks(ctx)
         with private_dataset(ctx):
-            found = suggest_label_fixes(
+            problems = suggest_label_fixes(
                 ctx.target_view(), models, threshold=threshold, overwrite=read_bool(ctx.params, "overwrite")
             )
-        counts = Counter(found["verdict"].tolist())
-        wrong, hard = counts[MISLABELLED], counts[HARD]
+        counts = Counter(problems["verdict"].tolist())
         ctx.ops.reload_dataset()
-        ctx.ops.notify(
-            f"{format_count(wrong)} probably mislabelled, {format_count(hard)} hard but plausible", variant="success"
-        )
-        return {"mislabelled": wrong, "hard": hard}
+        ctx.ops.notify(_verdicts_in_words(counts), variant="success")
+        return {"mislabelled": counts[MISLABELLED], "hard": counts[HARD]}
 
 
 class ApplyLabelFixes(ScoreOperator):
-    """Puts suggested labels into a copy of the label field, or into the field itself."""
+    """Writes suggested labels into a copy of the label field, or into the field itself."""
 
-    title = "Apply label suggestions"
+    config = foo.OperatorConfig(
+        name="apply_label_fixes",
+        label="Apply label suggestions",
+        description="Accept the suggested labels of the selected samples, or of those in the view",
+        icon="done_all",
+        dynamic=True,
+        risk_level=types.RiskLevel.HIGH,
+    )
+    verb = "Accept"
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """What FiftyOne needs to know of the operator."""
-        return foo.OperatorConfig(
-            name="apply_label_fixes",
-            label=self.title,
-            description="Accept the suggested labels of the selected samples, or of those in the view",
-            icon="done_all",
-            dynamic=True,
-            risk_level=types.RiskLevel.HIGH,
-        )
-
-    def lacks(self, ctx: foo.ExecutionContext) -> str | None:
-        """Suggestions are needed, and the labels they are about."""
+    def missing(self, ctx: foo.ExecutionContext) -> str | None:
+        """Suggestions are needed, and the label field that they were made for."""
         if owning_run(ctx.dataset, CONTRADICTION) not in list_runs(ctx.dataset):
             return "There are no suggested labels yet: run “Suggest label fixes” first"
         label_field = _label_field(ctx.dataset)
         if not ctx.dataset.has_field(label_field):
-            return f"The field {label_field!r}, whose labels the suggestions are about, is gone"
+            return f"The field {label_field!r}, which the suggestions were made for, is gone"
         return None
 
-    def ask(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
-        """Which samples, and where to."""
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+        """Add where the suggestions go."""
         samples, label_field = ctx.target_view(), _label_field(ctx.dataset)
-        if not _chosen(samples):
+        if not _is_chosen(samples):
             problem = "Select samples in the grid, or show a view of those whose suggestions you accept"
-            inputs.view("unchosen", types.Warning(label="Not all samples at once", description=problem))
+            inputs.view("unchosen", types.Warning(label="All samples at once are not allowed", description=problem))
             refuse(form, problem)
             return
         inputs.bool(
             "in_place",
             default=False,
             label="Change the original labels",
-            description=f"Writes into {label_field} itself; the labels that change are kept in {label_field}_original",
+            description=f"Writes to {label_field} itself and keeps the replaced labels in {label_field}_original",
         )
         if ctx.params.get("in_place") is not True:
-            about = f"A copy of {label_field} with all its labels, made if there is none; {label_field} stays as it is"
-            inputs.str("into", default=f"{label_field}_fixed", required=True, label="Into", description=about)
+            description = f"A copy of {label_field}, made if it does not exist; {label_field} stays as it is"
+            inputs.str("into", default=f"{label_field}_fixed", required=True, label="Into", description=description)
         warn_of_selection(inputs, ctx, len(samples))
         try:
-            into = _target(ctx.dataset, ctx.params)
+            into = _read_target(ctx.dataset, ctx.params)
         except ValueError as error:
-            inputs.view("wrong", types.Error(label=str(error)))
-            refuse(form, str(error))
+            show_error(inputs, form, error)
             return
         changes = _count_changes(samples, label_field, into)
         total = sum(changes.values())
         inputs.md(
             f"**{format_count(total)}** of {format_count(len(samples))} labels in `{into or label_field}` will change: "
-            f"{format_count(changes[MISLABELLED])} probably mislabelled, {format_count(changes[HARD])} hard but "
-            "plausible.",
+            f"{_verdicts_in_words(changes)}.",
             name="consequences",
         )
         if not total:
             refuse(form, "There is nothing to change")
 
-    def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
-        """Applies them."""
-        if problem := self.lacks(ctx):
-            raise ValueError(problem)
-        if not _chosen(ctx.target_view()):
+    def run(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
+        """Write the accepted labels."""
+        if not _is_chosen(ctx.target_view()):
             raise ValueError("choose the samples whose suggestions are accepted: a selection, or a view")
-        into = _target(ctx.dataset, ctx.params)
+        into = _read_target(ctx.dataset, ctx.params)
         with private_dataset(ctx):
             field, changed = apply_label_fixes(ctx.target_view(), into, in_place=into is None)
         ctx.ops.reload_dataset()
-        ctx.ops.notify(
-            f"Changed {format_count(changed)} {'label' if changed == 1 else 'labels'} in {field}", variant="success"
-        )
+        ctx.ops.notify(f"Changed {count_of(changed, 'label')} in {field}", variant="success")
         return {"field": field, "changed": changed}
 
 
-def _predicting(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:
-    """The classes of each network that has kept its predictions."""
-    found = {model: predicted_classes(dataset, model) for model in find_models(dataset)}
-    return {model: classes for model, classes in found.items() if classes}
+def _verdicts_in_words(counts: Counter[str]) -> str:
+    return f"{format_count(counts[MISLABELLED])} probably mislabelled, {format_count(counts[HARD])} hard but plausible"
 
 
-def _alike(dataset: fo.Dataset) -> list[str]:
-    """The networks whose predictions are of the same classes as those of the first."""
-    predicting = _predicting(dataset)
-    first = next(iter(predicting.values()), ())
-    return [model for model, classes in predicting.items() if classes == first]
+def _classes_by_network(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:
+    """Return the classes of each network whose run has stored its predictions."""
+    classes = {model: predicted_classes(dataset, model) for model in find_models(dataset)}
+    return {model: names for model, names in classes.items() if names}
 
 
-def _read(ctx: foo.ExecutionContext) -> tuple[list[str], float]:
-    """Networks and threshold.
+def _default_networks(dataset: fo.Dataset) -> list[str]:
+    """Return the networks that predict the same classes as the first one."""
+    classes = _classes_by_network(dataset)
+    first = next(iter(classes.values()), ())
+    return [model for model, names in classes.items() if names == first]
+
+
+def _read_networks(ctx: foo.ExecutionContext) -> tuple[list[str], float]:
+    """Return networks and threshold.
 
     Raises:
-        ValueError: if they are not possible
+        ValueError: if a param is invalid, or the networks were trained with different classes
     """
-    predicting = _predicting(ctx.dataset)
-    models = read_choices(ctx.params, "models", predicting, _alike(ctx.dataset))
-    if len({predicting[model] for model in models}) > 1:
-        raise ValueError(f"models: {', '.join(models)} were trained with other classes and cannot be averaged")
+    classes = _classes_by_network(ctx.dataset)
+    models = read_choices(ctx.params, "models", classes, _default_networks(ctx.dataset))
+    if len({classes[model] for model in models}) > 1:
+        raise ValueError(f"models: {', '.join(models)} were trained with different classes and cannot be averaged")
     return models, read_number(ctx.params, "threshold", THRESHOLD, 0.5, 1)
 
 
 def _label_field(dataset: fo.Dataset) -> str:
+    """Return the field that the suggestions were made for."""
     return str(dataset.get_run_info(owning_run(dataset, CONTRADICTION)).config.label_field)
 
 
-def _chosen(samples: foc.SampleCollection) -> bool:
-    """Whether somebody has chosen these samples: selected them, or narrowed the dataset by a view or a filter."""
+def _is_chosen(samples: foc.SampleCollection) -> bool:
+    """True for a selection, a view or a filter that leaves samples out; sorting alone chooses nothing."""
     if isinstance(samples, fo.Dataset):
         return False
-    # what only sorts, as "Hardest first" does, chooses none
-    return (
-        any(isinstance(stage, fo.Select) for stage in stages_of(samples))
-        or len(samples) < parent_dataset(samples).count()
-    )
+    selected = any(isinstance(stage, fo.Select) for stage in stages_of(samples))
+    return selected or len(samples) < parent_dataset(samples).count()
 
 
-def _target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:
-    """The field that gets the suggestions, None for the labels themselves.
+def _read_target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:
+    """Return the field that the suggestions go to; None for the label field itself.
 
     Raises:
-        ValueError: if it cannot be that
+        ValueError: if the field cannot take them
     """
     label_field = _label_field(dataset)
-    given = read_text(params, "into")
+    into = read_text(params, "into") or f"{label_field}_fixed"
     if read_bool(params, "in_place"):
-        # what stood in the form before the tick was set is of no more concern
+        # `into` can hold what the form showed before the box was ticked
         return None
-    into = given or f"{label_field}_fixed"
     check_copy_name(into)
     existing = dataset.get_field(into)
     if into == label_field:
@@ -239,7 +230,7 @@ def _target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:
 
 
 def _count_changes(samples: foc.SampleCollection, label_field: str, into: str | None) -> Counter[str]:
-    """How many labels will change, by verdict."""
+    """Count the labels that will change, by verdict."""
     dataset = root_dataset(samples)
     target = into if into is not None and dataset.has_field(into) else label_field
     paths = [VERDICT, f"{SUGGESTION}.label", label_path(dataset, target)]

@@ -10,7 +10,7 @@ import fiftyone.operators.types as types
 from fiftyone_learnability.scores.catalog import SCORES
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
-from ..jobs.jobs import CANCELLED
+from ..jobs.job import CANCELLED
 from ..names import format_count, format_models, network_label, score_label
 from . import figures
 from .binning import left_out

@@ -21,7 +21,7 @@ from fiftyone_learnability.dataset.arrays import unpack_ids
 from fiftyone_learnability.dataset.notes import score_field
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
-from ..jobs import jobs
+from ..jobs.job import Job, cancel_job, dismiss_job, latest_job
 from ..names import APPLY_FIXES, COMPUTE, SAVE_VIEW, SUGGEST_FIXES, TAG, WRITE_SCORES, network_label
 from ..private_dataset import private_dataset
 from .binning import within
@@ -96,8 +96,8 @@ class LearnabilityPanel(foo.Panel):
             ctx.ops.notify(f"{job.title}: done", variant="warning" if job.remarks else "success")
             self._draw(ctx)
 
-    def _look_at_job(self, ctx: foo.ExecutionContext) -> jobs.Job | None:
-        job = jobs.latest(ctx.dataset)
+    def _look_at_job(self, ctx: foo.ExecutionContext) -> Job | None:
+        job = latest_job(ctx.dataset)
         state = {} if job is None else asdict(job)
         if state != ctx.panel.get_state("job"):
             ctx.panel.set_state("job", state)
@@ -121,17 +121,17 @@ class LearnabilityPanel(foo.Panel):
 
     def on_cancel(self, ctx: foo.ExecutionContext) -> None:
         """Stops the training for good."""
-        job = jobs.latest(ctx.dataset)
-        if job is not None and not jobs.cancel(job.id):
+        job = latest_job(ctx.dataset)
+        if job is not None and not cancel_job(job.id):
             ctx.ops.notify("Too late to cancel: the scores are being written", variant="warning")
         self._look_at_job(ctx)
 
     def on_dismiss(self, ctx: foo.ExecutionContext) -> None:
         """Takes the message of an ended job away."""
-        job = jobs.latest(ctx.dataset)
+        job = latest_job(ctx.dataset)
         if job is not None:
             # another page may have started one meanwhile, which is none of those that can be dismissed
-            jobs.dismiss(job.id)
+            dismiss_job(job.id)
         self._look_at_job(ctx)
 
     def on_hardest(self, ctx: foo.ExecutionContext) -> None:

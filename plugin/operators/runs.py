@@ -1,0 +1,108 @@
+"""The operator that renames and deletes runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from fiftyone_learnability import delete_run, list_runs, rename_run
+from fiftyone_learnability.dataset.registry import check_identifier
+from fiftyone_learnability.scores.checks import LONGEST_NAME
+
+from ..names import format_count, format_models
+from ..private_dataset import private_dataset
+from .forms import ScoreOperator, add_radio_input, refuse
+from .params import read_bool, read_choice
+
+
+class ManageRuns(ScoreOperator):
+    """Renames or deletes a run."""
+
+    config = foo.OperatorConfig(
+        name="manage_learnability_runs",
+        label="Manage learnability runs",
+        description="Rename a learnability run, or delete it with its fields",
+        icon="settings",
+        dynamic=True,
+        risk_level=types.RiskLevel.HIGH,
+    )
+
+    def submit_label(self, ctx: foo.ExecutionContext) -> str:
+        """Name the chosen action."""
+        return "Delete run" if ctx.params.get("action") == "delete" else "Rename run"
+
+    def missing(self, ctx: foo.ExecutionContext) -> str | None:
+        """A run is needed."""
+        return None if list_runs(ctx.dataset) else "There are no learnability runs on this dataset"
+
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+        """Add the run and what to do with it."""
+        runs = list_runs(ctx.dataset)
+        inputs.enum("key", runs, default=runs[0], required=True, label="Run")
+        key = ctx.params.get("key", runs[0])
+        if key in runs:
+            inputs.md(_describe(ctx.dataset, key), name="about")
+        add_radio_input(inputs, "action", "Action", {"rename": "Rename", "delete": "Delete"})
+        if ctx.params.get("action") == "delete":
+            inputs.view("deletes", types.Warning(label="This deletes the run's fields from all samples"))
+            inputs.bool("confirmed", default=False, label="Delete the fields")
+            if not ctx.params.get("confirmed"):
+                refuse(form, "Tick “Delete the fields” to go on")
+            return
+        new_key = inputs.str("new_key", required=True, label="New key")
+        if ctx.params.get("new_key"):
+            try:
+                _check_new_key(ctx.dataset, ctx.params["new_key"])
+            except ValueError as error:
+                refuse(new_key, str(error))
+
+    def run(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
+        """Rename or delete the run."""
+        runs = list_runs(ctx.dataset)
+        key = read_choice(ctx.params, "key", runs, "" if len(runs) > 1 else runs[0])
+        action = read_choice(ctx.params, "action", ("rename", "delete"), "rename")
+        if action == "delete":
+            if not read_bool(ctx.params, "confirmed"):
+                raise ValueError("deleting a run must be confirmed: confirmed=True")
+            with private_dataset(ctx):
+                deleted = delete_run(ctx.dataset, key)
+            ctx.ops.reload_dataset()
+            return {"deleted": deleted}
+        new_key = ctx.params.get("new_key")
+        _check_new_key(ctx.dataset, new_key)
+        with private_dataset(ctx):
+            rename_run(ctx.dataset, key, new_key)
+        return {"key": new_key}
+
+
+def _check_new_key(dataset: fo.Dataset, key: Any) -> None:
+    try:
+        check_identifier(key)
+    except ValueError as error:
+        raise ValueError(f"new_key: {error}") from error
+    if len(key) > LONGEST_NAME:
+        raise ValueError(f"new_key must not be longer than {LONGEST_NAME} characters")
+    if key in dataset.list_runs():
+        raise ValueError(f"new_key: the dataset already has a run {key!r}")
+
+
+def _describe(dataset: fo.Dataset, key: str) -> str:
+    """Return kind, networks, size and time of a run, and what did not go as planned, as Markdown."""
+    info = dataset.get_run_info(key)
+    config = info.config
+    sources = format_models(getattr(config, "of", ()))
+    # later runs have taken over the fields of networks that are no longer listed
+    networks = format_models(config.models) or "networks that were computed again since"
+    titles = {
+        "consensus": f"Consensus of {sources}",
+        "imported": f"Imported scores of {networks}",
+        "label_fixes": f"Suggested labels by {sources}",
+    }
+    title = titles.get(getattr(config, "kind", ""), networks)
+    at_most = "up to " if getattr(config, "stop_when_stable", None) else ""
+    epochs = f", {at_most}{config.epochs} epochs" if config.epochs else ""
+    about = f"{title}: {format_count(config.num_samples)} samples{epochs}, {info.timestamp:%Y-%m-%d %H:%M}"
+    return "\n".join((about, *(f"* {remark}" for remark in getattr(config, "remarks", []))))
