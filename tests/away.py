@@ -163,7 +163,7 @@ def job(database: Database, digits: list[tuple[str, str]]) -> dict[str, Any]:
     from bson import ObjectId
 
     import fiftyone_learnability as fol
-    from plugin.jobs import jobs
+    from plugin.jobs.job import latest_job
 
     from .plugin.harness import execute
 
@@ -174,7 +174,7 @@ def job(database: Database, digits: list[tuple[str, str]]) -> dict[str, Any]:
     options = {"epochs": 12, "batch_size": 16, "device": "cpu", "horizontal_flip": False, "models": ["resnet20"]}
     form = {**options, "preset": "custom", "label_field": "ground_truth", "how": "background"}
     execute("compute_learnability", dataset, form)
-    found = jobs.latest(dataset)
+    found = latest_job(dataset)
     assert found is not None
     operations = fo.core.odm.get_db_conn()["delegated_ops"]
 

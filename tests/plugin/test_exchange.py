@@ -191,7 +191,7 @@ def test_import_of_somebody_elses_scores(unscored: fo.Dataset, tmp_path: Path) -
     assert answer.result["samples"] == COUNT
     assert answer.result["unknown"] == 1
     assert set(answer.result["fields"]) == {"learnability_mine", "learnability_rank_mine", "learnability_mine_aum"}
-    assert "1 that the file names" in answer.called("notify")[0]["message"]
+    assert "1 in the file were not found" in answer.called("notify")[0]["message"]
     assert answer.called("reload_dataset")
     unscored.reload()
     assert unscored.values("learnability_mine") == pytest.approx(ease.tolist())
@@ -282,7 +282,7 @@ def test_runs_of_every_kind_are_described(scored: fo.Dataset) -> None:
     said = {
         "learnability": f"ResNet-20 and VGG-16: {COUNT} samples, 4 epochs",
         "both": f"Consensus of ResNet-20 and VGG-16: {COUNT} samples, 2",
-        "mine": f"Scores from elsewhere, mine: {COUNT} samples, 2",
+        "mine": f"Imported scores of mine: {COUNT} samples, 2",
         "fixes": f"Suggested labels by MobileNet: {COUNT} samples, 2",
     }
     assert set(fol.list_runs(scored)) == set(said)
@@ -297,7 +297,7 @@ def test_runs_of_every_kind_are_described(scored: fo.Dataset) -> None:
     config.models = []
     LearnabilityRun.update_run_config(scored, "learnability", config)
     about = form("manage_learnability_runs", scored, {"key": "learnability"}).defaults["about"]
-    assert about.startswith(f"networks that were computed anew since: {COUNT} samples, 4 epochs")
+    assert about.startswith(f"networks that were computed again since: {COUNT} samples, 4 epochs")
     for key in said:
         assert execute("manage_learnability_runs", scored, {"key": key, "action": "delete", "confirmed": True}).result
     assert not fields(scored)

@@ -102,7 +102,7 @@ def test_forms_and_panel_never_load_torch(make_dataset: Callable[..., fo.Dataset
 def test_the_speed_is_measured_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     compute = plugin_module("operators.compute")
     started: list[list[str]] = []
-    monkeypatch.setattr(compute.jobs, "spawn", started.append)
+    monkeypatch.setattr(compute, "start_process", started.append)
     monkeypatch.setattr(compute, "_measuring", {})
     request = compute.Request.from_params({"models": ["vgg16", "mobilenet"], "image_size": 48, "device": "cpu"})
     for _ in range(3):

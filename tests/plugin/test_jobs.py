@@ -22,7 +22,8 @@ import fiftyone_learnability as fol
 from fiftyone_learnability import compute as package_compute
 from fiftyone_learnability.cli import main as command_line
 from fiftyone_learnability.experiment.run_directory import RunDirectory
-from plugin.jobs import jobs
+from plugin.jobs import job as jobs
+from plugin.jobs.logs import log_path
 
 from .harness import PanelHarness, execute, form, plugin_module
 
@@ -89,7 +90,7 @@ def start() -> Iterator[Start]:
     def submit(dataset: fo.Dataset, how: str = "background", **params: Any) -> str:
         answer = execute("compute_learnability", dataset, {**SMALL, "how": how, **params})
         assert answer.called("open_panel")
-        job = jobs.latest(dataset)
+        job = jobs.latest_job(dataset)
         assert job is not None
         assert job.state in ("queued", "running")
         started.append(job.id)
@@ -98,13 +99,13 @@ def start() -> Iterator[Start]:
     yield submit
     for job in started:
         if "worker" in operation(job)["metadata"]:
-            jobs.cancel(job)
+            jobs.cancel_job(job)
             try:
                 for process in processes_of(job):
                     process.kill()
             except psutil.Error:
                 pass
-            jobs.log_file(job).unlink(missing_ok=True)
+            log_path(job).unlink(missing_ok=True)
 
 
 def run_here(job: str) -> None:
@@ -124,7 +125,7 @@ def test_a_background_job_writes_its_scores(digit_dataset: fo.Dataset, start: St
     # one that trains is not another's business: the server may stop meanwhile
     assert os.getsid(processes[0].pid) != os.getsid(0)
     wait_for(lambda: operation(job)["run_state"] not in ("queued", "running"), "the end")
-    assert operation(job)["run_state"] == "completed", jobs.log_file(job).read_text()
+    assert operation(job)["run_state"] == "completed", log_path(job).read_text()
     digit_dataset.reload()
     assert fol.list_runs(digit_dataset) == ["mine"]
     assert digit_dataset.count("learnability_resnet20") == 60
@@ -134,7 +135,7 @@ def test_a_background_job_writes_its_scores(digit_dataset: fo.Dataset, start: St
     assert panel.state["job"]["state"] == "completed"
     wait_for(lambda: all_gone(processes), "the end of the worker", 20)
     # a worker that is gone after its work has not failed
-    assert jobs.latest(digit_dataset).state == "completed", jobs.latest(digit_dataset).error
+    assert jobs.latest_job(digit_dataset).state == "completed", jobs.latest_job(digit_dataset).error
 
 
 def test_cancelling_kills_the_training(digit_dataset: fo.Dataset, start: Start) -> None:
@@ -166,17 +167,17 @@ def test_a_killed_worker_is_noticed(digit_dataset: fo.Dataset, start: Start) -> 
     wait_for(lambda: all_gone(processes[:1]), "the end of the worker", 10)
     answer = panel.event("on_timer")
     assert panel.state["job"]["state"] == "failed"
-    assert str(jobs.log_file(job)) in answer.layout["job_failed"]["view"]["description"]
-    assert "to compute the same again goes on" in answer.layout["job_failed"]["view"]["description"]
+    assert str(log_path(job)) in answer.layout["job_failed"]["view"]["description"]
+    assert "Compute the same again to continue" in answer.layout["job_failed"]["view"]["description"]
     assert answer.layout["job_failed"]["view"]["severity"] == "error"
     # the training itself is in a group of its own: it finds that it is no longer wanted
     wait_for(lambda: all_gone(processes), "the end of the training", 30)
     panel.event("on_timer")
     assert panel.state["job"]["state"] == "failed"
-    assert str(jobs.log_file(job)) in panel.state["job"]["error"]
+    assert str(log_path(job)) in panel.state["job"]["error"]
     assert_untouched(digit_dataset)
     panel.event("on_dismiss")
-    assert jobs.latest(digit_dataset) is None
+    assert jobs.latest_job(digit_dataset) is None
 
 
 def test_a_training_that_is_killed_is_told_by_its_worker(digit_dataset: fo.Dataset, start: Start) -> None:
@@ -191,22 +192,22 @@ def test_a_training_that_is_killed_is_told_by_its_worker(digit_dataset: fo.Datas
     assert operation(job)["run_state"] == "failed"
     panel = PanelHarness(digit_dataset)
     description = panel.open().layout["job_failed"]["view"]["description"]
-    assert "has ended unexpectedly; to compute the same again goes on" in description
+    assert "ended unexpectedly. Compute the same again to continue" in description
     # what it has printed is there, where the message says
-    assert str(jobs.log_file(job)) in description
-    assert jobs.log_file(job).exists()
+    assert str(log_path(job)) in description
+    assert log_path(job).exists()
     assert_untouched(digit_dataset)
 
 
 def test_what_runs_is_not_dismissed(digit_dataset: fo.Dataset, start: Start) -> None:
     failed = start(digit_dataset, "scheduled")
-    jobs._fail(ObjectId(failed), "for want of luck")
+    jobs.fail_job(failed, "bad luck")
     panel = PanelHarness(digit_dataset)
     panel.open()
     # another page, meanwhile
     job = start(digit_dataset, "scheduled")
     panel.event("on_dismiss")
-    assert jobs.latest(digit_dataset).id == job
+    assert jobs.latest_job(digit_dataset).id == job
     assert panel.state["job"]["state"] == "queued"
 
 
@@ -224,7 +225,7 @@ def stop_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
         if sum("accuracy" in text for text in told) == epochs:
             raise Stopped("by a test")
 
-    monkeypatch.setattr(plugin_module("jobs.progress_reporter").ProgressReporter, "tell", tell)
+    monkeypatch.setattr(plugin_module("jobs.progress_reporter").ProgressReporter, "report", tell)
 
 
 def test_the_same_job_goes_on_and_another_starts_over(
@@ -235,13 +236,13 @@ def test_the_same_job_goes_on_and_another_starts_over(
         with monkeypatch.context() as patch:
             stop_after(1, patch)
             run_here(job)
-        assert jobs.latest(digit_dataset).error == "by a test"
+        assert jobs.latest_job(digit_dataset).error == "by a test"
     assert "going on with the run that an earlier call has left" in capfd.readouterr().out
     job = start(digit_dataset, "scheduled", epochs=2)
     run_here(job)
     said = capfd.readouterr().out
     assert "an unfinished run of other data or settings (epochs was 3 and is now 2) is given up" in said
-    assert jobs.latest(digit_dataset).state == "completed"
+    assert jobs.latest_job(digit_dataset).state == "completed"
 
 
 def test_what_did_not_go_as_planned_is_said(
@@ -261,7 +262,7 @@ def test_what_did_not_go_as_planned_is_said(
         patch.setattr(RunDirectory, "save_results", delete_first)
         run_here(job)
     said = f"samples that vanished from the dataset meanwhile: 1 ({gone})"
-    assert any(said in remark for remark in jobs.latest(digit_dataset).remarks)
+    assert any(said in remark for remark in jobs.latest_job(digit_dataset).remarks)
     answer = panel.event("on_timer")
     assert answer.called("notify")[-1]["variant"] == "warning"
     shown = panel.open().layout["job_remarks"]["view"]
@@ -294,7 +295,7 @@ def test_a_dataset_that_is_renamed_meanwhile_fails_no_job(
     with monkeypatch.context() as patch:
         patch.setattr(RunDirectory, "save_results", rename_first)
         run_here(job)
-    done = jobs.latest(digit_dataset)
+    done = jobs.latest_job(digit_dataset)
     assert done.state == "completed", done.error
     assert any(gone in remark for remark in done.remarks)
     assert fo.load_dataset(name).count("learnability_resnet20") == 59
@@ -302,10 +303,12 @@ def test_a_dataset_that_is_renamed_meanwhile_fails_no_job(
 
 def test_a_worker_leaves_a_cancelled_job_alone(digit_dataset: fo.Dataset, start: Start) -> None:
     job = start(digit_dataset, "scheduled")
-    assert jobs.cancel(job)
-    worker = subprocess.run([sys.executable, Path(jobs.__file__).with_name("worker.py"), job], timeout=120)
+    assert jobs.cancel_job(job)
+    worker = subprocess.run(
+        [sys.executable, Path(jobs.__file__).with_name("worker.py"), job, log_path(job), "killed"], timeout=120
+    )
     assert worker.returncode == 0
-    assert jobs.latest(digit_dataset).error == jobs.CANCELLED
+    assert jobs.latest_job(digit_dataset).error == jobs.CANCELLED
     assert_untouched(digit_dataset)
 
 
@@ -316,9 +319,11 @@ def test_a_worker_leaves_a_job_alone_that_another_process_has_taken(digit_datase
         {"_id": ObjectId(job)},
         {"$set": {"run_state": "running", "metadata.worker": {"pid": 2**22 + 1, "host": platform.node()}}},
     )
-    worker = subprocess.run([sys.executable, Path(jobs.__file__).with_name("worker.py"), job], timeout=120)
+    worker = subprocess.run(
+        [sys.executable, Path(jobs.__file__).with_name("worker.py"), job, log_path(job), "killed"], timeout=120
+    )
     assert worker.returncode == 0
-    assert jobs.latest(digit_dataset).state == "running"
+    assert jobs.latest_job(digit_dataset).state == "running"
     assert_untouched(digit_dataset)
 
 
@@ -327,11 +332,11 @@ def test_a_worker_leaves_a_job_alone_that_another_process_has_taken(digit_datase
 
 def test_a_scheduled_job_waits_and_runs(digit_dataset: fo.Dataset, start: Start) -> None:
     job = start(digit_dataset, "scheduled", models=["resnet20"])
-    assert jobs.latest(digit_dataset).state == "queued"
-    assert not jobs.latest(digit_dataset).in_background
+    assert jobs.latest_job(digit_dataset).state == "queued"
+    assert not jobs.latest_job(digit_dataset).in_background
     assert "worker" not in operation(job)["metadata"]
     run_here(job)
-    assert jobs.latest(digit_dataset).state == "completed", jobs.latest(digit_dataset).error
+    assert jobs.latest_job(digit_dataset).state == "completed", jobs.latest_job(digit_dataset).error
     digit_dataset.reload()
     assert digit_dataset.count("learnability_rank_resnet20") == 60
 
@@ -345,7 +350,7 @@ def test_a_scheduled_job_keeps_to_its_target(digit_dataset: fo.Dataset) -> None:
         view=stages,
         view_target="CURRENT_VIEW",
     )
-    run_here(jobs.latest(digit_dataset).id)
+    run_here(jobs.latest_job(digit_dataset).id)
     digit_dataset.reload()
     written = digit_dataset.exists("learnability_resnet20").values("id")
     assert sorted(written) == sorted(digit_dataset.limit(30).values("id"))
@@ -387,18 +392,18 @@ def test_while_scores_are_written_nothing_is_cancelled(
     write = package_compute.write_results
 
     def write_while_cancelling(*args: Any, **kwargs: Any) -> Any:
-        cancelled.append(jobs.cancel(job))
+        cancelled.append(jobs.cancel_job(job))
         report = write(*args, **kwargs)
-        cancelled.append(jobs.cancel(job))
+        cancelled.append(jobs.cancel_job(job))
         return report
 
     monkeypatch.setattr(package_compute, "write_results", write_while_cancelling)
     run_here(job)
     assert cancelled == [False, False]
-    assert jobs.latest(digit_dataset).state == "completed", jobs.latest(digit_dataset).error
+    assert jobs.latest_job(digit_dataset).state == "completed", jobs.latest_job(digit_dataset).error
     digit_dataset.reload()
     assert digit_dataset.count("learnability_resnet20") == 60
-    assert not jobs.cancel(job)
+    assert not jobs.cancel_job(job)
 
 
 def test_once_scores_are_written_nothing_is_cancelled(
@@ -409,13 +414,13 @@ def test_once_scores_are_written_nothing_is_cancelled(
     complete = DelegatedOperationService.set_completed
 
     def complete_while_cancelling(*args: Any, **kwargs: Any) -> Any:
-        cancelled.append(jobs.cancel(job))
+        cancelled.append(jobs.cancel_job(job))
         return complete(*args, **kwargs)
 
     monkeypatch.setattr(DelegatedOperationService, "set_completed", complete_while_cancelling)
     run_here(job)
     assert cancelled == [False]
-    assert jobs.latest(digit_dataset).state == "completed", jobs.latest(digit_dataset).error
+    assert jobs.latest_job(digit_dataset).state == "completed", jobs.latest_job(digit_dataset).error
 
 
 def test_cancelling_right_before_the_writing_writes_nothing(
@@ -423,17 +428,17 @@ def test_cancelling_right_before_the_writing_writes_nothing(
 ) -> None:
     job = start(digit_dataset, "scheduled")
     cancelled = []
-    loaded = plugin_module("jobs.jobs")
+    loaded = plugin_module("jobs.progress_reporter")
     begin = loaded.begin_writing
 
     def cancel_before(job_id: str) -> bool:
-        cancelled.append(jobs.cancel(job))
+        cancelled.append(jobs.cancel_job(job))
         return begin(job_id)
 
     monkeypatch.setattr(loaded, "begin_writing", cancel_before)
     run_here(job)
     assert cancelled == [True]
-    assert jobs.latest(digit_dataset).error == jobs.CANCELLED
+    assert jobs.latest_job(digit_dataset).error == jobs.CANCELLED
     assert_untouched(digit_dataset)
 
 
@@ -448,4 +453,4 @@ def test_cancelling_right_before_the_writing_writes_nothing(
     ],
 )
 def test_the_message_of_a_traceback(error: str, said: str) -> None:
-    assert jobs._last_line(error) == said
+    assert jobs.message_of_traceback(error) == said

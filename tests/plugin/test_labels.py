@@ -331,7 +331,7 @@ def test_suggest_keeps_to_its_target(case: Case) -> None:
 
 def test_suggest_needs_predictions(make_dataset: MakeDataset) -> None:
     dataset = make_dataset([f"/no/{index}.png" for index in range(10)], list("ab") * 5)
-    for said in ("no scores", "kept its predictions"):
+    for said in ("no scores", "stored its predictions"):
         shown = form("suggest_label_fixes", dataset)
         assert shown.invalid
         assert said in shown.schema["error_message"]
@@ -348,7 +348,7 @@ def test_networks_of_other_classes_are_not_mixed(case: Case) -> None:
     assert shown.defaults["models"] == ["resnet20", "vgg16"]
     mixed = {"models": ["resnet20", "other"]}
     assert form("suggest_label_fixes", case.dataset, mixed).invalid
-    with pytest.raises(ValueError, match="other classes"):
+    with pytest.raises(ValueError, match="different classes"):
         execute("suggest_label_fixes", case.dataset, mixed)
 
 
@@ -428,7 +428,7 @@ def test_apply_in_place_only_when_ticked(reviewed: Case) -> None:
     shown = form("apply_label_fixes", reviewed.dataset, {"in_place": True}, **chosen)
     assert not shown.invalid
     assert "into" not in shown.fields
-    assert "kept in ground_truth_original" in shown.fields["in_place"]["view"]["description"]
+    assert "keeps the replaced labels in ground_truth_original" in shown.fields["in_place"]["view"]["description"]
     assert "labels in `ground_truth` will change" in shown.defaults["consequences"]
     # what stood in the form before it was ticked does not matter
     params = {"in_place": True, "into": "ground_truth_fixed"}

@@ -326,7 +326,7 @@ def test_calls_from_a_notebook(digit_dataset: fo.Dataset) -> None:
 def test_tools_without_scores(unscored: fo.Dataset, name: str, tmp_path: Path) -> None:
     shown = form(name, unscored)
     assert shown.invalid
-    assert "lacking" in shown.fields
+    assert "missing" in shown.fields
     with pytest.raises(ValueError, match=r"scores|run"):
         execute(name, unscored, {"key": "x", "new_key": "y", "path": str(tmp_path / "x.csv")})
     assert not list(tmp_path.glob("*.csv"))

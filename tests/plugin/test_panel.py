@@ -631,7 +631,7 @@ def operation_of(dataset: fo.Dataset) -> ObjectId:
 
 
 def test_a_job_shows_how_far_it_is_and_its_end(queued: fo.Dataset) -> None:
-    service, id = plugin_module("jobs.jobs").DelegatedOperationService(), operation_of(queued)
+    service, id = plugin_module("jobs.job").DelegatedOperationService(), operation_of(queued)
     panel = PanelHarness(queued)
     layout = panel.open().layout
     assert layout["job_title"]["default"] == "**Learnability by ResNet-20: 7 epochs**"
@@ -674,7 +674,7 @@ def test_a_job_can_be_cancelled_and_dismissed(queued: fo.Dataset) -> None:
 
 
 def test_a_job_that_writes_can_no_longer_be_cancelled(queued: fo.Dataset) -> None:
-    jobs, id = plugin_module("jobs.jobs"), operation_of(queued)
+    jobs, id = plugin_module("jobs.job"), operation_of(queued)
     service = jobs.DelegatedOperationService()
     service.set_running(id)
     service.set_progress(id, fo.operators.executor.ExecutionProgress(progress=1.0, label=jobs.WRITING))

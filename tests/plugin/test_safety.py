@@ -162,7 +162,8 @@ def is_count(value: Any, most: float = math.inf) -> bool:
 @pytest.fixture
 def reached(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
     """Stands in for what the operators call, and checks what arrives there: nothing that the form would not send."""
-    tools, exchange, labels = map(plugin_module, ("tools", "exchange", "labels"))
+    names = ("curate", "runs", "scores", "exchange", "labels")
+    curate, runs, scores, exchange, labels = (plugin_module(f"operators.{name}") for name in names)
     called: list[str] = []
     sources = [*MODELS, "consensus"]
 
@@ -183,9 +184,9 @@ def reached(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
         return path.is_relative_to(folder.resolve()) and path.suffix in (".csv", ".npz", ".parquet")
 
     report = fol.WriteReport("key", ["field"], 1, [])
-    stand_in(tools, "tag_by_difficulty", 1, tagged)
-    stand_in(tools, "rename_run", None, lambda key, new: key in ("learnability", "label_fixes") and new.isidentifier())
-    stand_in(tools, "delete_run", [], lambda key: key in ("learnability", "label_fixes"))
+    stand_in(curate, "tag_by_difficulty", 1, tagged)
+    stand_in(runs, "rename_run", None, lambda key, new: key in ("learnability", "label_fixes") and new.isidentifier())
+    stand_in(runs, "delete_run", [], lambda key: key in ("learnability", "label_fixes"))
     stand_in(exchange, "export_scores", 1, inside)
     stand_in(exchange, "import_scores", [report], inside, lambda path, name, learnability, overwrite: (
         path.is_file()
@@ -193,10 +194,10 @@ def reached(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
         and isinstance(learnability, str)
         and isinstance(overwrite, bool)
     ))  # fmt: skip
-    stand_in(exchange, "write_consensus", report, lambda models, overwrite: (
+    stand_in(scores, "write_consensus", report, lambda models, overwrite: (
         sorted(models) == MODELS and isinstance(overwrite, bool)
     ))  # fmt: skip
-    stand_in(exchange, "add_scores", ["field"], lambda scores, models: {*scores} <= {*MEASURED} and models[0] in MODELS)
+    stand_in(scores, "add_scores", ["field"], lambda scores, models: {*scores} <= {*MEASURED} and models[0] in MODELS)
     stand_in(labels, "suggest_label_fixes", pd.DataFrame({"verdict": ["hard"]}), lambda models, threshold, overwrite: (
         {*models} <= {*MODELS} and 0.5 < threshold <= 1 and isinstance(overwrite, bool)
     ))  # fmt: skip
@@ -374,7 +375,7 @@ def test_a_table_of_ones_own_is_not_taken_for_exported_scores(scored: fo.Dataset
 
 
 def test_where_files_are_allowed(scored: fo.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    allowed = plugin_module("operators.folder").allowed_folders
+    allowed = plugin_module("operators.server_files").allowed_folders
     monkeypatch.delenv("FIFTYONE_LEARNABILITY_DIR")
     assert allowed() == [(Path(fo.config.default_dataset_dir) / "learnability").resolve()]
     # the folder need not exist; a name is enough
@@ -459,9 +460,9 @@ def test_a_request_imports_no_network(scored: fo.Dataset, network: str, how: str
 
 def test_a_job_whose_request_was_changed_imports_no_network(scored: fo.Dataset, evil: Path) -> None:
     """Between the request and the worker there is the database."""
-    jobs, service = plugin_module("jobs.jobs"), DelegatedOperationService()
+    jobs, service = plugin_module("jobs.job"), DelegatedOperationService()
     ctx, _ = make_context("compute_learnability", scored, {"models": ["resnet20"], "label_field": "ground_truth"})
-    id = ObjectId(jobs.queue(ctx, "changed"))
+    id = ObjectId(jobs.queue_job(ctx, "changed"))
     operations = fo.core.odm.get_db_conn()["delegated_ops"]
     changes = {f"context.{where}.models": ["evil_nets:make_net"] for where in ("params", "request_params.params")}
     operations.update_one({"_id": id}, {"$set": changes})

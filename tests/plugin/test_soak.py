@@ -17,7 +17,8 @@ import pytest
 
 import fiftyone_learnability as fol
 from benchmarks.soak import Client, times
-from plugin.jobs import jobs
+from plugin.jobs.job import latest_job
+from plugin.jobs.logs import log_path, open_log, prune_logs
 from scripts.server import serve
 
 from .harness import PanelHarness, execute
@@ -50,10 +51,10 @@ def test_jobs_leave_nothing(digit_dataset: fo.Dataset, temporary: Path) -> None:
         epochs = 1 if end == "done" else 10_000
         params = {**SMALL, "epochs": epochs, "overwrite": True, "how": "background"}
         execute("compute_learnability", digit_dataset, params)
-        job = jobs.latest(digit_dataset)
+        job = latest_job(digit_dataset)
         assert job is not None
         # others may not read what it prints
-        assert jobs.log_file(job.id).stat().st_mode & 0o077 == 0
+        assert log_path(job.id).stat().st_mode & 0o077 == 0
         panel.open()
         if end == "done":
             processes = processes_of(job.id)
@@ -72,9 +73,9 @@ def test_jobs_leave_nothing(digit_dataset: fo.Dataset, temporary: Path) -> None:
         panel.event("on_timer")
         if end == "killed":
             # what it printed is of use until it is dismissed
-            assert jobs.log_file(job.id).exists()
+            assert log_path(job.id).exists()
             panel.event("on_dismiss")
-        assert not jobs.log_file(job.id).exists()
+        assert not log_path(job.id).exists()
         digit_dataset.reload()
         for key in fol.list_runs(digit_dataset):
             fol.delete_run(digit_dataset, key)
@@ -100,7 +101,7 @@ def test_old_logs_are_pruned(temporary: Path, monkeypatch: pytest.MonkeyPatch, d
         path.write_text("")
     for path in (old, other):
         os.utime(path, (time.time() - 31 * 86400,) * 2)
-    jobs._prune_logs()
+    prune_logs()
     assert not old.exists()
     assert new.exists()
     assert other.exists()
@@ -108,8 +109,8 @@ def test_old_logs_are_pruned(temporary: Path, monkeypatch: pytest.MonkeyPatch, d
 
 def test_a_log_is_not_written_through_a_link(temporary: Path, tmp_path: Path) -> None:
     (elsewhere := tmp_path / "elsewhere").write_text("not ours")
-    jobs.log_file("0" * 24).symlink_to(elsewhere)
-    with pytest.raises(OSError, match="File exists"), jobs._open_log(jobs.log_file("0" * 24)):
+    log_path("0" * 24).symlink_to(elsewhere)
+    with pytest.raises(OSError, match="File exists"), open_log(log_path("0" * 24)):
         pass
     assert elsewhere.read_text() == "not ours"
 
