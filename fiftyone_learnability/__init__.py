@@ -34,7 +34,17 @@ if TYPE_CHECKING:
     from .experiment.results import ModelResults
     from .labels import apply_label_fixes, label_problems, suggest_label_fixes
     from .scores.comparison import Comparison, compare_scores
-    from .scores.formulas import hits, learnability, learnability_rank
+    from .scores.formulas import (
+        ambiguity,
+        aum,
+        el2n,
+        forgetting,
+        hits,
+        learnability,
+        learnability_rank,
+        learned_epoch,
+        variability,
+    )
     from .scores.reliability import Reliability
     from .subsets import Curriculum, curriculum, select_subset
     from .training.run import TrainingDivergedError, TrainingMemoryError
@@ -57,7 +67,17 @@ _HOMES = {
     ".experiment.results": ("ModelResults",),
     ".labels": ("apply_label_fixes", "label_problems", "suggest_label_fixes"),
     ".scores.comparison": ("Comparison", "compare_scores"),
-    ".scores.formulas": ("hits", "learnability", "learnability_rank"),
+    ".scores.formulas": (
+        "ambiguity",
+        "aum",
+        "el2n",
+        "forgetting",
+        "hits",
+        "learnability",
+        "learnability_rank",
+        "learned_epoch",
+        "variability",
+    ),
     ".scores.reliability": ("Reliability",),
     ".subsets": ("Curriculum", "curriculum", "select_subset"),
     ".training.run": ("TrainingDivergedError", "TrainingMemoryError"),
@@ -79,22 +99,27 @@ __all__ = [
     "WriteReport",
     "__version__",
     "add_scores",
+    "ambiguity",
     "apply_label_fixes",
+    "aum",
     "compare_models",
     "compare_scores",
     "compute_learnability",
     "curriculum",
     "delete_run",
     "disagreement",
+    "el2n",
     "export_scores",
     "find_models",
     "find_scores",
+    "forgetting",
     "hardest_samples",
     "hits",
     "import_scores",
     "label_problems",
     "learnability",
     "learnability_rank",
+    "learned_epoch",
     "list_runs",
     "load_results",
     "load_scores",
@@ -110,6 +135,7 @@ __all__ = [
     "stability",
     "suggest_label_fixes",
     "tag_by_difficulty",
+    "variability",
     "write_consensus",
     "write_scores",
 ]

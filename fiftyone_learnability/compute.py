@@ -29,7 +29,7 @@ from .experiment.results import ModelResults, RunRecord
 from .images.cache import CachedImages
 from .images.decode import DEFAULT_IMAGE_SIZE, DecodedImages, decode_images
 from .scores.catalog import choose_scores
-from .scores.checks import check_bool, check_integer, check_number, short_repr, shorten
+from .scores.checks import MOST_SEED, check_bool, check_integer, check_number, short_repr, shorten
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,9 +44,6 @@ times that for a moment."""
 
 MOST_EPOCHS, MOST_RUNS, MOST_BATCH = 1_000_000, 10_000, 2**31
 """More than anybody waits for: beyond them a slip of the keyboard is likelier than an experiment."""
-
-MOST_SEED = 2**62
-"""What MongoDB can note of the last run's seed, with some to spare."""
 
 
 _NOT_IN_CONFIG = ("record_dynamics", "record_predictions", "el2n_epoch")
@@ -184,8 +181,8 @@ def compute_learnability(
 
     epochs, runs = check_integer("epochs", epochs, 1, MOST_EPOCHS), check_integer("runs", runs, 1, MOST_RUNS)
     seed, batch_size = check_integer("seed", seed, 0, MOST_SEED), check_integer("batch_size", batch_size, 2, MOST_BATCH)
-    lr = None if lr is None else check_number("lr", lr, "a positive number")
-    weight_decay = check_number("weight_decay", weight_decay, "a number that is not negative")
+    lr = None if lr is None else check_number("lr", lr, above=0)
+    weight_decay = check_number("weight_decay", weight_decay, at_least=0)
     crop_padding = check_integer("crop_padding", crop_padding, 0, _checked_size(image_size))
     horizontal_flip, overwrite = check_bool("horizontal_flip", horizontal_flip), check_bool("overwrite", overwrite)
     skip_failures = check_bool("skip_failures", skip_failures)
@@ -198,7 +195,7 @@ def compute_learnability(
     if isinstance(stop_when_stable, (bool, np.bool_)):
         bound = DEFAULT_BOUND if stop_when_stable else None
     else:
-        bound = check_number("stop_when_stable", stop_when_stable, "True, False or a rank correlation between 0 and 1")
+        bound = check_number("stop_when_stable", stop_when_stable, above=0, below=1)
     if not isinstance(measure, str):
         raise ValueError(f"measure must be 'exact' or 'online', not {short_repr(measure)}")
     if not isinstance(compile, (bool, str)):

@@ -10,7 +10,7 @@ from fiftyone import ViewField as F
 from .dataset.internals import root_dataset
 from .dataset.notes import rank_field, score_field
 from .dataset.scored import check_scored, label_path_of
-from .scores.checks import MOST, check_bool, check_integer, check_number, short_repr
+from .scores.checks import MOST_SAMPLES, check_bool, check_integer, check_number, short_repr
 from .scores.checks import check_tag as checked_tag
 
 HARDEST, EASIEST = "hardest", "easiest"
@@ -66,9 +66,7 @@ def select_by_difficulty(
     if (count is None) == (percent is None):
         raise ValueError("give either count or percent")
     count = None if count is None else check_integer("count", count, 1)
-    percent = None if percent is None else check_number("percent", percent, "above 0 and at most 100")
-    if percent is not None and not 0 < percent <= 100:
-        raise ValueError(f"percent must be above 0 and at most 100, not {percent}")
+    percent = None if percent is None else check_number("percent", percent, above=0, at_most=100)
     per_class = check_bool("per_class", per_class)
     paths = ["id", score_field(model)]
     if per_class:
@@ -147,7 +145,7 @@ def disagreement(
     check_scored(samples, hard_for)
     if easy_for == hard_for:
         raise ValueError(f"a disagreement needs two networks, not {easy_for!r} twice")
-    limit = None if limit is None else check_integer("limit", limit, 1, MOST)
+    limit = None if limit is None else check_integer("limit", limit, 1, MOST_SAMPLES)
     low, high = rank_field(easy_for), rank_field(hard_for)
     both = samples.exists(low).exists(high)
     view = both.match(F(high) > F(low)).sort_by(F(high) - F(low), reverse=True)

@@ -23,8 +23,7 @@ from .dataset.runs import load_model_results
 from .dataset.samples import check_images, label_path
 from .dataset.scored import check_scored, choose_models, label_path_of
 from .experiment.results import ModelResults
-from .scores.checks import LONGEST_NAME, check_bool, short_repr
-from .scores.checks import check_number as checked_number
+from .scores.checks import LONGEST_NAME, check_bool, check_number, short_repr
 from .scores.label_errors import HARD, LEARNED, MISLABELLED, SMOOTHING, THRESHOLD, contradiction, judge, suggest_labels
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def suggest_label_fixes(
     import pandas as pd
 
     threshold, overwrite = (
-        checked_number("threshold", threshold, "above 0.5 and at most 1"),
+        check_number("threshold", threshold, above=0.5, at_most=1),
         check_bool("overwrite", overwrite),
     )
     check_images(samples)

@@ -16,7 +16,7 @@ from .dataset.notes import INFO_KEY, score_field
 from .dataset.samples import label_path
 from .dataset.scored import check_scored, find_models, label_path_of
 from .scores.catalog import SCORES
-from .scores.checks import check_bool, check_integer, check_number, short_repr
+from .scores.checks import MOST_SEED, check_bool, check_integer, check_number, short_repr
 from .scores.checks import check_tag as checked_tag
 from .scores.formulas import FloatArray, IntArray
 from .scores.subsets import choose_subset, order_by_difficulty
@@ -24,10 +24,6 @@ from .scores.subsets import choose_subset, order_by_difficulty
 if TYPE_CHECKING:
     # they need torch, which choosing samples does not
     from .training.samplers import CurriculumSampler, ImportanceSampler
-
-
-MOST_SEED = 2**63
-"""The largest seed; the least is 0."""
 
 
 def select_subset(
@@ -70,7 +66,7 @@ def select_subset(
     """
     tag = None if tag is None else checked_tag(tag)
     fraction, seed = (
-        check_number("fraction", fraction, "above 0 and at most 1"),
+        check_number("fraction", fraction, above=0, at_most=1),
         check_integer("seed", seed, 0, MOST_SEED),
     )
     per_class = check_bool("per_class", per_class)
@@ -221,8 +217,8 @@ def curriculum(
         ValueError: if a sample has no score, there are no scores, an option does not fit, or the labels for
             ``per_class`` are not known
     """
-    start = check_number("start", start, "above 0 and at most 1")
-    power = check_number("power", power, "a positive number")
+    start = check_number("start", start, above=0, at_most=1)
+    power = check_number("power", power)
     path = _score_path(samples, model, field)
     label_at = _label_path(samples, model, field, label_field) if per_class else None
     ids, scores, classes = _read(samples, path, label_at)

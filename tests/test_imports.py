@@ -66,6 +66,10 @@ import fiftyone_learnability as fol
 assert fol.learnability([[0.25], [0.75]]).tolist() == [0.5]
 assert fol.hits([[1], [0]], [1]).tolist() == [0.5]
 assert fol.learnability_rank([0.1, 0.9]).tolist() == [2, 1]
+assert fol.variability([[0.25], [0.75]]).tolist() == [0.25]
+assert fol.forgetting([[True], [False]]).tolist() == fol.aum([[[1, 0]]], [0]).tolist() == [1]
+assert fol.learned_epoch([[False], [True]]).tolist() == [2]
+assert fol.el2n([[0, 1]], [1]).tolist() == fol.ambiguity([[0, 1]]).tolist() == [0]
 """
     run(code, blocked=tuple(set(HEAVY) - {"numpy"}))
 

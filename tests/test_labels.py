@@ -401,8 +401,8 @@ def test_without_suggestions_there_is_nothing_to_show_or_apply(dataset: fo.Datas
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "unknown network": ({"models": "two"}, "'two' has no scores; the networks that do: one"),
-    "low threshold": ({"threshold": 0.5}, "threshold must lie above 0.5"),
-    "high threshold": ({"threshold": 1.5}, "threshold must lie above 0.5 and at most at 1"),
+    "low threshold": ({"threshold": 0.5}, "threshold must be a number above 0.5"),
+    "high threshold": ({"threshold": 1.5}, "threshold must be a number above 0.5 and at most 1"),
     "key": ({"key": "two words"}, "must be an identifier"),
     "taken key": ({"key": "run_one"}, "already has a run 'run_one'"),
 }

@@ -166,7 +166,7 @@ def test_tagging(dataset: fo.Dataset) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"fraction": 0}, "fraction must be above 0"),
+        ({"fraction": 0}, "fraction must be a number above 0"),
         ({"strategy": "middle"}, "not 'middle'"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
         ({"model": "three"}, "'three' has no scores.*one, two"),
@@ -296,7 +296,7 @@ def test_the_samplers_of_a_curriculum(dataset: fo.Dataset, scores: dict[str, Any
         ({"field": "gaps"}, r"19 of 40 samples have no score.*samples.exists\('gaps'\)"),
         ({"field": "infinite"}, "'infinite' holds infinite values"),
         ({"pacing": "cubic"}, "not 'cubic'"),
-        ({"start": 2}, "start must be above 0"),
+        ({"start": 2}, "start must be a number above 0"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
     ],

@@ -100,7 +100,13 @@ SCORES: dict[str, Score] = {
 """All scores, in the order in which they are offered."""
 
 DEFAULT_SCORES = ("learnability", "rank")
-"""The scores that are written unless others are asked for; these two always are."""
+"""The scores that every run writes."""
+
+MEASURED_SCORES = tuple(name for name, score in SCORES.items() if not score.derived)
+"""The scores that training measures, in the order of the catalog."""
+
+OPTIONAL_SCORES = tuple(name for name in MEASURED_SCORES if name not in DEFAULT_SCORES)
+"""The scores that a run writes on request."""
 
 
 def is_reserved(model: str) -> bool:
@@ -130,16 +136,15 @@ def choose_scores(names: object, runs: int = 1) -> tuple[str, ...]:
     """
     if names is None:
         return DEFAULT_SCORES
-    measured = [name for name, score in SCORES.items() if not score.derived]
-    every = [name for name in measured if name != "spread" or runs > 1]
+    every = [name for name in MEASURED_SCORES if name != "spread" or runs > 1]
     asked = [names] if isinstance(names, str) else names
     if not isinstance(asked, (list, tuple, set, frozenset)):
         raise ValueError(f"scores must be a list of names or 'all', not {names!r}")
     if "all" in asked:
         asked = [*every, *(name for name in asked if name != "all")]
     for name in asked:
-        if name not in measured:
-            raise ValueError(f"unknown score {name!r}: choose from {', '.join(measured)}")
+        if name not in MEASURED_SCORES:
+            raise ValueError(f"unknown score {name!r}: choose from {', '.join(MEASURED_SCORES)}")
     if "spread" in asked and runs < 2:
         raise ValueError("the spread is that of several runs: ask for runs=2 or more")
     return tuple(name for name in SCORES if name in DEFAULT_SCORES or name in asked)

@@ -1,4 +1,4 @@
-"""Checks of what a call is given: the error names the argument, what it must be and what it is."""
+"""Argument checks. Each error names the argument, what it must be, and the value it got."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ from numbers import Integral, Real
 from typing import Any
 
 LONGEST_NAME = 100
-"""The most characters of a name that becomes part of fields, keys and files: file systems take 255 bytes."""
+"""Characters allowed in a name that becomes part of fields, run keys and files: file systems allow 255 bytes."""
 
-MOST = 2**53
-"""The most samples that anything asks for: MongoDB takes larger numbers, JavaScript none exactly."""
+MOST_SAMPLES = 2**53
+"""Upper limit of arguments that count samples: larger integers are not exact in JavaScript."""
+
+MOST_SEED = 2**62
+"""Upper limit of seeds: MongoDB stores integers below 2**63, and each further run adds 1 to the seed."""
 
 
 def short_repr(value: object, most: int = 120) -> str:
-    """A value as messages show it: on one line, and not longer than a line.
+    """Format a value for a message, on one line of limited length.
 
     Args:
         value: anything
-        most (120): the most characters
+        most (120): the number of characters from which on it is shortened
     """
     return shorten(repr(value), most)
 
 
 def shorten(text: str, most: int = 120) -> str:
-    """A text for messages: on one line, whatever is in it, and cut in the middle if it is too long.
+    """Put a text on one line and cut its middle out if it is too long.
 
     Args:
         text: any text
-        most (120): the most characters
+        most (120): the number of characters from which on it is shortened
     """
-    # a file's name may hold line breaks, or signs that turn the writing around
+    # file names may hold line breaks, and characters that reverse the writing direction
     line = text if text.isprintable() else repr(text)[1:-1]
     if len(line) <= most:
         return line
@@ -40,85 +43,119 @@ def shorten(text: str, most: int = 120) -> str:
     return f"{line[:half]}...{line[-half:]}"
 
 
-def check_integer(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """A whole number, as Python's own: MongoDB and JSON know no others.
+def check_integer(name: str, value: Any, at_least: int, at_most: int | None = None) -> int:
+    """Return an integer as a Python int, which MongoDB and JSON can store, if it lies in a range.
 
     Args:
         name: the argument
-        value: what was given
-        least: the least that it may be
-        most (None): the most that it may be
+        value: its value, a Python or NumPy integer
+        at_least: the lower limit
+        at_most (None): the upper limit
 
     Raises:
-        ValueError: if it is none, or out of range; True and False are none
+        ValueError: if the value is not an integer (True and False are not) or lies outside the range
     """
-    fits = isinstance(value, Integral) and not isinstance(value, bool)
-    if not fits or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, not {short_repr(value)}")
-    if most is not None and value > most:
-        raise ValueError(f"{name} must be at most {most}, not {short_repr(value)}")
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_integer or value < at_least:
+        raise ValueError(f"{name} must be a whole number of at least {at_least}, not {short_repr(value)}")
+    if at_most is not None and value > at_most:
+        raise ValueError(f"{name} must be at most {at_most}, not {short_repr(value)}")
     return int(value)
 
 
-def check_number(name: str, value: Any, what: str) -> float:
-    """A finite number, as Python's own.
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    """Return a finite number as a Python float, if it lies in a range.
 
     Args:
         name: the argument
-        value: what was given
-        what: what it must be, such as "a positive number"
+        value: its value, a Python or NumPy number
+        above (None): the lower limit, itself excluded
+        at_least (None): the lower limit, itself included
+        below (None): the upper limit, itself excluded
+        at_most (None): the upper limit, itself included
 
     Raises:
-        ValueError: if it is none
+        ValueError: if the value is not a finite number (True and False are not) or lies outside the range
+
+    Example::
+
+        >>> check_number("fraction", 1.5, above=0, at_most=1)
+        Traceback (most recent call last):
+        ValueError: fraction must be a number above 0 and at most 1, not 1.5
     """
-    fits = isinstance(value, Real) and not isinstance(value, bool)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
     try:
-        found = float(value) if fits else math.nan
+        number = float(value) if is_number else math.nan
     except OverflowError:
-        found = math.inf
-    if not math.isfinite(found):
-        raise ValueError(f"{name} must be {what}, not {short_repr(value)}")
-    return found
+        number = math.inf
+    if not (
+        math.isfinite(number)
+        and (above is None or number > above)
+        and (at_least is None or number >= at_least)
+        and (below is None or number < below)
+        and (at_most is None or number <= at_most)
+    ):
+        expected = _describe_range(above, at_least, below, at_most)
+        raise ValueError(f"{name} must be {expected}, not {short_repr(value)}")
+    return number
+
+
+def _describe_range(above: float | None, at_least: float | None, below: float | None, at_most: float | None) -> str:
+    if at_least is not None and at_most is not None:
+        return f"a number from {at_least:g} to {at_most:g}"
+    if above is not None and below is not None:
+        return f"a number between {above:g} and {below:g}"
+    limits = {"above": above, "of at least": at_least, "below": below, "at most": at_most}
+    bounds = " and ".join(f"{words} {limit:g}" for words, limit in limits.items() if limit is not None)
+    return f"a number {bounds}" if bounds else "a finite number"
 
 
 def check_bool(name: str, value: Any) -> bool:
-    """True or False.
+    """Return True or False as a Python bool.
 
     Args:
         name: the argument
-        value: what was given
+        value: its value, a Python or NumPy bool
 
     Raises:
-        ValueError: if it is something else: the text "no" would count as True
+        ValueError: if the value is anything else: the text "no" would count as True
     """
-    # NumPy's own True and False, without importing NumPy: the command line reads its options before that is needed
+    # NumPy is not imported to recognise its bool: the command line checks its options before it needs NumPy
     if not isinstance(value, bool) and type(value) is not getattr(sys.modules.get("numpy"), "bool_", bool):
         raise ValueError(f"{name} must be True or False, not {short_repr(value)}")
     return bool(value)
 
 
 def check_names(name: str, value: Any) -> list[str]:
-    """Several texts, or one.
+    """Return one name or several as a list.
 
     Args:
         name: the argument
-        value: what was given
+        value: a text, or a list, tuple or set of texts
 
     Raises:
-        TypeError: if it is something else
+        TypeError: if the value is anything else
     """
-    found = [value] if isinstance(value, str) else value
-    if not isinstance(found, (Sequence, set, frozenset)) or not all(isinstance(one, str) for one in found):
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, (Sequence, set, frozenset)) or not all(isinstance(text, str) for text in names):
         raise TypeError(f"{name} must be a name or a list of names, not {short_repr(value)}")
-    return list(found)
+    return list(names)
 
 
 def check_tag(value: Any) -> str:
-    """A tag.
+    """Return the argument ``tag`` if it is a text that is not blank.
 
     Raises:
-        TypeError: if it is no text
-        ValueError: if it is empty
+        TypeError: if it is not a text
+        ValueError: if it is blank
     """
     if not isinstance(value, str):
         raise TypeError(f"tag must be a text, not {short_repr(value)}")

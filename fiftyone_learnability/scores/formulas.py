@@ -41,7 +41,7 @@ def learnability(true_probabilities: ArrayLike) -> FloatArray:
     # written so that NaN fails too
     if not np.all((p >= 0) & (p <= 1)):
         raise ValueError("true_probabilities must lie in [0, 1]")
-    return p.mean(axis=0)
+    return mean_over_epochs(p.sum(axis=0), len(p))
 
 
 def hits(predictions: ArrayLike, labels: ArrayLike) -> FloatArray:
@@ -71,7 +71,7 @@ def hits(predictions: ArrayLike, labels: ArrayLike) -> FloatArray:
     _check_epochs_by_samples(predicted, "predictions")
     if true.shape != predicted.shape[1:]:
         raise ValueError(f"labels must have the shape {predicted.shape[1:]}, not {true.shape}")
-    return (predicted == true).mean(axis=0, dtype=np.float64)
+    return mean_over_epochs((predicted == true).sum(axis=0, dtype=np.float64), len(predicted))
 
 
 def learnability_rank(learnability: ArrayLike) -> IntArray:
@@ -148,7 +148,7 @@ def variability(true_probabilities: ArrayLike) -> FloatArray:
     """
     p = np.asarray(true_probabilities, dtype=np.float64)
     _check_epochs_by_samples(p, "true_probabilities")
-    return p.std(axis=0)
+    return deviation_over_epochs(((p - p.mean(axis=0)) ** 2).sum(axis=0), len(p))
 
 
 def forgetting(correct: ArrayLike) -> FloatArray:
@@ -175,8 +175,7 @@ def forgetting(correct: ArrayLike) -> FloatArray:
     """
     hit = np.asarray(correct, dtype=np.bool_)
     _check_epochs_by_samples(hit, "correct")
-    events = (hit[:-1] & ~hit[1:]).sum(axis=0, dtype=np.float64)
-    return np.where(hit.any(axis=0), events, np.inf)
+    return forgetting_of_counts((hit[:-1] & ~hit[1:]).sum(axis=0), hit.sum(axis=0), len(hit))
 
 
 def learned_epoch(correct: ArrayLike) -> IntArray:
@@ -200,9 +199,8 @@ def learned_epoch(correct: ArrayLike) -> IntArray:
     """
     hit = np.asarray(correct, dtype=np.bool_)
     _check_epochs_by_samples(hit, "correct")
-    # the epochs at the end that all hit
     streak = np.logical_and.accumulate(hit[::-1], axis=0).sum(axis=0)
-    return (len(hit) + 1 - streak).astype(np.int64)
+    return learned_epoch_of_streak(streak, len(hit)).astype(np.int64)
 
 
 def aum(logits: ArrayLike, labels: ArrayLike) -> FloatArray:
@@ -236,7 +234,7 @@ def aum(logits: ArrayLike, labels: ArrayLike) -> FloatArray:
     label = np.take_along_axis(z, index, axis=2)[..., 0]
     others = z.copy()
     np.put_along_axis(others, np.broadcast_to(index, (len(z), *index.shape[1:])), -np.inf, axis=2)
-    return (label - others.max(axis=2)).mean(axis=0)
+    return mean_over_epochs((label - others.max(axis=2)).sum(axis=0), len(z))
 
 
 def el2n(probabilities: ArrayLike, labels: ArrayLike) -> FloatArray:
@@ -287,7 +285,7 @@ def mean_prediction(probabilities: ArrayLike) -> FloatArray:
     """
     p = np.asarray(probabilities, dtype=np.float64)
     _check_epochs_by_samples_by_classes(p, "probabilities")
-    return p.mean(axis=0)
+    return mean_over_epochs(p.sum(axis=0), len(p))
 
 
 def ambiguity(mean_prediction: ArrayLike) -> FloatArray:
@@ -314,6 +312,63 @@ def ambiguity(mean_prediction: ArrayLike) -> FloatArray:
         raise ValueError(f"mean_prediction must have the shape (samples, classes), not {p.shape}")
     # 0 ln 0 = 0; taken from zero, since the negative of it would be -0
     return np.maximum(0.0, 0.0 - (p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1))
+
+
+def mean_over_epochs(total: ArrayLike, epochs: ArrayLike) -> FloatArray:
+    """The mean over epochs from a sum over epochs: learnability, hits, AUM and mean prediction.
+
+    Args:
+        total: the sum of each sample
+        epochs: the number of epochs in it
+
+    Returns:
+        the mean, NaN for a sample without epochs
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.divide(total, epochs), dtype=np.float64)
+
+
+def deviation_over_epochs(squares: ArrayLike, epochs: ArrayLike) -> FloatArray:
+    """The population standard deviation over epochs from a sum of squares: variability.
+
+    Args:
+        squares: ``(N,)`` sum over epochs of the squared deviations from the mean
+        epochs: the number of epochs in it
+
+    Returns:
+        ``(N,)`` deviation, NaN for a sample without epochs
+    """
+    # sums that are updated epoch by epoch may round to just below zero
+    return np.sqrt(mean_over_epochs(np.maximum(squares, 0.0), epochs))
+
+
+def forgetting_of_counts(events: ArrayLike, num_hits: ArrayLike, epochs: ArrayLike) -> FloatArray:
+    """The number of forgetting events from counts over epochs.
+
+    Args:
+        events: ``(N,)`` epochs with a miss right after a hit
+        num_hits: ``(N,)`` epochs with a hit
+        epochs: the number of epochs
+
+    Returns:
+        ``(N,)`` events; infinity for a sample without a hit, NaN for a sample without epochs
+    """
+    never_hit = np.where(np.asarray(epochs) > 0, np.inf, np.nan)
+    return np.where(np.asarray(num_hits) > 0, np.asarray(events, dtype=np.float64), never_hit)
+
+
+def learned_epoch_of_streak(streak: ArrayLike, epochs: ArrayLike) -> FloatArray:
+    """The learned epoch from the number of hits in a row at the end.
+
+    Args:
+        streak: ``(N,)`` hits after the last miss
+        epochs: T, the number of epochs
+
+    Returns:
+        ``(N,)`` T + 1 - streak, NaN for a sample without epochs
+    """
+    count = np.asarray(epochs, dtype=np.float64)
+    return np.where(count > 0, count + 1 - np.asarray(streak), np.nan)
 
 
 def _check_epochs_by_samples_by_classes(array: FloatArray, name: str) -> None:

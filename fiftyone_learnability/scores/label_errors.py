@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .checks import check_number
 from .formulas import FloatArray, IntArray
 
 SMOOTHING = 0.05
@@ -50,8 +51,7 @@ def contradiction(mean_prediction: ArrayLike, labels: ArrayLike, smoothing: floa
         >>> contradiction([[0.1, 0.9], [0.9, 0.1]], [0, 0]).round(3)
         array([0.864, 0.136])
     """
-    if not smoothing >= 0:
-        raise ValueError(f"smoothing must not be negative, not {smoothing}")
+    check_number("smoothing", smoothing, at_least=0)
     given, best, _ = _two_classes(mean_prediction, labels)
     # without smoothing, two classes that were never predicted are even
     total = given + best + 2 * smoothing
@@ -100,8 +100,7 @@ def judge(contradiction: ArrayLike, confidence: ArrayLike, threshold: float = TH
         >>> judge([0.9, 0.9, 0.6, 0.2], [0.8, 0.1, 0.5, 0.1]).tolist()
         ['mislabelled', 'hard', 'hard', 'learned']
     """
-    if not 0.5 < threshold <= 1:
-        raise ValueError(f"threshold must lie above 0.5 and at most at 1, not {threshold}")
+    check_number("threshold", threshold, above=0.5, at_most=1)
     values = np.asarray(contradiction, dtype=np.float64)
     settled = np.asarray(confidence, dtype=np.float64) >= SETTLED
     return np.where((values >= threshold) & settled, MISLABELLED, np.where(values > 0.5, HARD, LEARNED))

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .checks import check_integer, check_number
 from .formulas import FloatArray
 
 PACINGS = ("linear", "root", "step")
@@ -68,8 +69,7 @@ def root(progress: float, start: float = 0.2, power: float = 2.0) -> float:
         0.6614378277661477
     """
     _check_progress(progress, start)
-    if not (math.isfinite(power) and power >= 1):
-        raise ValueError(f"power must be a number of at least 1, not {power}")
+    check_number("power", power, at_least=1)
     return (start**power + (1 - start**power) * progress) ** (1 / power)
 
 
@@ -98,8 +98,7 @@ def step(progress: float, start: float = 0.2, steps: int = 5) -> float:
         [0.25, 0.25, 0.5, 1.0]
     """
     _check_progress(progress, start)
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
+    check_integer("steps", steps, 1)
     # progress is often a quotient of epochs, and 15 / 22 * 22 falls short of 15: a stair must not come an epoch late
     stairs = math.floor(progress * steps + 1e-9)
     return start ** (1 - stairs / steps)
@@ -171,8 +170,7 @@ def self_paced_weights(difficulty: ArrayLike, threshold: float, kind: str = "har
     d = _check_difficulty(difficulty)
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
-    if not (math.isfinite(threshold) and threshold > 0):
-        raise ValueError(f"threshold must be a positive number, not {threshold}")
+    check_number("threshold", threshold, above=0)
     if kind == "hard":
         return (d < threshold).astype(np.float64)
     if kind == "linear":
@@ -215,8 +213,7 @@ def importance_weights(difficulty: ArrayLike, smoothing: float = 0.5) -> tuple[F
         (array([0.25, 0.75]), array([2.   , 0.667]))
     """
     d = _check_difficulty(difficulty)
-    if not 0 < smoothing <= 1:
-        raise ValueError(f"smoothing must be above 0 and at most 1, not {smoothing}")
+    check_number("smoothing", smoothing, above=0, at_most=1)
     count, largest = len(d), d.max()
     # by the largest first, so that no sum overflows
     d = d / largest if largest > 0 else np.ones(count)
@@ -225,10 +222,8 @@ def importance_weights(difficulty: ArrayLike, smoothing: float = 0.5) -> tuple[F
 
 
 def _check_progress(progress: float, start: float) -> None:
-    if not 0 <= progress <= 1:
-        raise ValueError(f"progress must lie in [0, 1], not {progress}")
-    if not 0 < start <= 1:
-        raise ValueError(f"start must be above 0 and at most 1, not {start}")
+    check_number("progress", progress, at_least=0, at_most=1)
+    check_number("start", start, above=0, at_most=1)
 
 
 def _check_difficulty(difficulty: ArrayLike) -> FloatArray:

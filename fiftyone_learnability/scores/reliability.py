@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .checks import check_integer, check_number
 from .comparison import centred_ranks, correlate
 from .consensus import standardize
 from .formulas import FloatArray, IntArray, learnability_rank
@@ -318,8 +319,8 @@ def epoch_stability(
     p = np.asarray(dynamics)
     if p.ndim != 2 or len(p) < 1:
         raise ValueError(f"dynamics must have the shape (epochs, samples) with at least one epoch, not {p.shape}")
-    if max_points is not None and max_points < 2:
-        raise ValueError(f"max_points must be at least 2, not {max_points}")
+    if max_points is not None:
+        check_integer("max_points", max_points, 2)
     numbers = np.arange(1, len(p) + 1) if epochs is None else np.asarray(epochs, dtype=np.int64)
     if numbers.shape != (len(p),):
         raise ValueError(f"epochs must have the shape ({len(p)},), as many as dynamics has rows, not {numbers.shape}")
@@ -366,10 +367,8 @@ def epochs_enough(stability: EpochStability, bound: float = 0.97) -> int:
 
 
 def _check_resampling(num_resamples: int, confidence: float) -> None:
-    if num_resamples < 1:
-        raise ValueError(f"num_resamples must be at least 1, not {num_resamples}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
+    check_integer("num_resamples", num_resamples, 1)
+    check_number("confidence", confidence, above=0, below=1)
 
 
 def _correlate(tables: list[FloatArray], num_resamples: int, seed: int) -> list[tuple[FloatArray, FloatArray]]:

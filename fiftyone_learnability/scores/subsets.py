@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .checks import check_integer, check_number
 from .formulas import FloatArray, IntArray
 
 STRATEGIES = ("hardest", "easiest", "mid", "stratified", "random")
@@ -63,12 +64,10 @@ def choose_subset(
         array([3, 1])
     """
     scores = _check_scores(learnability)
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction must be above 0 and at most 1, not {fraction}")
+    check_number("fraction", fraction, above=0, at_most=1)
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, not {seed}")
+    check_integer("seed", seed, 0)
     numbers = _class_numbers(classes, len(scores))
     size = max(1, round(fraction * len(scores)))
     order = order_by_difficulty(scores)

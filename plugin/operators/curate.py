@@ -11,7 +11,7 @@ import fiftyone.operators.types as types
 
 from fiftyone_learnability import disagreement, find_models, sort_by_learnability, tag_by_difficulty
 from fiftyone_learnability.dataset.appearance import PANEL
-from fiftyone_learnability.scores.checks import LONGEST_NAME, MOST
+from fiftyone_learnability.scores.checks import LONGEST_NAME, MOST_SAMPLES
 
 from ..names import format_count
 from .forms import EASIEST, HARDEST, ScoreOperator, add_model_input, add_radio_input, count_of, refuse
@@ -132,14 +132,14 @@ class ShowDisagreement(ScoreOperator):
         models = find_models(ctx.dataset)
         add_model_input(ctx, inputs, "easy_for", "Easy for")
         add_model_input(ctx, inputs, "hard_for", "Hard for", default=models[1])
-        inputs.int("limit", default=100, min=1, max=MOST, required=True, label="Maximum number of samples")
+        inputs.int("limit", default=100, min=1, max=MOST_SAMPLES, required=True, label="Maximum number of samples")
         if ctx.params.get("easy_for", models[0]) == ctx.params.get("hard_for", models[1]):
             refuse(form, "Choose two different networks")
 
     def run(self, ctx: foo.ExecutionContext) -> None:
         """Set the view."""
         models = find_models(ctx.dataset)
-        limit = read_integer(ctx.params, "limit", 100, 1, MOST)
+        limit = read_integer(ctx.params, "limit", 100, 1, MOST_SAMPLES)
         easy_for = _read_model(ctx, "easy_for", models[0])
         hard_for = _read_model(ctx, "hard_for", models[1])
         if easy_for == hard_for:

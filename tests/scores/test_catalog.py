@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from fiftyone_learnability.scores import formulas as scores
-from fiftyone_learnability.scores.catalog import DEFAULT_SCORES, SCORES, choose_scores
+from fiftyone_learnability.scores.catalog import DEFAULT_SCORES, MEASURED_SCORES, OPTIONAL_SCORES, SCORES, choose_scores
 
-MEASURED = tuple(name for name, score in SCORES.items() if not score.derived)
-IN_A_RUN = tuple(name for name in MEASURED if name != "spread")
+IN_A_RUN = tuple(name for name in MEASURED_SCORES if name != "spread")
 
 
 def score_all(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -76,9 +75,14 @@ def test_the_default_is_learnability_and_rank() -> None:
     assert choose_scores(None) == choose_scores([]) == DEFAULT_SCORES == ("learnability", "rank")
 
 
+def test_the_optional_scores_are_the_others_that_training_measures() -> None:
+    assert {*DEFAULT_SCORES, *OPTIONAL_SCORES} == set(MEASURED_SCORES) == SCORES.keys() - {"disagreement"}
+    assert not set(DEFAULT_SCORES) & set(OPTIONAL_SCORES)
+
+
 def test_all_leaves_out_the_spread_of_a_single_run() -> None:
     assert choose_scores("all") == IN_A_RUN
-    assert choose_scores("all", runs=2) == MEASURED
+    assert choose_scores("all", runs=2) == MEASURED_SCORES
 
 
 @pytest.mark.parametrize("kind", [list, tuple, set, frozenset])
@@ -91,7 +95,7 @@ def test_a_single_name_is_a_list_of_one() -> None:
     assert choose_scores("spread", runs=3) == ("learnability", "rank", "spread")
 
 
-@given(st.lists(st.sampled_from(MEASURED)))
+@given(st.lists(st.sampled_from(MEASURED_SCORES)))
 def test_what_was_asked_for_is_chosen_once(names: list[str]) -> None:
     chosen = choose_scores(names, runs=2)
     assert set(chosen) == {*names, *DEFAULT_SCORES}

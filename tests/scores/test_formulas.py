@@ -17,12 +17,16 @@ from fiftyone_learnability.scores import formulas as scores
 from fiftyone_learnability.scores.formulas import (
     ambiguity,
     aum,
+    deviation_over_epochs,
     el2n,
     forgetting,
+    forgetting_of_counts,
     hits,
     learnability,
     learnability_rank,
     learned_epoch,
+    learned_epoch_of_streak,
+    mean_over_epochs,
     mean_prediction,
     variability,
 )
@@ -278,6 +282,16 @@ def test_aum_and_el2n_reject_labels_that_are_not_classes(label: int) -> None:
         aum(np.zeros((2, 2, 2)), [0, label])
     with pytest.raises(ValueError, match=r"labels must lie in 0\.\.1, not"):
         el2n(np.zeros((2, 2)), [0, label])
+
+
+@pytest.mark.filterwarnings("error")
+def test_sums_over_epochs_that_differ_by_sample() -> None:
+    epochs = np.array([4, 2, 0])
+    np.testing.assert_array_equal(mean_over_epochs([3.0, 1.0, 0.0], epochs), [0.75, 0.5, np.nan])
+    # rounding may leave a sum of squares below zero
+    np.testing.assert_array_equal(deviation_over_epochs([1.0, -1e-18, 0.0], epochs), [0.5, 0.0, np.nan])
+    np.testing.assert_array_equal(forgetting_of_counts([1, 0, 0], [2, 0, 0], epochs), [1.0, np.inf, np.nan])
+    np.testing.assert_array_equal(learned_epoch_of_streak([4, 0, 0], epochs), [1.0, 3.0, np.nan])
 
 
 def test_a_margin_needs_two_classes() -> None:

@@ -204,13 +204,13 @@ def test_shapes_that_do_not_fit(measure: Callable[..., object], p: object, label
 
 @pytest.mark.parametrize("smoothing", [-0.1, float("nan")])
 def test_smoothing_is_not_negative(smoothing: float) -> None:
-    with pytest.raises(ValueError, match=f"smoothing must not be negative, not {smoothing}"):
+    with pytest.raises(ValueError, match=f"smoothing must be a number of at least 0, not {smoothing}"):
         contradiction([[0.1, 0.9]], [0], smoothing)
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0, 1.01, float("nan")])
 def test_the_threshold_is_a_preference(threshold: float) -> None:
-    with pytest.raises(ValueError, match=f"threshold must lie above 0.5 and at most at 1, not {threshold}"):
+    with pytest.raises(ValueError, match=f"threshold must be a number above 0.5 and at most 1, not {threshold}"):
         judge([0.9], [0.9], threshold)
 
 

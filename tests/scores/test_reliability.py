@@ -159,9 +159,9 @@ def test_what_has_no_correlation_is_nan_without_a_warning(y: list[float]) -> Non
     [
         ({"y": [0.1]}, "arrays of one length"),
         ({"x": [[0.1, 0.2]], "y": [[0.1, 0.2]]}, "arrays of one length"),
-        ({"num_resamples": 0}, "num_resamples must be at least 1, not 0"),
-        ({"confidence": 1.0}, "confidence must lie between 0 and 1"),
-        ({"confidence": 0.0}, "confidence must lie between 0 and 1"),
+        ({"num_resamples": 0}, "num_resamples must be a whole number of at least 1, not 0"),
+        ({"confidence": 1.0}, "confidence must be a number between 0 and 1"),
+        ({"confidence": 0.0}, "confidence must be a number between 0 and 1"),
     ],
 )
 def test_what_cannot_be_bootstrapped(arguments: dict[str, Any], message: str) -> None:
