@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
-from .dataset.columns import Column
 from .dataset.fields import WriteReport, choose_key_for, score_columns, write_run
 from .dataset.internals import root_dataset
-from .dataset.notes import INFO_KEY, owning_run, score_field
+from .dataset.notes import owning_run, score_field
 from .dataset.registration import recover
 from .dataset.runs import load_model_results
 from .dataset.samples import check_images
@@ -93,15 +93,8 @@ def write_consensus(
         "disagreement": f"Disagreement: {SCORES['disagreement'].description}, by {over}",
     }
     columns = [
-        Column(
-            column.name,
-            column.ftype,
-            texts[score],
-            {INFO_KEY: {**column.info[INFO_KEY], "derived": True}},
-            column.values,
-            index=column.index,
-        )
-        for score, column in zip(texts, score_columns(result, CONSENSUS, key, list(texts)), strict=True)
+        replace(column, description=texts[score])
+        for score, column in zip(texts, score_columns(result, CONSENSUS, key, list(texts), derived=True), strict=True)
     ]
     settings = {
         "label_field": _label_field(root, next(iter(scores))),

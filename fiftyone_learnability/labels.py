@@ -17,7 +17,7 @@ from ._version import __version__
 from .dataset.columns import Column, Companion, write_columns
 from .dataset.fields import choose_key_for, write_run
 from .dataset.internals import root_dataset, sample_collection
-from .dataset.notes import INFO_KEY, owning_run, score_field
+from .dataset.notes import FieldNote, note_of, owning_run, score_field
 from .dataset.registration import recover
 from .dataset.runs import load_model_results
 from .dataset.samples import check_images, label_path
@@ -113,7 +113,6 @@ def suggest_label_fixes(
     suggested, confidence = suggest_labels(mean, given)
     verdicts = judge(contradicted, confidence, threshold)
     preferred = contradicted > 0.5
-    info = {INFO_KEY: {"run": key, "model": None}}
     by = ", ".join(names)
     documents = [
         _classification(classes[new], sure) if instead else None
@@ -124,7 +123,7 @@ def suggest_label_fixes(
             SUGGESTION,
             fo.EmbeddedDocumentField,
             f"The label that the training of {by} prefers to {label_field}; its confidence is the mean probability",
-            {INFO_KEY: {**info[INFO_KEY], "score": "suggestion"}},
+            FieldNote(run=key, score="suggestion").to_info(),
             documents,
             {"embedded_doc_type": fo.Classification},
             index=f"{SUGGESTION}.label",
@@ -133,7 +132,7 @@ def suggest_label_fixes(
             CONTRADICTION,
             fo.FloatField,
             f"How much the training of {by} contradicts {label_field}: above 0.5 another class was preferred",
-            {INFO_KEY: {**info[INFO_KEY], "score": "contradiction"}},
+            FieldNote(run=key, score="contradiction").to_info(),
             contradicted.tolist(),
             index=CONTRADICTION,
         ),
@@ -142,7 +141,7 @@ def suggest_label_fixes(
             fo.StringField,
             f"{MISLABELLED}: contradiction of at least {threshold:g}, the training of {by} settled on another class; "
             f"{HARD}: it preferred another without settling on it; {LEARNED}: it preferred {label_field}",
-            {INFO_KEY: {**info[INFO_KEY], "score": "verdict"}},
+            FieldNote(run=key, score="verdict").to_info(),
             verdicts.tolist(),
             index=VERDICT,
         ),
@@ -235,14 +234,14 @@ def apply_label_fixes(
     original = f"{label_field}_original"
     kept = root.get_field(original)
     if in_place:
-        if kept is not None and (kept.info or {}).get(INFO_KEY, {}).get("original_of") != label_field:
+        if kept is not None and note_of(kept).original_of != label_field:
             raise ValueError(
                 f"the labels would be kept in {original!r}, a field which this package did not write: rename it first"
             )
     else:
         if target == label_field:
             raise ValueError(f"into is the label field {target!r} itself: to change it, say in_place=True")
-        if existing is not None and (existing.info or {}).get(INFO_KEY, {}).get("copy_of") != label_field:
+        if existing is not None and note_of(existing).copy_of != label_field:
             raise ValueError(f"the field {target!r} exists and is not a copy of {label_field!r}: choose another name")
     accepted = dict(zip(*samples.exists(SUGGESTION).values(["id", f"{SUGGESTION}.label"]), strict=True))
     convert, options = _converter(field), {}
@@ -264,14 +263,14 @@ def apply_label_fixes(
         first = [old if before is None else before for _, old, _, before in written]
         text, note = (
             f"What {label_field} held before a suggestion was applied",
-            {INFO_KEY: {"original_of": label_field}},
+            FieldNote(original_of=label_field).to_info(),
         )
         columns = [
             Column(original, type(field), text, note, first, options),
             Column(label_field, type(field), field.description, field.info, [new for _, _, new, _ in written], options),
         ]
     else:
-        text, note = f"A copy of {label_field} with accepted suggestions", {INFO_KEY: {"copy_of": label_field}}
+        text, note = f"A copy of {label_field} with accepted suggestions", FieldNote(copy_of=label_field).to_info()
         columns = [Column(target, type(field), text, note, [new for _, _, new, _ in written], options)]
     write_columns(root, [row[0] for row in written], columns, Companion(), keep_others=True)
     return target, len(changes)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset.internals import root_dataset
-from .dataset.notes import INFO_KEY, score_field
+from .dataset.notes import note_of, score_field
 from .dataset.samples import label_path
 from .dataset.scored import check_scored, find_models, label_path_of
 from .scores.catalog import SCORES
@@ -292,8 +292,7 @@ def _read(
     ids, values, *labels = samples.values(["id", path, *([label_at] if label_at else [])])
     if any(isinstance(value, list) for value in values):
         raise ValueError(f"the field {path!r} must hold one number a sample, not a list of them")
-    noted = (samples.get_field(path).info or {}).get(INFO_KEY, {})
-    score = SCORES.get(noted.get("score", ""))
+    score = SCORES.get(note_of(samples.get_field(path)).score or "")
     # this package's own fields say themselves which end is hard
     sign = -1.0 if score is not None and not score.hard_when_low else 1.0
     names = labels[0] if labels else [None] * len(ids)

@@ -13,7 +13,7 @@ from ..scores.catalog import choose_scores
 from .columns import Column
 from .fields import add_columns, score_columns
 from .internals import root_dataset
-from .notes import INFO_KEY, score_field
+from .notes import owning_run, score_field
 from .registration import NotingScores
 from .runs import load_model_results
 from .scored import check_scored, choose_models, find_scores
@@ -44,9 +44,9 @@ def add_scores(
     columns: list[tuple[ModelResults, Column]] = []
     added: dict[str, list[str]] = {}
     for model in models:
-        if model not in results:
+        key = owning_run(dataset, score_field(model))
+        if key is None or model not in results:
             raise ValueError(f"the run of {model!r} was deleted: compute its scores again")
-        key = dataset.get_field(score_field(model)).info[INFO_KEY]["run"]
         new = _choose_new(dataset, model, key, results[model], scores)
         columns += [(results[model], column) for column in score_columns(results[model], model, key, new)]
         added.setdefault(key, []).extend(new)

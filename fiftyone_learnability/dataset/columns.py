@@ -31,10 +31,7 @@ from pymongo.write_concern import WriteConcern
 
 from .arrays import find_ids, pack_ids, read_ids, unpack_ids
 from .internals import dataset_id, get_database, reload_samples, sample_collection, set_field_metadata
-from .notes import INFO_KEY
-
-_WRITING_KEY = "writing"
-"""Under which a field notes that it is not complete."""
+from .notes import FieldNote, note_of
 
 _STAGING_BATCH = 2_000
 
@@ -441,7 +438,7 @@ def _put_back(collection: Collection, journal: Journal, names: Sequence[str]) ->
 def _declare(dataset: fo.Dataset, column: Column) -> None:
     """Adds a field to the schema, or marks one that exists: nobody must take it for complete."""
     # a sample with a value in a field that is not declared could not be loaded at all, so that this comes first
-    description, info = f"{column.description} (being written: not complete)", {INFO_KEY: {_WRITING_KEY: True}}
+    description, info = f"{column.description} (being written: not complete)", FieldNote(writing=True).to_info()
     found = dataset.get_field(column.name)
     if found is None:
         dataset.add_sample_field(column.name, column.ftype, description=description, info=info, **column.options)
@@ -489,5 +486,4 @@ def is_being_written(dataset: fo.Dataset, name: str) -> bool:
         dataset: the dataset
         name: the field
     """
-    field = dataset.get_field(name)
-    return field is not None and _WRITING_KEY in ((field.info or {}).get(INFO_KEY) or {})
+    return note_of(dataset.get_field(name)).writing

@@ -18,7 +18,7 @@ from ..scores.catalog import DEFAULT_SCORES, SCORES
 from .appearance import show_in_app
 from .columns import Column, Companion, WriteError, is_being_written, write_columns
 from .internals import root_dataset
-from .notes import INFO_KEY, owning_run, score_field
+from .notes import FieldNote, owning_run, score_field
 from .registration import Registration, is_replaced, recover
 from .registry import METHOD, LearnabilityRunConfig, check_identifier, list_runs
 
@@ -233,7 +233,9 @@ def add_columns(
     return vanished
 
 
-def score_columns(result: ModelResults, model: str, key: str, scores: Sequence[str]) -> list[Column]:
+def score_columns(
+    result: ModelResults, model: str, key: str, scores: Sequence[str], derived: bool = False
+) -> list[Column]:
     """The fields of a network's scores.
 
     Args:
@@ -241,6 +243,7 @@ def score_columns(result: ModelResults, model: str, key: str, scores: Sequence[s
         model: the network
         key: the key of the run
         scores: the names of the scores
+        derived (False): whether they are computed from the scores of several networks
     """
     runs, epochs = result.train_loss.shape
     over = f"{result.num_samples} samples"
@@ -257,7 +260,7 @@ def score_columns(result: ModelResults, model: str, key: str, scores: Sequence[s
                 name=field,
                 ftype=_type_of(name),
                 description=f"{title} by {model}: {text} ({over})",
-                info={INFO_KEY: {"run": key, "model": model, "score": name, "epochs": epochs, "runs": runs}},
+                info=FieldNote(key, model, name, epochs, runs, derived).to_info(),
                 # what is not a number is no value
                 values=[None if value != value else value for value in result.score(name).tolist()],
                 # MongoDB has room for 64 indexes; these two are what everybody sorts by

@@ -18,7 +18,7 @@ from ..experiment.results import ModelResults
 from ..scores.catalog import DEFAULT_SCORES, SCORES
 from .columns import Companion, Journal, WriteError, is_recovering, left_journals, roll_back
 from .internals import dataset_id, get_database, root_dataset, run_ids
-from .notes import INFO_KEY, owning_run
+from .notes import notes_of, set_run
 from .registry import LearnabilityRun, LearnabilityRunConfig, list_runs, register
 
 _logger = logging.getLogger(__name__)
@@ -97,11 +97,7 @@ def _mend_runs(dataset: fo.Dataset, pending: str | None) -> None:
 def is_replaced(dataset: fo.Dataset, old_key: str, fields: Mapping[str, Any], models: Sequence[str]) -> bool:
     """Whether new fields and networks leave nothing of a run."""
     had = set(dataset.get_run_info(old_key).config.models)
-    owned = {
-        name: dataset.get_field(name).info[INFO_KEY].get("model")
-        for name in dataset.get_field_schema()
-        if owning_run(dataset, name) == old_key
-    }
+    owned = {name: note.model for name, note in notes_of(dataset).items() if note.run == old_key}
     covered = all(name in fields or model in models for name, model in owned.items())
     return bool(had or owned) and had <= set(models) and covered
 
@@ -180,11 +176,9 @@ def _undo_registration(dataset: fo.Dataset, note: dict[str, Any]) -> None:
     if pending in dataset.list_runs():
         LearnabilityRun.delete_run(dataset, pending, cleanup=False)
     back = {other_key: old_key for old_key, other_key in aside.items() if old_key in back_again}
-    for field in dataset.get_field_schema().values():
-        noted = (field.info or {}).get(INFO_KEY, {})
-        if noted.get("run") in back:
-            field.info = {**field.info, INFO_KEY: {**noted, "run": back[noted["run"]]}}
-            field.save()
+    for name, field_note in notes_of(dataset).items():
+        if field_note.run in back:
+            set_run(dataset.get_field(name), back[field_note.run])
 
 
 def _hold_runs(dataset: fo.Dataset, held: Mapping[str, ObjectId], wanted: Mapping[str, ObjectId]) -> None:
@@ -213,10 +207,8 @@ def _drop_replaced(dataset: fo.Dataset, note: dict[str, Any]) -> None:
     # scores that an older run has of a network trained anew would mix two trainings
     stale = [
         name
-        for name, field in dataset.get_field_schema().items()
-        if (noted := (field.info or {}).get(INFO_KEY))
-        and noted.get("model") in models
-        and noted.get("run") != note["key"]
+        for name, field_note in notes_of(dataset).items()
+        if field_note.model in models and field_note.run != note["key"]
     ]
     if stale:
         dataset.delete_sample_fields(stale)

@@ -19,7 +19,7 @@ from ..experiment.results import ModelResults
 from ..scores.checks import LONGEST_NAME, short_repr
 from .appearance import tidy_app
 from .internals import root_dataset
-from .notes import INFO_KEY, owning_run
+from .notes import fields_of_run, set_run
 
 METHOD = "learnability"
 """The method under which runs are registered: ``dataset.list_runs(method="learnability")``."""
@@ -55,16 +55,13 @@ class LearnabilityRun(fors.Run):
 
     def get_fields(self, samples: foc.SampleCollection, key: str) -> list[str]:
         """The fields of the run that are on the dataset."""
-        dataset = root_dataset(samples)
-        return [field for field in dataset.get_field_schema() if owning_run(dataset, field) == key]
+        return fields_of_run(root_dataset(samples), key)
 
     def rename(self, samples: foc.SampleCollection, key: str, new_key: str) -> None:
         """Notes the new key in the fields' info."""
         dataset = root_dataset(samples)
         for name in self.get_fields(samples, key):
-            field = dataset.get_field(name)
-            field.info = {**field.info, INFO_KEY: {**field.info[INFO_KEY], "run": new_key}}
-            field.save()
+            set_run(dataset.get_field(name), new_key)
 
     def cleanup(self, samples: foc.SampleCollection, key: str) -> None:
         """Deletes the fields of the run, with their indexes."""

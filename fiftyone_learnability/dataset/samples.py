@@ -17,6 +17,7 @@ from pymongo.errors import OperationFailure
 from ..scores.checks import short_repr
 from ..scores.formulas import IntArray
 from .internals import get_database, is_generated
+from .notes import note_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ def find_label_fields(samples: foc.SampleCollection) -> list[str]:
     names = []
     for name, field in samples.get_field_schema().items():
         # copies of labels with corrections are this package's too, but to be learned from
-        own = name in _FIFTYONES or (field.info or {}).get("learnability", {}).get("run")
+        own = name in _FIFTYONES or note_of(field).run is not None
         if not own and (_is_classification(field) or isinstance(field, _SCALAR_FIELDS)):
             names.append(name)
     return names

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..scores.catalog import SCORES
 from ..scores.checks import check_names, short_repr, shorten
 from ..scores.formulas import FloatArray
-from .notes import INFO_KEY, score_field
+from .notes import note_of, notes_of, score_field
 
 if TYPE_CHECKING:
     pass
@@ -27,9 +27,9 @@ def find_models(samples: foc.SampleCollection, derived: bool = False) -> list[st
     """
     if not isinstance(samples, foc.SampleCollection):
         raise TypeError(f"samples must be a FiftyOne dataset or view, not {type(samples).__name__}")
-    noted = [(field.info or {}).get(INFO_KEY, {}) for field in samples.get_field_schema().values()]
+    notes = notes_of(samples).values()
     return [
-        note["model"] for note in noted if note.get("score") == "learnability" and (derived or not note.get("derived"))
+        note.model for note in notes if note.model and note.score == "learnability" and (derived or not note.derived)
     ]
 
 
@@ -62,8 +62,7 @@ def find_scores(samples: foc.SampleCollection, model: str) -> list[str]:
         samples: a dataset or view
         model: the network
     """
-    noted = [(field.info or {}).get(INFO_KEY, {}) for field in samples.get_field_schema().values()]
-    present = {note.get("score") for note in noted if note.get("model") == model}
+    present = {note.score for note in notes_of(samples).values() if note.model == model}
     return [name for name in SCORES if name in present]
 
 
@@ -108,7 +107,7 @@ def label_path_of(samples: foc.SampleCollection, model: str) -> str | None:
     """Where the labels stand that a network was trained with, None if they are gone."""
     from .samples import label_path
 
-    key = samples.get_field(score_field(model)).info[INFO_KEY]["run"]
+    key = note_of(samples.get_field(score_field(model))).run
     try:
         label_field = samples.get_run_info(key).config.label_field
         # scores from elsewhere may come without labels

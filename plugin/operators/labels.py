@@ -12,7 +12,7 @@ import fiftyone.operators.types as types
 
 from fiftyone_learnability import apply_label_fixes, find_models, suggest_label_fixes
 from fiftyone_learnability.dataset.internals import parent_dataset, root_dataset, stages_of
-from fiftyone_learnability.dataset.notes import INFO_KEY, owning_run
+from fiftyone_learnability.dataset.notes import note_of, owning_run
 from fiftyone_learnability.dataset.registry import list_runs
 from fiftyone_learnability.dataset.samples import label_path
 from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT, check_copy_name
@@ -224,7 +224,7 @@ def _read_target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:
     existing = dataset.get_field(into)
     if into == label_field:
         raise ValueError(f"into is {into!r} itself: to change it, tick “Change the original labels” (in_place=True)")
-    if existing is not None and (existing.info or {}).get(INFO_KEY, {}).get("copy_of") != label_field:
+    if existing is not None and note_of(existing).copy_of != label_field:
         raise ValueError(f"into: the field {into!r} exists and is not a copy of {label_field!r}")
     return into
 

@@ -12,7 +12,7 @@ import fiftyone.operators as foo
 from fiftyone import ViewExpression as E
 from fiftyone import ViewField as F
 
-from fiftyone_learnability.dataset.notes import INFO_KEY, owning_run
+from fiftyone_learnability.dataset.notes import notes_of, owning_run
 from fiftyone_learnability.dataset.registry import list_runs
 from fiftyone_learnability.dataset.samples import label_path
 from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT
@@ -139,11 +139,7 @@ def _read(dataset: fo.Dataset, key: str, samples: foc.SampleCollection) -> Revie
 def _copies(dataset: fo.Dataset, label_field: str, path: str) -> tuple[str, ...]:
     """Where the labels stand in the copies of a label field, whose own stand at ``path``."""
     within = path.removeprefix(label_field)
-    return tuple(
-        f"{name}{within}"
-        for name, field in dataset.get_field_schema().items()
-        if (field.info or {}).get(INFO_KEY, {}).get("copy_of") == label_field
-    )
+    return tuple(f"{name}{within}" for name, note in notes_of(dataset).items() if note.copy_of == label_field)
 
 
 def match_change(review: Review, row: int, column: int) -> F | None:

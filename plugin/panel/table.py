@@ -28,7 +28,7 @@ from fiftyone_learnability.dataset.arrays import (
     read_ids,
 )
 from fiftyone_learnability.dataset.internals import build_app_view, dataset_id, sample_collection
-from fiftyone_learnability.dataset.notes import INFO_KEY, score_field
+from fiftyone_learnability.dataset.notes import notes_of, owning_run, score_field
 from fiftyone_learnability.dataset.registry import unpacked
 from fiftyone_learnability.dataset.scored import find_models, label_path_of
 from fiftyone_learnability.dataset.stages import check_stage_classes
@@ -222,8 +222,7 @@ def load_training_curves(dataset: fo.Dataset, model: str) -> dict[str, NDArray[n
 
 def _archive(dataset: fo.Dataset, model: str) -> Archive | None:
     """The arrays that the run of a network keeps, each read when it is asked for: the dynamics are large."""
-    written = dataset.get_field(score_field(model))
-    key = ((written.info or {}) if written else {}).get(INFO_KEY, {}).get("run")
+    key = owning_run(dataset, score_field(model))
     if key is None or key not in dataset.list_runs():
         return None
 
@@ -289,13 +288,11 @@ def _written_scores(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:
     found: dict[str, set[str]] = {}
     derived = set()
     # once through the schema, since this is asked for at each event
-    for name, written in dataset.get_field_schema().items():
-        note = (written.info or {}).get(INFO_KEY, {})
-        model, score = note.get("model"), note.get("score")
+    for name, note in notes_of(dataset).items():
         # a field that somebody has renamed is no longer where everybody looks for it
-        if model is not None and score in SCORES and name == score_field(model, score):
-            found.setdefault(model, set()).add(score)
-            derived |= {model} if note.get("derived") else set()
+        if note.model is not None and note.score in SCORES and name == score_field(note.model, note.score):
+            found.setdefault(note.model, set()).add(note.score)
+            derived |= {note.model} if note.derived else set()
     return {
         model: tuple(name for name in SCORES if name in found[model])
         for model in sorted(found, key=lambda model: model in derived)
