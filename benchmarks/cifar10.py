@@ -24,7 +24,8 @@ from fiftyone_learnability.scores.comparison import compare_scores
 from fiftyone_learnability.training.device import choose_placement
 from fiftyone_learnability.training.networks import resolve_networks
 from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
-from fiftyone_learnability.training.run import EpochReport, TrainingData, TrainingObserver, predict_logits, train
+from fiftyone_learnability.training.result import predict_logits
+from fiftyone_learnability.training.run import EpochReport, TrainingData, TrainingObserver, train
 from scripts.images import read_tree, stratified
 
 

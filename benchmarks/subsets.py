@@ -26,7 +26,8 @@ from fiftyone_learnability.scores.subsets import STRATEGIES, choose_subset
 from fiftyone_learnability.training.device import choose_placement
 from fiftyone_learnability.training.networks import resolve_networks
 from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
-from fiftyone_learnability.training.run import TrainingData, TrainingResult, predict_logits, train
+from fiftyone_learnability.training.result import TrainingResult, predict_logits
+from fiftyone_learnability.training.run import TrainingData, train
 
 NETWORK = "resnet20"
 

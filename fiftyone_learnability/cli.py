@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 
@@ -43,7 +43,7 @@ exit status: 0 done; 1 refused or failed, with the reason on standard error; 2 w
 """
 
 
-_COMPILE: dict[str, bool | Literal["auto"]] = {"auto": "auto", "always": True, "never": False}
+_COMPILE = {"never": False, "always": True}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -112,8 +112,8 @@ def build_parser() -> argparse.ArgumentParser:
     compute.add_argument(
         "--compile",
         choices=tuple(_COMPILE),
-        default="auto",
-        help="whether networks are compiled; auto tries it on GPUs and keeps it where it is faster",
+        default="never",
+        help="compile networks with torch.compile; a network that cannot be compiled is trained uncompiled",
     )
     compute.add_argument(
         "--scores", nargs="+", metavar="NAME", help=f"further scores to write: all, or {', '.join(_SCORES)}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
@@ -70,7 +70,7 @@ def compute_learnability(
     measure: str = "exact",
     measure_every: int = 1,
     stop_when_stable: bool | float = False,
-    compile: bool | Literal["auto"] = "auto",
+    compile: bool = False,
     key: str | None = None,
     overwrite: bool = False,
     skip_failures: bool = False,
@@ -136,8 +136,8 @@ def compute_learnability(
         stop_when_stable (False): True ends each training once its ranking has settled, and scores the epochs that it
             ran; a number between 0 and 1 is the rank correlation that is asked for in place of the default of
             :data:`~fiftyone_learnability.training.options.DEFAULT_BOUND`
-        compile ("auto"): whether networks are compiled by ``torch.compile``; "auto" tries it on GPUs, in trainings that
-            are long enough, and keeps it where it is measured to be faster
+        compile (False): True compiles networks with ``torch.compile``, which takes most of a minute each; if it fails,
+            they are trained uncompiled
         key (None): the key of the run; by default "learnability", then "learnability_2" and so on
         overwrite (False): whether existing fields of these networks, and a run of the same key, may be replaced
         skip_failures (False): whether images that cannot be read are left out, and reported, rather than an error
@@ -198,8 +198,6 @@ def compute_learnability(
         bound = check_number("stop_when_stable", stop_when_stable, above=0, below=1)
     if not isinstance(measure, str):
         raise ValueError(f"measure must be 'exact' or 'online', not {short_repr(measure)}")
-    if not isinstance(compile, (bool, str)):
-        raise ValueError(f"compile must be True, False or 'auto', not {short_repr(compile)}")
     options = TrainingOptions(
         epochs,
         batch_size,
@@ -210,7 +208,7 @@ def compute_learnability(
         measure,
         check_integer("measure_every", measure_every, 1, epochs),
         bound,
-        compile,
+        check_bool("compile", compile),
         record_dynamics,
         el2n_epoch=None if el2n_epoch is None else check_integer("el2n_epoch", el2n_epoch, 1, epochs),
     )

@@ -751,7 +751,9 @@ def test_a_run_that_stops_early_says_so(digit_dataset: fo.Dataset) -> None:
         f"tiny, seed {seed}: {text}" for seed, text in enumerate(result.config["incidents"]) for text in [text[8:]]
     ]
     for seed, text in enumerate(remarks):
-        assert text.startswith(f"tiny, seed {seed}: stopped after {runs[seed]} of 20 epochs, its ranking being stable")
+        assert text.startswith(
+            f"tiny, seed {seed}: stopped after {runs[seed]} of 20 epochs because the ranking is stable"
+        )
     config = digit_dataset.get_run_info("mine").config
     assert (config.measure, config.measure_every, config.stop_when_stable) == ("exact", 2, 0.9)
     # the mean over the epochs that were run and measured, of each run

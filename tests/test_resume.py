@@ -272,7 +272,7 @@ def test_a_want_of_memory_is_recorded_and_resumed_with(
     options: dict[str, Any] = {"models": {"cramped": Cramped}, "epochs": 4}
     stopper = Stopper()
     expected = learn(digit_dataset, **options, progress=stopper)
-    said = "cpu ran out of memory in epoch 1 of 4: from there on each batch of 16 is taken in 2 parts"
+    said = "cpu ran out of memory in epoch 1 of 4: from there on each batch of 16 is split into 2 parts"
     assert any(f"cramped: {said}" in notice for notice in stopper.notices)
     (incident,) = expected["cramped"].config["incidents"]
     assert incident.startswith(f"seed 0: {said}")
@@ -532,25 +532,15 @@ def _weights(state: dict[str, Any]) -> Any:
     return state["network"]
 
 
-def _momenta(state: dict[str, Any]) -> Any:
-    return state["optimizer"]["state"][0]
-
-
 UNFIT: dict[str, Callable[[dict[str, Any]], Any]] = {
     "weights of another network": lambda state: _weights(state).update({"weight": torch.zeros(7)}),
     "weights without a name": lambda state: _weights(state).popitem(),
     "weights that are none": lambda state: state.update(network="weights"),
-    "momentum of another size": lambda state: _momenta(state).update(momentum_buffer=torch.zeros(1, 1, 1, 1)),
-    "momentum that is none": lambda state: _momenta(state).update(momentum_buffer="fast"),
     "optimizer that is none": lambda state: state.update(optimizer=3),
     "another rate": lambda state: state.update(lr=50.0),
     "a rate that is none": lambda state: state.update(lr="high"),
-    "no parts": lambda state: state.update(parts=0),
     "epochs that are none": lambda state: state.update(reports=["first"]),
-    "more epochs than there are": lambda state: state.update(reports=state["reports"] * 3),
-    "dynamics that would be broadcast": lambda state: state.update(dynamics=state["dynamics"][:1]),
     "scores of other samples": lambda state: state["tracker"].update(probability_sum=torch.zeros(3)),
-    "scores of other epochs": lambda state: state["tracker"].update(epochs=1),
 }
 
 

@@ -1,54 +1,74 @@
-"""Memory that is kept from one training step to the next, in place of being fetched from the system each time.
-
-A step needs the same large blocks as the one before. glibc maps each anew from the system and gives it back at once,
-which fills it with zeros page by page: a tenth of the time of small networks on a CPU.
-"""
+"""Memory of the CPU and the device during a training run."""
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
 
 # <malloc.h>
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_MOST, _GLIBCS_MOST = 2**30, 32 * 2**20
-"""Below this many bytes blocks are kept: during a training, and at most if glibc is left to itself."""
+_KEEP_BELOW, _GLIBC_KEEPS_BELOW = 2**30, 32 * 2**20
+"""Size in bytes below which freed blocks are kept: during a training, and at most by glibc's own choice."""
+
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """True if a device ran out of memory; only some devices and libraries raise an error type of their own for it."""
+    known = isinstance(error, RuntimeError) and any(message in str(error) for message in _OUT_OF_MEMORY)
+    return known or isinstance(error, MemoryError)
+
+
+def copy_to_cpu(value: Any) -> Any:
+    """A copy of nested dicts, lists and tuples whose tensors are copied to the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        # a module's state_dict carries attributes beside its entries
+        copied = copy.copy(value)
+        copied.update({key: copy_to_cpu(entry) for key, entry in value.items()})
+        return copied
+    if isinstance(value, (list, tuple)):
+        return type(value)(copy_to_cpu(entry) for entry in value)
+    return value
 
 
 @contextmanager
-def kept_memory(device: torch.device) -> Iterator[None]:
-    """Within it this process keeps the memory that it frees; afterwards it is given back to the system.
+def keep_freed_memory(device: torch.device) -> Iterator[None]:
+    """Keep the memory that this process frees, instead of returning it to the system, until the context ends.
 
-    It does so with glibc alone, and only if a CPU computes; elsewhere nothing happens.
+    Each training step needs the same large blocks as the one before. By default glibc maps each block from the system
+    and returns it at once, so the system fills it with zeros page by page: a tenth of the time of small networks on a
+    CPU. Other C libraries, and trainings on other devices, are left as they are.
 
     Args:
-        device: where is trained
+        device: the device of the training
     """
-    library = _glibc() if device.type == "cpu" else None
+    library = find_glibc() if device.type == "cpu" else None
     if library is None:
         yield
         return
-    library.mallopt(_M_MMAP_THRESHOLD, _MOST)
+    library.mallopt(_M_MMAP_THRESHOLD, _KEEP_BELOW)
     library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     try:
         yield
     finally:
-        library.mallopt(_M_MMAP_THRESHOLD, _GLIBCS_MOST)
-        library.mallopt(_M_TRIM_THRESHOLD, 2 * _GLIBCS_MOST)
+        library.mallopt(_M_MMAP_THRESHOLD, _GLIBC_KEEPS_BELOW)
+        library.mallopt(_M_TRIM_THRESHOLD, 2 * _GLIBC_KEEPS_BELOW)
         library.malloc_trim(ctypes.c_size_t(0))
 
 
-def _glibc() -> ctypes.CDLL | None:
+def find_glibc() -> ctypes.CDLL | None:
+    """This process's C library if it is glibc, None otherwise."""
     if not sys.platform.startswith("linux"):
         return None
-    try:
-        library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018
-    # musl and others have neither
-    except (OSError, AttributeError):
-        return None
-    return library
+    library = ctypes.CDLL(None)
+    # musl lacks it
+    return library if hasattr(library, "gnu_get_libc_version") else None

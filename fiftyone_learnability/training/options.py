@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -54,8 +53,7 @@ class TrainingOptions:
         measure_every: k, so that the epochs T, T - k, T - 2k, ... are measured and the others left out
         stop_when_stable: the training ends once its ranking has settled to this rank correlation, see
             :class:`~fiftyone_learnability.training.stopping.RankingStability`; None trains to the end
-        compile: whether the network is compiled by ``torch.compile``; "auto" does so on GPUs, where it is faster: see
-            :class:`~fiftyone_learnability.training.compiling.Compilation`
+        compile: True compiles the network with ``torch.compile``; if that fails, it is trained uncompiled
         record_dynamics: True keeps the probability of every label after every measured epoch: two bytes each
         record_predictions: True keeps the mean prediction: eight bytes per sample and class
         el2n_epoch: the early epoch after which EL2N is taken, or the next measured one; None for
@@ -71,7 +69,7 @@ class TrainingOptions:
     measure: str = "exact"
     measure_every: int = 1
     stop_when_stable: float | None = None
-    compile: bool | Literal["auto"] = "auto"
+    compile: bool = False
     record_dynamics: bool = False
     record_predictions: bool = True
     el2n_epoch: int | None = None
@@ -96,8 +94,8 @@ class TrainingOptions:
                 f"stop_when_stable must be a rank correlation between 0 and 1, such as {DEFAULT_BOUND}, not "
                 f"{self.stop_when_stable!r}"
             )
-        if self.compile not in (True, False, "auto"):
-            raise ValueError(f"compile must be True, False or 'auto', not {self.compile!r}")
+        if not isinstance(self.compile, bool):
+            raise ValueError(f"compile must be True or False, not {self.compile!r}")
         if self.el2n_epoch is not None and not 1 <= self.el2n_epoch <= self.epochs:
             raise ValueError(
                 f"el2n_epoch must lie in 1..{self.epochs}, the epochs of the training, not {self.el2n_epoch}"

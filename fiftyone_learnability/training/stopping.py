@@ -1,9 +1,9 @@
-"""When the ranking of a training has settled, so that further epochs would hardly change it.
+"""Detects when the ranking of a training run has settled, so that further epochs would hardly change it.
 
-Learnability is a mean over epochs, so that each epoch moves it less than the one before. The ranking over the epochs so
-far is compared with that of one window, a tenth of the training, ago; where the two agree well enough, what is left of
-the training would move it little more than that window did. How near the ranking then is to that of the whole training
-is measured by benchmarks/ranking.py; docs/performance.md has the figures.
+Learnability is a mean over epochs, so each epoch moves it less than the one before. The ranking over the epochs so far
+is compared with the ranking one window (a tenth of the training) earlier. If the two agree well enough, the rest of the
+training would move the ranking little more than that window did. benchmarks/ranking.py measures how close the settled
+ranking is to that of the whole training; docs/performance.md has the figures.
 """
 
 from __future__ import annotations
@@ -14,42 +14,45 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..scores.comparison import spearman
 from ..scores.formulas import FloatArray
 from .options import DEFAULT_BOUND
 
 WINDOWS = 10
-"""The windows that a training is divided into."""
+"""Number of windows in a training."""
 
 
 class RankingStability:
-    """Watches the ranking of one training.
+    """Watches the ranking of one training run.
 
     Args:
         num_samples: N
-        epochs: M, the epochs that the whole training measures
-        bound: the rank correlation from which on the ranking is stable, between 0 and 1
+        epochs: M, the number of epochs that the whole training measures
+        bound: rank correlation from which on the ranking is stable, between 0 and 1
+
+    Attributes:
+        window: number of measured epochs in a window
+        correlation: Spearman's correlation of the latest ranking with that one window earlier; None before the end of
+            the second window
     """
 
     def __init__(self, num_samples: int, epochs: int, bound: float = DEFAULT_BOUND) -> None:
         self.bound = bound
         self.window = max(1, round(epochs / WINDOWS))
         self.correlation: float | None = None
-        """Spearman's correlation of the ranking with that of one window before, None until there are two windows."""
         self._epochs = 0
         self._sum = np.zeros(num_samples)
         self._before: FloatArray | None = None
 
     def add(self, probabilities: NDArray[np.float32]) -> bool:
-        """Adds an epoch.
+        """Add a measured epoch.
 
         Args:
-            probabilities: ``(N,)`` probability of the true label after it; NaN where it is not known
+            probabilities: ``(N,)`` probability of the true label after the epoch; NaN where unknown
 
         Returns:
-            whether the ranking is stable; always false between the ends of windows
+            True if a window ends with this epoch and the ranking is stable
         """
         self._sum += probabilities
         self._epochs += 1
@@ -61,29 +64,17 @@ class RankingStability:
         return self.correlation is not None and self.correlation >= self.bound
 
     def describe(self) -> str:
-        """One line that says how stable the ranking is."""
+        """A clause that says how stable the ranking is."""
         epochs = f"{self.window} measured epoch{'s' if self.window > 1 else ''}"
-        return f"it correlates to {self.correlation:.3f} (Spearman) with that of {epochs} before"
+        return f"its Spearman correlation with the ranking {epochs} earlier is {self.correlation:.3f}"
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next epochs depend on, as tensors and numbers that ``torch.load(weights_only=True)`` reads."""
+        """The state to resume from: tensors and numbers that ``torch.load(weights_only=True)`` reads."""
         before = None if self._before is None else torch.from_numpy(self._before.copy())
         return {"epochs": self._epochs, "sum": torch.from_numpy(self._sum.copy()), "before": before}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a state.
-
-        Raises:
-            ValueError: if it is not one of as many samples
-        """
-        for name in ("sum", "before"):
-            found = state[name]
-            if name == "before" and found is None:
-                continue
-            if not isinstance(found, Tensor) or found.dtype != torch.float64 or found.shape != self._sum.shape:
-                raise ValueError(f"the state's {name} of probabilities is not of {len(self._sum)} samples")
-        if not isinstance(state["epochs"], int) or state["epochs"] < 0:
-            raise ValueError("the state counts its epochs in what is no number")
+        """Resume from a state of a run over the same samples."""
         self._epochs = state["epochs"]
         self._sum = state["sum"].numpy().copy()
         self._before = None if state["before"] is None else state["before"].numpy().copy()

@@ -7,35 +7,34 @@ import psutil
 import pytest
 import torch
 
-from fiftyone_learnability.training import memory
-from fiftyone_learnability.training.memory import kept_memory
+from fiftyone_learnability.training.memory import copy_to_cpu, find_glibc, is_out_of_memory, keep_freed_memory
 
 CPU = torch.device("cpu")
-BLOCK = 400 * 2**20  # more than what other tests may have left free in the heap
+BLOCK = 400 * 2**20  # more than other tests may have left free in the heap
 
 
 def resident() -> int:
     return psutil.Process().memory_info().rss
 
 
-@pytest.mark.skipif(memory._glibc() is None, reason="another C library, whose memory is left as it is")
-def test_memory_is_kept_within_and_given_back_after() -> None:
+@pytest.mark.skipif(find_glibc() is None, reason="another C library, which is left as it is")
+def test_memory_is_kept_within_and_returned_afterwards() -> None:
     torch.ones(BLOCK // 4)
     before = resident()
-    with kept_memory(CPU):
+    with keep_freed_memory(CPU):
         torch.ones(BLOCK // 4)
         assert resident() - before > 0.5 * BLOCK
     assert resident() - before < 0.25 * BLOCK
-    # and from there on as before
+    # later blocks are no longer kept
     torch.ones(BLOCK // 4)
     assert resident() - before < 0.25 * BLOCK
 
 
-def test_it_is_given_back_whatever_happens() -> None:
+def test_memory_is_returned_after_an_error() -> None:
     before = resident()
 
     def fail() -> None:
-        with kept_memory(CPU):
+        with keep_freed_memory(CPU):
             torch.ones(BLOCK // 4)
             raise KeyError
 
@@ -44,12 +43,41 @@ def test_it_is_given_back_whatever_happens() -> None:
     assert resident() - before < 0.25 * BLOCK
 
 
-def test_elsewhere_nothing_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object) -> ctypes.CDLL:
-        raise OSError("no such library")
-
-    monkeypatch.setattr(ctypes, "CDLL", refuse)
-    with kept_memory(CPU), kept_memory(torch.device("cuda")):
+def test_other_systems_and_devices_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the C library of musl
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert find_glibc() is None
+    with keep_freed_memory(CPU), keep_freed_memory(torch.device("cuda")):
         pass
+    monkeypatch.undo()
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert memory._glibc() is None
+    assert find_glibc() is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.83 GB)"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        MemoryError(),
+    ],
+)
+def test_a_lack_of_memory_is_recognised(error: Exception) -> None:
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: an illegal memory access"), ValueError("out of memory")])
+def test_other_errors_are_not_taken_for_a_lack_of_memory(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+
+
+def test_a_copy_shares_no_tensor_and_keeps_the_attributes_of_a_state() -> None:
+    network = torch.nn.BatchNorm1d(2)
+    copied = copy_to_cpu({"network": network.state_dict(), "numbers": [1, (2.0, "three")]})
+    assert copied["numbers"] == [1, (2.0, "three")]
+    assert copied["network"]._metadata == network.state_dict()._metadata
+    with torch.no_grad():
+        network.weight.fill_(7)
+    assert copied["network"]["weight"].tolist() == [1, 1]
