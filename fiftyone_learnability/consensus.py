@@ -24,7 +24,8 @@ from .experiment.figures import draw_stability
 from .experiment.results import ModelResults
 from .scores.catalog import SCORES
 from .scores.consensus import consensus, score_disagreement
-from .scores.reliability import EpochStability, Reliability, epoch_stability, measure_reliability
+from .scores.reliability import Reliability, measure_reliability
+from .scores.stability import EpochStability, epoch_stability
 
 CONSENSUS = "consensus"
 """What the consensus is called where networks have their names: the field is ``learnability_consensus``."""
@@ -155,7 +156,7 @@ def stability(
 
     Returns:
         the Spearman correlation by epoch, for each network; see
-        :func:`fiftyone_learnability.scores.reliability.epoch_stability` for what it does not say
+        :func:`fiftyone_learnability.scores.stability.epoch_stability` for what it does not say
 
     Raises:
         ValueError: if no network has kept its dynamics

@@ -502,7 +502,7 @@ def test_what_was_measured_can_be_written_later(digit_dataset: fo.Dataset) -> No
         ({"scores": ["hits", "luck"]}, "unknown score 'luck'"),
         ({"scores": ["disagreement"]}, "unknown score 'disagreement'"),
         ({"scores": 7}, "scores must be a list of names or 'all', not 7"),
-        ({"scores": ["spread"]}, "the spread is that of several runs: ask for runs=2 or more"),
+        ({"scores": ["spread"]}, "compares several runs: set runs=2 or more"),
         ({"el2n_epoch": 0}, "el2n_epoch must be a whole number of at least 1, not 0"),
         ({"el2n_epoch": 3}, "el2n_epoch must be at most 2, not 3"),
         ({"el2n_epoch": 1.5}, "el2n_epoch must be a whole number of at least 1, not 1.5"),

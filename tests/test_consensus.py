@@ -17,7 +17,8 @@ from fiftyone_learnability import WriteError
 from fiftyone_learnability.dataset import columns
 from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
-from fiftyone_learnability.scores.reliability import epoch_stability, measure_reliability
+from fiftyone_learnability.scores.reliability import measure_reliability
+from fiftyone_learnability.scores.stability import epoch_stability
 
 from .dataset.helpers import fails_at, make_results, raiser, state, values_of
 

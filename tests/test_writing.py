@@ -438,7 +438,7 @@ def test_scores_that_cannot_be_added_add_nothing(dataset: fo.Dataset) -> None:
         ({"models": ["one", "poor"], "scores": "hits"}, "the run 'run_poor' of 'poor' did not measure hits"),
         ({"models": ["one", "gone"], "scores": "hits"}, "the run of 'gone' was deleted"),
         ({"models": ["one"], "scores": ["hits", "aum"]}, "'learnability_one_aum' exists but is not a score of 'one'"),
-        ({"models": ["one"], "scores": "spread"}, "the spread is that of several runs"),
+        ({"models": ["one"], "scores": "spread"}, "compares several runs"),
         ({"models": ["one"], "scores": "luck"}, "unknown score 'luck'"),
         ({"models": ["other"]}, "'other' has no scores"),
     ):

@@ -1,6 +1,6 @@
-"""The scores by name: what each measures, which end is hard, and the values it can take.
+"""The catalog of scores: names, titles and descriptions, which end is hard, and the range of values.
 
-Fields, tables, forms and plots speak of scores by these names; what they say of them stands here once.
+Fields, tables, forms, plots and the command line take all of this from here.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ class Score:
     """A difficulty score.
 
     Attributes:
-        name: its name in tables, fields and files
-        title: its name for people
-        description: one line that says what it is
-        hard_when_low: whether low values are the hard ones
-        limits: the least and largest value, None where there is no limit
-        whole: whether its values are whole numbers in a single run
-        derived: whether it is made of the scores of several networks rather than measured in a training
+        name: the name in tables, fields and files
+        title: the name that the App shows
+        description: one line that explains the score
+        hard_when_low: True if low values are hard
+        limits: the smallest and largest possible value, None where there is no limit
+        whole: True if the values of a single run are integers
+        derived: True if the score is computed from the scores of several networks, not measured in training
     """
 
     name: str
@@ -97,7 +97,7 @@ SCORES: dict[str, Score] = {
         ),
     )
 }
-"""All scores, in the order in which they are offered."""
+"""All scores by name, in the order in which tables and forms list them."""
 
 DEFAULT_SCORES = ("learnability", "rank")
 """The scores that every run writes."""
@@ -110,41 +110,41 @@ OPTIONAL_SCORES = tuple(name for name in MEASURED_SCORES if name not in DEFAULT_
 
 
 def is_reserved(model: str) -> bool:
-    """Whether the fields of a network of this name would clash with others of this package.
+    """Tell whether the fields of a network with this name would clash with other fields of this package.
 
     Args:
         model: the name of the network
     """
-    # the score "hits" of a network "a" stands in the field that the learnability of a network "a_hits" would have
+    # a network "a_hits" would keep its learnability in the field of the score "hits" of a network "a"
     if any(model.endswith(f"_{score}") for score in SCORES):
         return True
     return model.startswith("rank_") or model in ("consensus", "disagreement", "suggestion", "contradiction", "verdict")
 
 
 def choose_scores(names: object, runs: int = 1) -> tuple[str, ...]:
-    """The scores of some names, with learnability and rank, which everything else refers to.
+    """Complete and check the scores that a run shall write. Learnability and rank are always among them.
 
     Args:
-        names: names of scores, "all", or None for the default
-        runs (1): the runs there will be; the spread over runs needs two
+        names: one or several names of scores, "all", or None for the default
+        runs (1): the number of runs; the spread needs at least two
 
     Returns:
         the names in the order of :data:`SCORES`
 
     Raises:
-        ValueError: if a name is unknown, or the spread of a single run is asked for
+        ValueError: if a name is unknown, or the spread is requested for a single run
     """
     if names is None:
         return DEFAULT_SCORES
-    every = [name for name in MEASURED_SCORES if name != "spread" or runs > 1]
-    asked = [names] if isinstance(names, str) else names
-    if not isinstance(asked, (list, tuple, set, frozenset)):
+    available = [name for name in MEASURED_SCORES if name != "spread" or runs > 1]
+    requested = [names] if isinstance(names, str) else names
+    if not isinstance(requested, (list, tuple, set, frozenset)):
         raise ValueError(f"scores must be a list of names or 'all', not {names!r}")
-    if "all" in asked:
-        asked = [*every, *(name for name in asked if name != "all")]
-    for name in asked:
+    if "all" in requested:
+        requested = [*available, *(name for name in requested if name != "all")]
+    for name in requested:
         if name not in MEASURED_SCORES:
             raise ValueError(f"unknown score {name!r}: choose from {', '.join(MEASURED_SCORES)}")
-    if "spread" in asked and runs < 2:
-        raise ValueError("the spread is that of several runs: ask for runs=2 or more")
-    return tuple(name for name in SCORES if name in DEFAULT_SCORES or name in asked)
+    if "spread" in requested and runs < 2:
+        raise ValueError("the score 'spread' compares several runs: set runs=2 or more")
+    return tuple(name for name in SCORES if name in DEFAULT_SCORES or name in requested)

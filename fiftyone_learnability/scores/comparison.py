@@ -1,4 +1,4 @@
-"""How far networks agree on what is easy and what is hard: the correlations of the paper's Table 1."""
+"""Correlations between the scores of networks, as in Table 1 of the paper; Spearman's correlation for all modules."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Pairwise agreement of M networks, each pair over the samples that both have.
+    """Pairwise correlations of M networks, each over the samples that both networks have scored.
 
     Attributes:
         models: the names of the networks
-        num_samples: ``(M, M)`` the samples that both have
+        num_samples: ``(M, M)`` number of samples that both networks have scored
         pearson: ``(M, M)`` Pearson correlation of learnability L
-        pearson_rank: ``(M, M)`` Pearson correlation of learnability rank R, ranked among the samples that both have
+        pearson_rank: ``(M, M)`` Pearson correlation of learnability rank R among these samples
         spearman: ``(M, M)`` Spearman correlation of L
     """
 
@@ -35,7 +35,7 @@ class Comparison:
     spearman: FloatArray
 
     def table(self) -> str:
-        """The paper's Table 1 as text: Pearson of L, with that of R in parentheses, and Spearman of L."""
+        """Format the paper's Table 1: Pearson of L, Pearson of R in parentheses, and Spearman of L."""
         pairs = list(combinations(range(len(self.models)), 2))
         names = [f"{self.models[a]} ~ {self.models[b]}" for a, b in pairs]
         width = max([len("pair"), *map(len, names)])
@@ -46,7 +46,7 @@ class Comparison:
         return "\n".join(lines)
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a pair: model_a, model_b, pearson, pearson_rank, spearman, num_samples."""
+        """Return one row per pair of networks: model_a, model_b, pearson, pearson_rank, spearman, num_samples."""
         import pandas as pd
 
         names = ("pearson", "pearson_rank", "spearman", "num_samples")
@@ -66,17 +66,17 @@ class Comparison:
 
 
 def compare_scores(scores: Mapping[str, ArrayLike]) -> Comparison:
-    """Compares the learnability that networks give to the same samples.
+    """Correlate the learnability of the same samples by several networks.
 
     Args:
-        scores: ``(N,)`` learnability of the same N samples by network; NaN where a network has none
+        scores: for each network, ``(N,)`` learnability of the same N samples; NaN where a sample has no score
 
     Returns:
         the correlations of each pair, as in Table 1 of "Sample-wise learnability" (arXiv 1901.02347); NaN where
-        two networks share fewer than two samples or one has the same learnability for all of them
+        two networks share fewer than two samples, or one of them has the same learnability for all of these
 
     Raises:
-        ValueError: if there are fewer than two networks, or their arrays differ in length
+        ValueError: if there are fewer than two networks, or the arrays differ in length
 
     Example::
 
@@ -88,7 +88,7 @@ def compare_scores(scores: Mapping[str, ArrayLike]) -> Comparison:
     if len(arrays) < 2:
         raise ValueError(f"a comparison needs at least two networks, not {len(arrays)}")
     if len(shapes) > 1 or len(next(iter(shapes))) != 1:
-        raise ValueError(f"the scores must be arrays of one length, not of the shapes {sorted(shapes)}")
+        raise ValueError(f"the scores must be one-dimensional arrays of equal length, not of shapes {sorted(shapes)}")
     size = (len(arrays), len(arrays))
     num_samples = np.zeros(size, dtype=np.int64)
     matrices = [np.full(size, np.nan) for _ in range(3)]

@@ -1,7 +1,7 @@
-"""What several networks say together of each sample: their consensus, and how far they disagree.
+"""Consensus and disagreement of several networks on the difficulty of each sample.
 
-Networks differ in how much they learn over all, so their learnability is standardized before it is averaged: it then
-says where a sample stands among the others, in standard deviations, for each network alike. Numpy alone is needed.
+Some networks learn more than others overall. Their learnability is therefore standardized before it is averaged, so
+that it measures the position of a sample among all samples, in standard deviations.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from .formulas import FloatArray
 
 
 def standardize(scores: ArrayLike) -> FloatArray:
-    r"""The distance of each score from the mean, in standard deviations.
+    r"""Standardize scores: the distance of each from the mean, in standard deviations.
 
     .. math:: z_i = \frac{L_i - \bar L}{\sigma_L}
 
-    with the population deviation. NaN stays NaN and counts for neither the mean nor the deviation.
+    with the population standard deviation. NaN stays NaN and is ignored in the mean and the deviation.
 
     Args:
-        scores: ``(N,)`` scores of one network, NaN where a sample has none
+        scores: ``(N,)`` scores of one network, NaN where a sample has no score
 
     Returns:
-        ``(N,)`` z-scores; zeros where all scores are the same, as none then stands out
+        ``(N,)`` z-scores; zeros if all scores are equal
 
     Raises:
-        ValueError: if the array is not one-dimensional or holds an infinity, which has no distance from anything
+        ValueError: if the array is not one-dimensional or contains an infinite value
 
     Example::
 
@@ -39,36 +39,36 @@ def standardize(scores: ArrayLike) -> FloatArray:
     if values.ndim != 1:
         raise ValueError(f"scores must have one dimension, not the shape {values.shape}")
     if np.isinf(values).any():
-        raise ValueError("scores holds an infinity: it cannot be standardized")
-    have = ~np.isnan(values)
+        raise ValueError("scores contains infinite values, which cannot be standardized")
+    known = ~np.isnan(values)
     z = np.full(values.shape, np.nan)
-    z[have] = 0.0
-    some = values[have]
-    # the range is exactly 0 for equal scores, where rounding leaves their deviation a little above it
-    if some.size and np.ptp(some) > 0:
-        # moved to [0, 1] first, so that a tiny range is not lost to rounding nor when it is squared
-        unit = (some - some.min()) / np.ptp(some)
-        z[have] = (unit - unit.mean()) / unit.std()
+    z[known] = 0.0
+    scored = values[known]
+    # the range of equal scores is exactly 0; their standard deviation may not be, because of rounding
+    if scored.size and np.ptp(scored) > 0:
+        # scaled to [0, 1] first, so that a tiny range does not vanish when it is squared
+        unit = (scored - scored.min()) / np.ptp(scored)
+        z[known] = (unit - unit.mean()) / unit.std()
     return z
 
 
 def consensus(scores: Mapping[str, ArrayLike]) -> FloatArray:
-    r"""How easy each sample is for all networks together: the mean of their standardized learnability.
+    r"""Consensus of each sample: the mean over networks of the standardized learnability.
 
     .. math:: C_i = \frac{1}{M} \sum_{m=1}^{M} z_i^{(m)}
 
-    A sample that lacks the score of any network gets NaN, and the scores are standardized among the samples that all
-    networks have. A mean over those networks that happen to have a sample would compare samples by different
-    judges.
+    A sample gets NaN unless all networks have scored it, and the scores are standardized among the samples that all
+    networks have scored. Otherwise samples would be compared by different sets of networks.
 
     Args:
-        scores: ``(N,)`` learnability of the same N samples by network, of two or more; NaN where a network has none
+        scores: for each of two or more networks, ``(N,)`` learnability of the same N samples; NaN where a sample has no
+            score
 
     Returns:
-        ``(N,)`` consensus in standard deviations: 0 is the average sample, high is easy for all, low is hard for all
+        ``(N,)`` consensus in standard deviations: 0 is average, high is easy for all, low is hard for all
 
     Raises:
-        ValueError: if there are fewer than two networks, or their arrays differ in length
+        ValueError: if there are fewer than two networks, or the arrays differ in length
 
     Example::
 
@@ -79,21 +79,22 @@ def consensus(scores: Mapping[str, ArrayLike]) -> FloatArray:
 
 
 def score_disagreement(scores: Mapping[str, ArrayLike]) -> FloatArray:
-    r"""How far networks differ on each sample: the deviation of their standardized learnability.
+    r"""Disagreement on each sample: the standard deviation over networks of the standardized learnability.
 
     .. math:: D_i = \sqrt{\frac{1}{M} \sum_{m=1}^{M} (z_i^{(m)} - C_i)^2}
 
-    a population deviation; for two networks it is half the distance between them. Samples and networks are taken as in
-    :func:`consensus`.
+    This is the population standard deviation. For two networks it is half the distance between them. Samples that a
+    network has not scored are treated as in :func:`consensus`.
 
     Args:
-        scores: ``(N,)`` learnability of the same N samples by network, of two or more; NaN where a network has none
+        scores: for each of two or more networks, ``(N,)`` learnability of the same N samples; NaN where a sample has no
+            score
 
     Returns:
-        ``(N,)`` disagreement, 0 where a sample stands equally for all networks; NaN as in :func:`consensus`
+        ``(N,)`` disagreement, 0 where a sample has the same position for all networks; NaN as in :func:`consensus`
 
     Raises:
-        ValueError: if there are fewer than two networks, or their arrays differ in length
+        ValueError: if there are fewer than two networks, or the arrays differ in length
 
     Example::
 
@@ -104,13 +105,13 @@ def score_disagreement(scores: Mapping[str, ArrayLike]) -> FloatArray:
 
 
 def _standardize_all(scores: Mapping[str, ArrayLike]) -> FloatArray:
-    """``(M, N)`` z-scores among the samples that all networks have, NaN elsewhere."""
+    """Return ``(M, N)`` z-scores among the samples that all networks have scored, NaN elsewhere."""
     arrays = [np.asarray(values, dtype=np.float64) for values in scores.values()]
     shapes = {values.shape for values in arrays}
     if len(arrays) < 2:
         raise ValueError(f"a consensus needs at least two networks, not {len(arrays)}")
     if len(shapes) > 1 or len(next(iter(shapes))) != 1:
-        raise ValueError(f"the scores must be arrays of one length, not of the shapes {sorted(shapes)}")
+        raise ValueError(f"the scores must be one-dimensional arrays of equal length, not of shapes {sorted(shapes)}")
     table = np.stack(arrays)
-    lacking = np.isnan(table).any(axis=0)
-    return np.stack([standardize(np.where(lacking, np.nan, values)) for values in table])
+    incomplete = np.isnan(table).any(axis=0)
+    return np.stack([standardize(np.where(incomplete, np.nan, values)) for values in table])

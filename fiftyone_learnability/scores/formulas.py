@@ -1,7 +1,10 @@
-"""Difficulty scores as pure functions on the recorded dynamics of one or more training runs.
+"""The formulas of the difficulty scores, as pure functions of what a training run recorded.
 
-Notation: sample i has label y; p(t) = softmax(z(t)) are the probabilities the model gives it after epoch t = 1..T.
-Arrays put epochs first, samples second, classes last. Numpy alone is needed.
+Notation: sample i has label y; p(t) = softmax(z(t)) are the class probabilities that the network predicts for it after
+epoch t = 1..T. The axes of arrays are epochs, samples, classes, in this order.
+
+The functions at the end finish a score from sums over epochs. The formulas over whole arrays use them, and so does
+:class:`~fiftyone_learnability.training.tracker.LearnabilityTracker`, which keeps only sums.
 """
 
 from __future__ import annotations
@@ -16,11 +19,11 @@ IntArray = NDArray[np.int64]
 
 
 def learnability(true_probabilities: ArrayLike) -> FloatArray:
-    r"""The learnability of each sample over one training run: how probable its label was, on average over epochs.
+    r"""Learnability of each sample over one training run: the mean probability of its label over epochs.
 
     .. math:: L_i = \frac{1}{T} \sum_{t=1}^{T} p_{y_i}(t)
 
-    Eq. 1 of "Sample-wise learnability" (arXiv 1901.02347) for one run; its expectation is the mean of this over runs.
+    Eq. 1 of "Sample-wise learnability" (arXiv 1901.02347) for one run. Its expectation is the mean over runs.
 
     Args:
         true_probabilities: ``(T, N)`` probability of the true label after each epoch, in [0, 1]
@@ -45,7 +48,7 @@ def learnability(true_probabilities: ArrayLike) -> FloatArray:
 
 
 def hits(predictions: ArrayLike, labels: ArrayLike) -> FloatArray:
-    r"""The share of epochs after which each sample is classified correctly.
+    r"""Share of epochs after which each sample is classified correctly.
 
     .. math:: H_i = \frac{1}{T} \sum_{t=1}^{T} 1[\arg\max_k p_k(t) = y_i]
 
@@ -60,7 +63,7 @@ def hits(predictions: ArrayLike, labels: ArrayLike) -> FloatArray:
         ``(N,)`` share of hits in [0, 1]
 
     Raises:
-        ValueError: if the shapes do not fit
+        ValueError: if the shapes do not match
 
     Example::
 
@@ -75,11 +78,11 @@ def hits(predictions: ArrayLike, labels: ArrayLike) -> FloatArray:
 
 
 def learnability_rank(learnability: ArrayLike) -> IntArray:
-    r"""The position of each sample from easiest (1) to hardest (N).
+    r"""Rank of each sample from easiest (1) to hardest (N).
 
     .. math:: R_i = \sum_{j=1}^{N} 1[L_i \le L_j]
 
-    Eq. 2 of "Sample-wise learnability" (arXiv 1901.02347). Samples with equal learnability share the larger number.
+    Eq. 2 of "Sample-wise learnability" (arXiv 1901.02347). Samples of equal learnability share the larger rank.
 
     Args:
         learnability: ``(N,)`` learnability of each sample
@@ -88,7 +91,7 @@ def learnability_rank(learnability: ArrayLike) -> IntArray:
         ``(N,)`` ranks in 1..N
 
     Raises:
-        ValueError: if the array is not one-dimensional or holds NaN, which has no place in an order
+        ValueError: if the array is not one-dimensional or contains NaN, which cannot be ordered
 
     Example::
 
@@ -99,21 +102,21 @@ def learnability_rank(learnability: ArrayLike) -> IntArray:
     if scores.ndim != 1:
         raise ValueError(f"learnability must have one dimension, not the shape {scores.shape}")
     if np.isnan(scores).any():
-        raise ValueError("learnability holds NaN: leave out samples without a score before ranking")
-    # N minus the number of strictly smaller values is the number of values at least as large
+        raise ValueError("learnability contains NaN: remove samples without a score before ranking")
+    # N less the number of smaller values is the number of values at least as large
     return scores.size - tie_bounds(scores)[0]
 
 
 def tie_bounds(values: NDArray[Any]) -> tuple[IntArray, IntArray]:
-    """How many values are smaller than each, and how many are no larger: what all kinds of ranks are made of.
+    """Count for each value the smaller values, and the values that are smaller or equal. All ranks follow from these.
 
-    From one sorting, a tenth of the time of looking each of a million values up among the sorted ones.
+    It sorts once. For a million values, a binary search for each of them would take ten times as long.
 
     Args:
-        values: ``(N,)`` values, none of them NaN
+        values: ``(N,)`` values without NaN
 
     Returns:
-        ``(N,)`` the smaller ones, and ``(N,)`` those that are smaller or equal
+        ``(N,)`` number of smaller values, and ``(N,)`` number of smaller or equal values, the value itself included
     """
     order = np.argsort(values)
     ascending = values[order]
@@ -126,17 +129,17 @@ def tie_bounds(values: NDArray[Any]) -> tuple[IntArray, IntArray]:
 
 
 def variability(true_probabilities: ArrayLike) -> FloatArray:
-    r"""How much the probability of each sample's label moved over the epochs of one run.
+    r"""Variability of each sample: the standard deviation over epochs of the probability of its label.
 
     .. math:: \sigma_i = \sqrt{\frac{1}{T} \sum_{t=1}^{T} (p_{y_i}(t) - L_i)^2}
 
-    The variability of Dataset Cartography (Swayamdipta et al. 2020, arXiv 2009.10795), a population deviation.
+    The variability of Dataset Cartography (Swayamdipta et al. 2020, arXiv 2009.10795), a population standard deviation.
 
     Args:
         true_probabilities: ``(T, N)`` probability of the true label after each epoch
 
     Returns:
-        ``(N,)`` variability in [0, 0.5]; high where the network changed its mind
+        ``(N,)`` variability in [0, 0.5]; high where the prediction changed most
 
     Raises:
         ValueError: if the array is not ``(T, N)`` with T >= 1
@@ -152,15 +155,15 @@ def variability(true_probabilities: ArrayLike) -> FloatArray:
 
 
 def forgetting(correct: ArrayLike) -> FloatArray:
-    r"""How often each sample was forgotten: classified correctly after one epoch and wrongly after the next.
+    r"""Number of times each sample was forgotten: classified correctly after one epoch and wrongly after the next.
 
     .. math:: F_i = \sum_{t=2}^{T} 1[\text{hit at } t-1 \text{ and miss at } t]
 
-    The forgetting events of Toneva et al. 2019 (arXiv 1812.05159). A sample that was never classified correctly was
-    never learned, which must not look like never forgotten: it gets infinity, as in that paper.
+    The forgetting events of Toneva et al. 2019 (arXiv 1812.05159). As in that paper, a sample that
+    was never classified correctly gets infinity: it was never learned, which must not look like never forgotten.
 
     Args:
-        correct: ``(T, N)`` whether each sample was classified correctly after each epoch
+        correct: ``(T, N)`` True where a sample was classified correctly after an epoch
 
     Returns:
         ``(N,)`` number of forgetting events; infinity for a sample without a hit
@@ -179,15 +182,15 @@ def forgetting(correct: ArrayLike) -> FloatArray:
 
 
 def learned_epoch(correct: ArrayLike) -> IntArray:
-    r"""The epoch in which each sample was learned for good: the first from which on it is always classified correctly.
+    r"""First epoch from which on each sample is always classified correctly.
 
     The iteration learned of Baldock et al. 2021 (arXiv 2106.09647), counted in epochs.
 
     Args:
-        correct: ``(T, N)`` whether each sample was classified correctly after each epoch
+        correct: ``(T, N)`` True where a sample was classified correctly after an epoch
 
     Returns:
-        ``(N,)`` epochs in 1..T, T + 1 where the last epoch misses
+        ``(N,)`` epochs in 1..T; T + 1 for a sample that is wrong after the last epoch
 
     Raises:
         ValueError: if the array is not ``(T, N)`` with T >= 1
@@ -204,21 +207,21 @@ def learned_epoch(correct: ArrayLike) -> IntArray:
 
 
 def aum(logits: ArrayLike, labels: ArrayLike) -> FloatArray:
-    r"""The area under the margin: how far, on average over epochs, the label's logit was above the largest other one.
+    r"""Area under the margin: the mean over epochs of the label's logit less the largest other logit.
 
     .. math:: AUM_i = \frac{1}{T} \sum_{t=1}^{T} (z_{y_i}(t) - \max_{k \ne y_i} z_k(t))
 
     Pleiss et al. 2020 (arXiv 2001.10528).
 
     Args:
-        logits: ``(T, N, classes)`` logits after each epoch, of at least two classes
+        logits: ``(T, N, classes)`` logits of at least two classes after each epoch
         labels: ``(N,)`` true class
 
     Returns:
-        ``(N,)`` mean margin; negative where another class was preferred
+        ``(N,)`` mean margin; negative where the network preferred another class
 
     Raises:
-        ValueError: if the shapes do not fit
+        ValueError: if the shapes do not match, or a label is not one of the classes
 
     Example::
 
@@ -229,7 +232,7 @@ def aum(logits: ArrayLike, labels: ArrayLike) -> FloatArray:
     _check_epochs_by_samples_by_classes(z, "logits")
     _check_labels(true, z)
     if z.shape[2] < 2:
-        raise ValueError("a margin needs the logits of at least two classes")
+        raise ValueError("AUM needs the logits of at least two classes")
     index = true[None, :, None]
     label = np.take_along_axis(z, index, axis=2)[..., 0]
     others = z.copy()
@@ -238,21 +241,21 @@ def aum(logits: ArrayLike, labels: ArrayLike) -> FloatArray:
 
 
 def el2n(probabilities: ArrayLike, labels: ArrayLike) -> FloatArray:
-    r"""The length of the error vector of each sample early in training.
+    r"""Length of the error vector of each sample early in training.
 
     .. math:: EL2N_i = \lVert p(t^*) - \text{onehot}(y_i) \rVert_2
 
-    Paul et al. 2021 (arXiv 2107.07075), who take the mean over runs.
+    Paul et al. 2021 (arXiv 2107.07075), who average it over runs.
 
     Args:
         probabilities: ``(N, classes)`` probabilities after the early epoch
         labels: ``(N,)`` true class
 
     Returns:
-        ``(N,)`` norms in [0, sqrt(2)]; high is hard
+        ``(N,)`` length in [0, sqrt(2)]; high is hard
 
     Raises:
-        ValueError: if the shapes do not fit
+        ValueError: if the shapes do not match, or a label is not one of the classes
 
     Example::
 
@@ -267,12 +270,12 @@ def el2n(probabilities: ArrayLike, labels: ArrayLike) -> FloatArray:
 
 
 def mean_prediction(probabilities: ArrayLike) -> FloatArray:
-    r"""What the network took each sample for, on average over epochs.
+    r"""Mean over epochs of the predicted class probabilities of each sample.
 
     .. math:: \bar p_i = \frac{1}{T} \sum_{t=1}^{T} p_i(t)
 
-    Its largest entry is the suggested label, its entropy the ambiguity (:func:`ambiguity`), and its entry of the true
-    label the learnability.
+    The class of its largest entry is the suggested label. Its entry for the true label is the learnability, and its
+    entropy the ambiguity (:func:`ambiguity`).
 
     Args:
         probabilities: ``(T, N, classes)`` probabilities after each epoch
@@ -281,7 +284,7 @@ def mean_prediction(probabilities: ArrayLike) -> FloatArray:
         ``(N, classes)`` mean probabilities
 
     Raises:
-        ValueError: if the shape is another one
+        ValueError: if the array has another shape
     """
     p = np.asarray(probabilities, dtype=np.float64)
     _check_epochs_by_samples_by_classes(p, "probabilities")
@@ -289,7 +292,7 @@ def mean_prediction(probabilities: ArrayLike) -> FloatArray:
 
 
 def ambiguity(mean_prediction: ArrayLike) -> FloatArray:
-    r"""How undecided the network was about each sample: the entropy of its mean prediction, in nats.
+    r"""Ambiguity of each sample: the entropy of its mean prediction, in nats.
 
     .. math:: H_i = -\sum_k \bar p_{ik} \ln \bar p_{ik}
 
@@ -300,7 +303,7 @@ def ambiguity(mean_prediction: ArrayLike) -> FloatArray:
         ``(N,)`` entropy in [0, ln classes]
 
     Raises:
-        ValueError: if the shape is another one
+        ValueError: if the array has another shape
 
     Example::
 
@@ -310,59 +313,59 @@ def ambiguity(mean_prediction: ArrayLike) -> FloatArray:
     p = np.asarray(mean_prediction, dtype=np.float64)
     if p.ndim != 2:
         raise ValueError(f"mean_prediction must have the shape (samples, classes), not {p.shape}")
-    # 0 ln 0 = 0; taken from zero, since the negative of it would be -0
+    # 0 ln 0 = 0. Subtracted from 0, because a minus sign would turn 0 into -0
     return np.maximum(0.0, 0.0 - (p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1))
 
 
 def mean_over_epochs(total: ArrayLike, epochs: ArrayLike) -> FloatArray:
-    """The mean over epochs from a sum over epochs: learnability, hits, AUM and mean prediction.
+    """Mean over epochs, from a sum over epochs: learnability, hits, AUM and mean prediction.
 
     Args:
-        total: the sum of each sample
-        epochs: the number of epochs in it
+        total: ``(N, ...)`` sum over the epochs of each sample
+        epochs: the number of epochs, of all samples or of each
 
     Returns:
-        the mean, NaN for a sample without epochs
+        ``(N, ...)`` mean, NaN for a sample without epochs
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.divide(total, epochs), dtype=np.float64)
 
 
 def deviation_over_epochs(squares: ArrayLike, epochs: ArrayLike) -> FloatArray:
-    """The population standard deviation over epochs from a sum of squares: variability.
+    """Population standard deviation over epochs, from a sum of squares: variability.
 
     Args:
-        squares: ``(N,)`` sum over epochs of the squared deviations from the mean
-        epochs: the number of epochs in it
+        squares: ``(N,)`` sum over the epochs of the squared deviations from the mean
+        epochs: the number of epochs, of all samples or ``(N,)`` of each
 
     Returns:
-        ``(N,)`` deviation, NaN for a sample without epochs
+        ``(N,)`` standard deviation, NaN for a sample without epochs
     """
-    # sums that are updated epoch by epoch may round to just below zero
+    # a sum that is updated epoch by epoch may be rounded to just below zero
     return np.sqrt(mean_over_epochs(np.maximum(squares, 0.0), epochs))
 
 
 def forgetting_of_counts(events: ArrayLike, num_hits: ArrayLike, epochs: ArrayLike) -> FloatArray:
-    """The number of forgetting events from counts over epochs.
+    """Number of forgetting events, from counts over epochs.
 
     Args:
-        events: ``(N,)`` epochs with a miss right after a hit
-        num_hits: ``(N,)`` epochs with a hit
-        epochs: the number of epochs
+        events: ``(N,)`` number of epochs with a miss right after a hit
+        num_hits: ``(N,)`` number of epochs with a hit
+        epochs: the number of epochs, of all samples or ``(N,)`` of each
 
     Returns:
-        ``(N,)`` events; infinity for a sample without a hit, NaN for a sample without epochs
+        ``(N,)`` number of events; infinity for a sample without a hit, NaN for a sample without epochs
     """
     never_hit = np.where(np.asarray(epochs) > 0, np.inf, np.nan)
     return np.where(np.asarray(num_hits) > 0, np.asarray(events, dtype=np.float64), never_hit)
 
 
 def learned_epoch_of_streak(streak: ArrayLike, epochs: ArrayLike) -> FloatArray:
-    """The learned epoch from the number of hits in a row at the end.
+    """Learned epoch, from the number of consecutive hits at the end.
 
     Args:
-        streak: ``(N,)`` hits after the last miss
-        epochs: T, the number of epochs
+        streak: ``(N,)`` number of hits after the last miss
+        epochs: T, the number of epochs, of all samples or ``(N,)`` of each
 
     Returns:
         ``(N,)`` T + 1 - streak, NaN for a sample without epochs

@@ -116,7 +116,7 @@ def test_what_is_no_list_of_names_is_refused(names: object) -> None:
 
 @pytest.mark.parametrize("names", ["spread", ["hits", "spread"]])
 def test_the_spread_needs_several_runs(names: object) -> None:
-    with pytest.raises(ValueError, match="several runs: ask for runs=2 or more"):
+    with pytest.raises(ValueError, match="several runs: set runs=2 or more"):
         choose_scores(names)
 
 

@@ -143,9 +143,9 @@ def test_a_comparison_needs_two_networks(scores: dict[str, list[float]]) -> None
 
 @pytest.mark.parametrize("second", [[0.1], [[0.1, 0.2]], 0.1])
 def test_the_scores_must_be_of_the_same_samples(second: object) -> None:
-    with pytest.raises(ValueError, match="must be arrays of one length"):
+    with pytest.raises(ValueError, match="must be one-dimensional arrays of equal length"):
         compare_scores({"a": [0.1, 0.2], "b": second})
-    with pytest.raises(ValueError, match="must be arrays of one length"):
+    with pytest.raises(ValueError, match="must be one-dimensional arrays of equal length"):
         compare_scores({"a": [[0.1, 0.2]], "b": [[0.1, 0.2]]})
 
 

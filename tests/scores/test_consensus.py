@@ -159,12 +159,12 @@ def test_two_networks_are_needed(measure: Measure, scores: dict[str, np.ndarray]
 @BOTH
 @pytest.mark.parametrize("second", [[0.1], [[0.1, 0.2]], 0.1])
 def test_the_scores_must_be_of_the_same_samples(measure: Measure, second: object) -> None:
-    with pytest.raises(ValueError, match="must be arrays of one length"):
+    with pytest.raises(ValueError, match="must be one-dimensional arrays of equal length"):
         measure({"a": [0.1, 0.2], "b": second})
 
 
 @pytest.mark.parametrize(
-    ("values", "message"), [([[0.1, 0.2]], "one dimension"), (0.1, "one dimension"), ([0.1, np.inf], "infinity")]
+    ("values", "message"), [([[0.1, 0.2]], "one dimension"), (0.1, "one dimension"), ([0.1, np.inf], "infinite values")]
 )
 def test_what_cannot_be_standardized(values: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):

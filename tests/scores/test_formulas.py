@@ -120,7 +120,7 @@ def test_rank_leaves_its_argument_alone() -> None:
 
 
 def test_rank_rejects_nan() -> None:
-    with pytest.raises(ValueError, match="NaN: leave out samples without a score"):
+    with pytest.raises(ValueError, match="NaN: remove samples without a score"):
         learnability_rank([0.1, np.nan])
 
 

@@ -188,9 +188,9 @@ def test_without_smoothing_three_times_the_probability_is_mislabelled() -> None:
 @pytest.mark.parametrize(
     ("p", "labels", "message"),
     [
-        ([0.1, 0.9], [0, 1], r"\(samples, classes\), two at least, not \(2,\)"),
-        ([[1.0], [1.0]], [0, 0], r"two at least, not \(2, 1\)"),
-        ([[[0.1, 0.9]]], [0], r"two at least, not \(1, 1, 2\)"),
+        ([0.1, 0.9], [0, 1], r"\(samples, classes\) of at least two classes, not \(2,\)"),
+        ([[1.0], [1.0]], [0, 0], r"at least two classes, not \(2, 1\)"),
+        ([[[0.1, 0.9]]], [0], r"at least two classes, not \(1, 1, 2\)"),
         ([[0.1, 0.9]], [0, 1], r"labels must have the shape \(1,\), not \(2,\)"),
         ([[0.1, 0.9]], 0, r"labels must have the shape \(1,\), not \(\)"),
         ([[0.1, 0.9], [0.1, 0.9]], [0, 2], r"labels must lie in 0\.\.1, not 0\.\.2"),
