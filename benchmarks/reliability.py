@@ -17,12 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiftyone_learnability.experiment.figures import draw_stability
-from fiftyone_learnability.scores.reliability import (
-    epoch_stability,
-    epochs_enough,
-    measure_reliability,
-    reliability_of_mean,
-)
+from fiftyone_learnability.scores.reliability import measure_reliability, reliability_of_mean
+from fiftyone_learnability.scores.stability import epoch_stability, epochs_enough
 from fiftyone_learnability.training.device import choose_placement
 from fiftyone_learnability.training.networks import resolve_networks
 from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
