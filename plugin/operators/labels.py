@@ -12,10 +12,11 @@ import fiftyone.operators.types as types
 
 from fiftyone_learnability import apply_label_fixes, find_models, suggest_label_fixes
 from fiftyone_learnability.dataset.internals import parent_dataset, root_dataset, stages_of
-from fiftyone_learnability.dataset.notes import note_of, owning_run
+from fiftyone_learnability.dataset.label_fields import choose_target
+from fiftyone_learnability.dataset.notes import owning_run
 from fiftyone_learnability.dataset.registry import list_runs
 from fiftyone_learnability.dataset.samples import label_path
-from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT, check_copy_name
+from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED, THRESHOLD
 
 from ..names import format_count
@@ -216,17 +217,10 @@ def _read_target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:
         ValueError: if the field cannot take them
     """
     label_field = _label_field(dataset)
-    into = read_text(params, "into") or f"{label_field}_fixed"
-    if read_bool(params, "in_place"):
-        # `into` can hold what the form showed before the box was ticked
-        return None
-    check_copy_name(into)
-    existing = dataset.get_field(into)
-    if into == label_field:
-        raise ValueError(f"into is {into!r} itself: to change it, tick “Change the original labels” (in_place=True)")
-    if existing is not None and note_of(existing).copy_of != label_field:
-        raise ValueError(f"into: the field {into!r} exists and is not a copy of {label_field!r}")
-    return into
+    into, in_place = read_text(params, "into") or None, read_bool(params, "in_place")
+    # with in_place, `into` can hold what the form showed before the box was ticked
+    target = choose_target(dataset, label_field, None if in_place else into, in_place)
+    return None if in_place else target
 
 
 def _count_changes(samples: foc.SampleCollection, label_field: str, into: str | None) -> Counter[str]:

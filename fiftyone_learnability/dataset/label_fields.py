@@ -1,0 +1,165 @@
+"""Writes corrected labels into a copy of a label field, or into the field itself while it keeps the old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import fiftyone as fo
+from bson import ObjectId
+
+from ..scores.checks import LONGEST_NAME, check_bool, short_repr
+from .columns import Column, Companion, write_columns
+from .internals import sample_collection
+from .notes import FieldNote, note_of
+from .samples import label_path
+
+
+def choose_target(dataset: fo.Dataset, label_field: str, into: str | None, in_place: bool) -> str:
+    """Choose the field that corrected labels go into, and check that it can take them.
+
+    Args:
+        dataset: the dataset
+        label_field: the field of the given labels
+        into: the copy of the label field, or None for ``<label field>_fixed``
+        in_place: True for the label field itself
+
+    Returns:
+        the name of the field
+
+    Raises:
+        ValueError: if the field cannot take labels, or ``<label field>_original`` is needed and taken
+    """
+    check_bool("in_place", in_place)
+    if into is not None:
+        _check_field_name(into)
+    # the label field may have been deleted since
+    label_path(dataset, label_field)
+    if in_place:
+        if into is not None:
+            raise ValueError("give either into or in_place=True")
+        original = dataset.get_field(_original_field(label_field))
+        if original is not None and note_of(original).original_of != label_field:
+            raise ValueError(
+                f"the old labels would be kept in {original.name!r}, a field that this package did not write: rename "
+                "it first"
+            )
+        return label_field
+    target = into or f"{label_field}_fixed"
+    if target == label_field:
+        raise ValueError(
+            f"into is the label field {target!r} itself: to change it, set in_place=True "
+            "(in the App, tick “Change the original labels”)"
+        )
+    existing = dataset.get_field(target)
+    if existing is not None and note_of(existing).copy_of != label_field:
+        raise ValueError(f"into: the field {target!r} exists and is not a copy of {label_field!r}: choose another name")
+    return target
+
+
+def write_labels(dataset: fo.Dataset, label_field: str, target: str, labels: Mapping[str, str]) -> int:
+    """Write corrected labels. A new copy of the label field also gets the labels of all other samples.
+
+    Args:
+        dataset: the dataset
+        label_field: the field of the given labels
+        target: the field to write, from :func:`choose_target`
+        labels: the corrected label of each sample id
+
+    Returns:
+        the number of samples whose label in ``target`` changed
+
+    Raises:
+        WriteError: if the database fails; the dataset is unchanged
+    """
+    field = dataset.get_field(label_field)
+    rows = _read_rows(dataset, field, target, labels)
+    changes = [row for row in rows if _label_of(row.old) != _label_of(row.new)]
+    # of an existing field only the changes are written, so other people's edits in the meantime survive
+    written = changes if dataset.has_field(target) else rows
+    if written:
+        columns = _make_columns(field, target, written)
+        write_columns(dataset, [row.id for row in written], columns, Companion(), keep_others=True)
+    return len(changes)
+
+
+def classification(label: str, confidence: float | None = None) -> dict[str, Any]:
+    """Return a ``fo.Classification`` as MongoDB holds it."""
+    document = {"_id": ObjectId(), "_cls": "Classification", "tags": [], "label": label}
+    return document if confidence is None else {**document, "confidence": confidence}
+
+
+class _Row(NamedTuple):
+    """The labels of a sample as MongoDB holds them: documents, or plain values.
+
+    Attributes:
+        id: the sample
+        old: the present label in the target
+        new: the label to write
+        original: the first label, if an earlier correction changed it in place
+    """
+
+    id: str
+    old: Any
+    new: Any
+    original: Any
+
+
+def _read_rows(dataset: fo.Dataset, field: fo.Field, target: str, labels: Mapping[str, str]) -> list[_Row]:
+    original = _original_field(field.name)
+    rows = []
+    for document in sample_collection(dataset).find({}, dict.fromkeys((field.name, target, original), 1)):
+        id = str(document["_id"])
+        old = document.get(target)
+        if old is None:
+            # the copy is new, or the sample was added after it was made
+            old = document.get(field.name)
+        new = _correct(field, old, labels[id]) if id in labels else old
+        rows.append(_Row(id, old, new, document.get(original)))
+    return rows
+
+
+def _make_columns(field: fo.Field, target: str, rows: Sequence[_Row]) -> list[Column]:
+    ftype, label_field = type(field), field.name
+    options = {"embedded_doc_type": fo.Classification} if isinstance(field, fo.EmbeddedDocumentField) else {}
+    new = [row.new for row in rows]
+    if target != label_field:
+        description = f"A copy of {label_field} with accepted suggestions"
+        return [Column(target, ftype, description, FieldNote(copy_of=label_field).to_info(), new, options)]
+    originals = [row.old if row.original is None else row.original for row in rows]
+    description = f"What {label_field} held before a suggestion was applied"
+    info = FieldNote(original_of=label_field).to_info()
+    return [
+        Column(_original_field(label_field), ftype, description, info, originals, options),
+        Column(label_field, ftype, field.description, field.info, new, options),
+    ]
+
+
+def _original_field(label_field: str) -> str:
+    return f"{label_field}_original"
+
+
+def _correct(field: fo.Field, old: Any, label: str) -> Any:
+    """A corrected label as its field holds it."""
+    if isinstance(field, fo.EmbeddedDocumentField):
+        # tags and other attributes describe the old label, so a new one starts without them
+        return old if _label_of(old) == label else classification(label)
+    if isinstance(field, fo.IntField):
+        return int(label)
+    if isinstance(field, fo.BooleanField):
+        return label == "True"
+    return label
+
+
+def _label_of(value: Any) -> Any:
+    return value.get("label") if isinstance(value, dict) else value
+
+
+def _check_field_name(into: str) -> None:
+    if not isinstance(into, str) or not into.isidentifier():
+        raise ValueError(f"into must be the name of a field, an identifier, not {short_repr(into)}")
+    if len(into) > LONGEST_NAME:
+        raise ValueError(f"into is too long, {short_repr(into)}: at most {LONGEST_NAME} characters are allowed")
+    # a field with such a name would hide an attribute of FiftyOne's samples and could break the dataset
+    if into.startswith("_") or hasattr(fo.Sample, into) or into in ("pk", "frames", "groups"):
+        raise ValueError(f"into: FiftyOne reserves the name {into!r}: choose another name")
