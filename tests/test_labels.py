@@ -1,4 +1,4 @@
-"""Labels that the training contradicts: suggestions on known predictions, and fixes that a curator accepts."""
+"""Labels that the training contradicts: suggestions for known predictions, and fixes that a curator accepts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pymongo.errors import OperationFailure
 
 import fiftyone_learnability as fol
 from fiftyone_learnability import WriteError
-from fiftyone_learnability import labels as labels_module
-from fiftyone_learnability.dataset import columns, registration
+from fiftyone_learnability.dataset import columns, label_fields, registration
 from fiftyone_learnability.dataset.fields import write_results
+from fiftyone_learnability.dataset.internals import sample_collection
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
 from fiftyone_learnability.scores.label_errors import SMOOTHING
 
-from .dataset.helpers import fails_at, learn, raiser, state, values_of
+from .dataset.helpers import fail_at_merge, fails_at, learn, raiser, state, values_of
 
 SUGGESTION, CONTRADICTION, VERDICT = (
     "learnability_suggestion",
@@ -32,8 +32,8 @@ SUGGESTION, CONTRADICTION, VERDICT = (
 FIELDS = [CONTRADICTION, SUGGESTION, VERDICT]
 CLASSES = ("cat", "dog", "owl")
 LABELS = ["cat", "cat", "cat", "dog", "dog", "owl", "owl", None]
-# what the networks made of them, in numbers that half precision keeps: settled on another class, undecided between
-# two, content, wrong again, even, content, torn between three, unlabelled
+# mean predictions for them, in numbers that half precision can hold: settled on another class, undecided between two,
+# agrees with the label, settled on another class, even, agrees, undecided between three, unlabelled
 P = [
     [0.0625, 0.875, 0.0625],
     [0.375, 0.5, 0.125],
@@ -46,7 +46,7 @@ P = [
 ]
 OF_TWO = [(1 / 16, 7 / 8), (3 / 8, 1 / 2), (7 / 8, 1 / 8), (1 / 8, 3 / 4), (1 / 2, 1 / 2), (1, 0), (5 / 16, 3 / 8)]
 C = [(other + SMOOTHING) / (label + other + 2 * SMOOTHING) for label, other in OF_TWO]
-"""The contradiction of the first seven, of the probabilities of the label and of the best other class."""
+"""The contradiction of the first seven, from the probabilities of the label and of the best other class."""
 
 
 def predicted(
@@ -82,14 +82,14 @@ def write(
 
 @pytest.fixture
 def dataset(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
-    """Eight samples with labels, of which one network has kept what it took them for."""
+    """Eight samples, seven with a label, and a network that kept its predictions for them."""
     dataset = make_dataset([f"/no/{index}.png" for index in range(8)], LABELS)
     write(dataset)
     return dataset
 
 
 def whole(dataset: fo.Dataset) -> dict[str, Any]:
-    """The state of a dataset, without telling a field that is None from one that was never set, as FiftyOne does."""
+    """The state of a dataset. As in FiftyOne, a field that is None equals one that was never set."""
     found = state(dataset)
     for document in found["samples"].values():
         for name in [name for name, value in document.items() if value is None]:
@@ -98,11 +98,11 @@ def whole(dataset: fo.Dataset) -> dict[str, Any]:
 
 
 def values(dataset: fo.Dataset, field: str) -> list[Any]:
-    """The values of the samples in the order in which they were made, whatever view asks."""
+    """The values of the samples in the order in which they were made, whatever the order of a view."""
     return dataset.sort_by("filepath").values(field)
 
 
-def test_what_is_written_of_known_predictions(dataset: fo.Dataset) -> None:
+def test_known_predictions_give_known_suggestions(dataset: fo.Dataset) -> None:
     fol.suggest_label_fixes(dataset)
     assert values(dataset, CONTRADICTION)[:7] == pytest.approx(C)
     verdicts = ["mislabelled", "hard", "learned", "mislabelled", "learned", "learned", "hard", None]
@@ -115,7 +115,7 @@ def test_what_is_written_of_known_predictions(dataset: fo.Dataset) -> None:
     assert isinstance(dataset.sort_by("filepath").first()[SUGGESTION], fo.Classification)
 
 
-def test_the_table_ranks_what_is_contradicted(dataset: fo.Dataset) -> None:
+def test_the_table_ranks_contradicted_labels(dataset: fo.Dataset) -> None:
     table = fol.suggest_label_fixes(dataset)
     order = sorted((0, 1, 3, 6), key=lambda index: -C[index])
     assert order == [0, 3, 1, 6]
@@ -134,7 +134,7 @@ def test_the_table_ranks_what_is_contradicted(dataset: fo.Dataset) -> None:
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
 
 
-def test_the_fields_say_what_they_are(dataset: fo.Dataset) -> None:
+def test_fields_and_run_describe_themselves(dataset: fo.Dataset) -> None:
     fol.suggest_label_fixes(dataset)
     assert isinstance(dataset.get_field(SUGGESTION), fo.EmbeddedDocumentField)
     assert dataset.get_field(SUGGESTION).document_type is fo.Classification
@@ -151,12 +151,12 @@ def test_the_fields_say_what_they_are(dataset: fo.Dataset) -> None:
     settings = {"kind": "label_fixes", "of": ["one"], "label_field": "ground_truth", "threshold": 0.75}
     settings |= {"models": [], "num_samples": 7, "package_version": fol.__version__}
     assert {name: getattr(config, name) for name in settings} == settings
-    # they are no network
+    # suggestions are not a network
     assert fol.find_models(dataset, derived=True) == ["one"]
     assert fol.load_results(dataset, "label_fixes") == {}
 
 
-def test_the_threshold_moves_verdicts_alone(dataset: fo.Dataset) -> None:
+def test_the_threshold_changes_only_verdicts(dataset: fo.Dataset) -> None:
     first = fol.suggest_label_fixes(dataset)
     assert C[1] > 0.55
     second = fol.suggest_label_fixes(dataset, threshold=0.55, overwrite=True)
@@ -168,7 +168,7 @@ def test_the_threshold_moves_verdicts_alone(dataset: fo.Dataset) -> None:
 
 def test_the_predictions_of_several_networks_are_averaged(dataset: fo.Dataset) -> None:
     rng = np.random.default_rng(4)
-    # eighths, whose means half precision keeps as well
+    # multiples of 1/8: half precision holds their means too
     other = rng.multinomial(8, [1 / 3] * 3, size=8) / 8
     write(dataset, "two", other)
     table = fol.suggest_label_fixes(dataset)
@@ -190,7 +190,7 @@ def test_the_predictions_of_several_networks_are_averaged(dataset: fo.Dataset) -
     assert fol.suggest_label_fixes(dataset, ["one"], overwrite=True).equals(alone)
 
 
-def test_a_sample_is_judged_by_the_networks_that_have_seen_it(dataset: fo.Dataset) -> None:
+def test_a_sample_is_judged_by_the_networks_that_trained_on_it(dataset: fo.Dataset) -> None:
     alone = fol.suggest_label_fixes(dataset).set_index("filepath")
     view = dataset.match(F("filepath").is_in(["/no/0.png", "/no/3.png", "/no/5.png"]))
     write(view, "two", [[0, 1, 0], [1, 0, 0], [0, 0, 1]])
@@ -210,7 +210,7 @@ def test_networks_without_a_common_sample(dataset: fo.Dataset) -> None:
     assert fol.suggest_label_fixes(dataset, overwrite=True).equals(together)
 
 
-def test_networks_of_other_labels_are_left_out_unless_asked_for(dataset: fo.Dataset) -> None:
+def test_networks_of_other_labels_are_left_out_unless_named(dataset: fo.Dataset) -> None:
     alone = fol.suggest_label_fixes(dataset)
     dataset.clone_sample_field("ground_truth", "second")
     write(dataset, "other", np.eye(3)[[0] * 8], label_field="second")
@@ -219,7 +219,7 @@ def test_networks_of_other_labels_are_left_out_unless_asked_for(dataset: fo.Data
         fol.suggest_label_fixes(dataset, ["one", "other"], overwrite=True)
 
 
-def test_networks_that_kept_no_predictions_are_left_out_unless_asked_for(dataset: fo.Dataset) -> None:
+def test_networks_without_predictions_are_left_out_unless_named(dataset: fo.Dataset) -> None:
     write(dataset, "without", None)
     fol.suggest_label_fixes(dataset)
     assert dataset.get_run_info("label_fixes").config.of == ["one"]
@@ -233,25 +233,25 @@ def test_networks_that_kept_no_predictions_are_left_out_unless_asked_for(dataset
         fol.suggest_label_fixes(dataset, overwrite=True)
 
 
-def test_networks_with_other_classes_are_left_out_unless_asked_for(dataset: fo.Dataset) -> None:
+def test_networks_with_other_classes_are_left_out_unless_named(dataset: fo.Dataset) -> None:
     write(dataset, "other", np.eye(2)[[0] * 8], ("cat", "dog"))
     fol.suggest_label_fixes(dataset)
     assert dataset.get_run_info("label_fixes").config.of == ["one"]
     assert values(dataset, CONTRADICTION)[:7] == pytest.approx(C)
-    with pytest.raises(ValueError, match="'one' and 'other' were trained with other labels: take one of them"):
+    with pytest.raises(ValueError, match="'one' and 'other' were trained with other labels: choose one of them"):
         fol.suggest_label_fixes(dataset, ["one", "other"], overwrite=True)
-    # by the other one alone, owls have labels that it does not know
+    # the other network does not know owls
     table = fol.suggest_label_fixes(dataset, "other", overwrite=True)
     assert table["filepath"].tolist() == ["/no/3.png", "/no/4.png"]
     assert [value is None for value in values(dataset, VERDICT)] == [False] * 5 + [True] * 3
 
 
-def test_of_a_view_only_its_samples_are_considered(dataset: fo.Dataset) -> None:
+def test_only_the_samples_of_a_view_are_judged(dataset: fo.Dataset) -> None:
     view = dataset.match(F("ground_truth.label") == "cat").sort_by("filepath", reverse=True)
     table = fol.suggest_label_fixes(view)
     assert table["filepath"].tolist() == ["/no/0.png", "/no/1.png"]
     assert values(dataset, VERDICT) == ["mislabelled", "hard", "learned"] + [None] * 5
-    # over all, and then over others: nothing is left of the first
+    # judging other samples leaves nothing of the earlier judgement
     fol.suggest_label_fixes(dataset, overwrite=True)
     fol.suggest_label_fixes(dataset.match(F("ground_truth.label") == "owl"), overwrite=True)
     assert values(dataset, VERDICT) == [None] * 5 + ["learned", "hard", None]
@@ -259,20 +259,20 @@ def test_of_a_view_only_its_samples_are_considered(dataset: fo.Dataset) -> None:
     assert fol.list_runs(dataset) == ["label_fixes", "run_one"]
 
 
-def test_labels_are_taken_as_they_are_now(dataset: fo.Dataset) -> None:
+def test_the_present_labels_are_judged(dataset: fo.Dataset) -> None:
     first, *_, last = dataset.sort_by("filepath")
     first["ground_truth"].label = "dog"
     last["ground_truth"] = fo.Classification(label="dog")
     first.save()
     last.save()
     table = fol.suggest_label_fixes(dataset)
-    # the one was mended, and the other, which had no label when the network was trained, has a wrong one
+    # the first was corrected; the last got a wrong label after the training
     assert "/no/0.png" not in table["filepath"].tolist()
     row = table.set_index("filepath").loc["/no/7.png"]
     assert (row["label"], row["suggested_label"], row["verdict"]) == ("dog", "owl", "mislabelled")
 
 
-def test_labels_that_the_networks_do_not_know_are_left_out(dataset: fo.Dataset) -> None:
+def test_unknown_labels_are_left_out(dataset: fo.Dataset) -> None:
     sample = dataset.sort_by("filepath").first()
     sample["ground_truth"].label = "bat"
     sample.save()
@@ -291,7 +291,7 @@ SCALARS: dict[str, tuple[type[fo.Field], list[Any]]] = {
 
 @pytest.fixture(params=SCALARS)
 def scalars(request: pytest.FixtureRequest, make_dataset: Callable[..., fo.Dataset]) -> tuple[fo.Dataset, list[Any]]:
-    """Six samples whose labels are plain values, the first of them contradicted, and the labels."""
+    """Six samples whose labels are plain values, the first of them contradicted; and these labels."""
     ftype, labels = SCALARS[request.param]
     dataset = make_dataset([f"/no/{index}.png" for index in range(6)], [None] * 6)
     dataset.add_sample_field("target", ftype, description="mine", info={"by": "hand"})
@@ -322,12 +322,12 @@ def test_labels_that_are_plain_values(scalars: tuple[fo.Dataset, list[Any]]) -> 
     assert type(dataset.get_field("target_fixed")) is type(dataset.get_field("target"))
     assert fol.apply_label_fixes(dataset, in_place=True) == ("target", 1)
     assert values(dataset, "target") == [labels[2], *labels[1:]]
-    assert values(dataset, "target_original") == [labels[0], *[None] * 5], "of the label that was changed"
+    assert values(dataset, "target_original") == [labels[0], *[None] * 5]
     assert state(dataset)["fields"]["target"] == before["target"]
     assert dataset.get_field("target").description == "mine"
 
 
-def test_suggestions_are_replaced_only_when_told(dataset: fo.Dataset) -> None:
+def test_suggestions_are_replaced_only_with_overwrite(dataset: fo.Dataset) -> None:
     fol.suggest_label_fixes(dataset)
     before = state(dataset)
     with pytest.raises(ValueError, match=r"already has the field '\w+', written by the run 'label_fixes'.*overwrite"):
@@ -340,7 +340,7 @@ def test_suggestions_are_replaced_only_when_told(dataset: fo.Dataset) -> None:
     assert state(dataset)["stored_results"] == before["stored_results"]
 
 
-def test_fields_of_somebody_else_are_not_touched(dataset: fo.Dataset) -> None:
+def test_foreign_fields_are_not_touched(dataset: fo.Dataset) -> None:
     dataset.add_sample_field(VERDICT, fo.IntField)
     before = state(dataset)
     with pytest.raises(ValueError, match="which this package did not write"):
@@ -350,7 +350,7 @@ def test_fields_of_somebody_else_are_not_touched(dataset: fo.Dataset) -> None:
     assert state(dataset) == before
 
 
-def test_deleting_the_run_takes_its_fields_along_and_nothing_else(dataset: fo.Dataset) -> None:
+def test_deleting_the_run_deletes_its_fields_and_nothing_else(dataset: fo.Dataset) -> None:
     before = state(dataset)
     fol.suggest_label_fixes(dataset, key="mine")
     assert fol.delete_run(dataset, "mine") == FIELDS
@@ -365,8 +365,8 @@ def test_a_copy_with_fixes_outlives_the_suggestions(dataset: fo.Dataset) -> None
     assert values(dataset, "ground_truth_fixed.label") == fixed
 
 
-@pytest.mark.parametrize("key", ["run_one", "anew"])
-def test_training_a_network_anew_keeps_the_suggestions(dataset: fo.Dataset, key: str) -> None:
+@pytest.mark.parametrize("key", ["run_one", "retrained"])
+def test_retraining_a_network_keeps_the_suggestions(dataset: fo.Dataset, key: str) -> None:
     fol.suggest_label_fixes(dataset)
     before = state(dataset)
     results = {"one": predicted(dataset, "one", P, seed=9)}
@@ -381,7 +381,7 @@ def test_training_a_network_anew_keeps_the_suggestions(dataset: fo.Dataset, key:
     fol.apply_label_fixes(dataset)
 
 
-def test_problems_are_shown_most_contradicted_first(dataset: fo.Dataset) -> None:
+def test_the_strongest_contradiction_comes_first(dataset: fo.Dataset) -> None:
     fol.suggest_label_fixes(dataset)
     assert fol.label_problems(dataset).values("filepath") == ["/no/0.png", "/no/3.png"]
     assert fol.label_problems(dataset, "hard").values("filepath") == ["/no/1.png", "/no/6.png"]
@@ -392,7 +392,7 @@ def test_problems_are_shown_most_contradicted_first(dataset: fo.Dataset) -> None
             fol.label_problems(dataset, verdict)
 
 
-def test_without_suggestions_there_is_nothing_to_show_or_apply(dataset: fo.Dataset) -> None:
+def test_showing_and_applying_need_suggestions(dataset: fo.Dataset) -> None:
     dataset.add_sample_field(CONTRADICTION, fo.FloatField)
     for call in (fol.label_problems, fol.apply_label_fixes):
         with pytest.raises(ValueError, match="call suggest_label_fixes first"):
@@ -409,19 +409,17 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG.values(), ids=WRONG)
-def test_what_does_not_fit_is_refused(dataset: fo.Dataset, options: dict[str, Any], message: str) -> None:
+def test_wrong_options_are_refused(dataset: fo.Dataset, options: dict[str, Any], message: str) -> None:
     before = state(dataset)
     with pytest.raises(ValueError, match=message):
         fol.suggest_label_fixes(dataset, **options)
     assert state(dataset) == before
 
 
-def test_without_scores_or_labels_there_is_nothing_to_suggest(
-    dataset: fo.Dataset, make_dataset: Callable[..., fo.Dataset]
-) -> None:
+def test_suggestions_need_scores_and_labels(dataset: fo.Dataset, make_dataset: Callable[..., fo.Dataset]) -> None:
     with pytest.raises(ValueError, match="no scores yet"):
         fol.suggest_label_fixes(make_dataset(["/no/1.png"], ["cat"]))
-    with pytest.raises(ValueError, match="no sample of the collection has both"):
+    with pytest.raises(ValueError, match="no sample of the collection has both scores of one and a label"):
         fol.suggest_label_fixes(dataset.match(F("filepath") == "/no/7.png"))
     dataset.delete_sample_field("ground_truth")
     before = state(dataset)
@@ -437,13 +435,17 @@ def test_a_failure_while_suggesting_leaves_no_trace(
     if overwrite:
         fol.suggest_label_fixes(dataset, threshold=0.6)
     before = whole(dataset)
-    for target, name, stub in (
-        (columns, "_declare", fails_at(columns._declare, 3, OperationFailure("disk full"))),
-        (columns, "_create_indexes", raiser(OperationFailure("disk full"))),
-        (registration, "register", raiser(OperationFailure("disk full"))),
-    ):
+    error = OperationFailure("disk full")
+    # new fields are added; existing ones are saved three times for the run that is replaced, then marked as incomplete
+    owner, name, call = (fo.Field, "save", 6) if overwrite else (fo.Dataset, "add_sample_field", 3)
+    failures: list[Callable[[pytest.MonkeyPatch], None]] = [
+        lambda patch: patch.setattr(owner, name, fails_at(getattr(owner, name), call, error)),
+        lambda patch: fail_at_merge(patch, error),
+        lambda patch: patch.setattr(registration, "register", raiser(error)),
+    ]
+    for fail in failures:
         with monkeypatch.context() as patch:
-            patch.setattr(target, name, stub)
+            fail(patch)
             with pytest.raises(WriteError, match="disk full"):
                 fol.suggest_label_fixes(dataset, overwrite=overwrite)
         assert whole(dataset) == before
@@ -463,7 +465,7 @@ def only(dataset: fo.Dataset, *numbers: int) -> fo.DatasetView:
 
 
 def with_fixes(*numbers: int) -> list[str | None]:
-    """The labels after the suggestions for some samples were accepted."""
+    """The labels after the suggestions for these samples were accepted."""
     fixes = {0: "dog", 1: "dog", 3: "cat", 6: "cat"}
     return [fixes[index] if index in numbers else label for index, label in enumerate(LABELS)]
 
@@ -477,14 +479,14 @@ def test_fixes_go_into_a_copy_of_all_labels(suggested: fo.Dataset) -> None:
     assert set(after["fields"]) - set(before["fields"]) == {"ground_truth_fixed"}
     for id, document in after["samples"].items():
         fixed = document.pop("ground_truth_fixed")
-        # the original stays as it was, its id included
+        # the label field stays the same, including the ids of its labels
         assert document == before["samples"][id]
         if fixed is not None and fixed["label"] == document["ground_truth"]["label"]:
             assert fixed == document["ground_truth"]
     assert suggested.get_field("ground_truth_fixed").document_type is fo.Classification
-    # what was known of the old label is not known of the new one
+    # tags belong to the old label
     assert values(suggested, "ground_truth_fixed.tags")[:2] == [[], ["seen"]]
-    # nor is a curator's label a prediction
+    # an accepted label is not a prediction
     assert values(suggested, "ground_truth_fixed.confidence")[:2] == [None, None]
 
 
@@ -496,7 +498,7 @@ def test_fixes_are_added_to_those_before(suggested: fo.Dataset) -> None:
     assert fol.apply_label_fixes(only(suggested, 3, 0)) == ("ground_truth_fixed", 0)
     assert without_times(state(suggested)["samples"]) == without_times(before)
     assert values(suggested, "ground_truth.label") == LABELS
-    # another copy begins with the original again
+    # a second copy starts from the label field
     assert fol.apply_label_fixes(only(suggested, 6), "mine") == ("mine", 1)
     assert values(suggested, "mine.label") == with_fixes(6)
 
@@ -505,7 +507,7 @@ def without_times(samples: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
     return {id: {k: v for k, v in document.items() if "modified" not in k} for id, document in samples.items()}
 
 
-def test_what_a_curator_changed_in_the_copy_by_hand_stays(suggested: fo.Dataset) -> None:
+def test_edits_in_the_copy_stay(suggested: fo.Dataset) -> None:
     fol.apply_label_fixes(only(suggested, 0))
     sample = only(suggested, 5).first()
     sample["ground_truth_fixed"].label = "bat"
@@ -514,12 +516,12 @@ def test_what_a_curator_changed_in_the_copy_by_hand_stays(suggested: fo.Dataset)
     assert values(suggested, "ground_truth_fixed.label")[5] == "bat"
 
 
-def test_nothing_accepted_is_a_copy_without_fixes(suggested: fo.Dataset) -> None:
+def test_accepting_nothing_makes_an_unchanged_copy(suggested: fo.Dataset) -> None:
     assert fol.apply_label_fixes(suggested.limit(0)) == ("ground_truth_fixed", 0)
     assert values(suggested, "ground_truth_fixed.label") == LABELS
 
 
-def test_in_place_keeps_what_was_there_first(suggested: fo.Dataset) -> None:
+def test_in_place_keeps_the_first_labels(suggested: fo.Dataset) -> None:
     before = state(suggested)
     assert fol.apply_label_fixes(only(suggested, 0, 2), in_place=True) == ("ground_truth", 1)
     after = state(suggested)
@@ -528,22 +530,21 @@ def test_in_place_keeps_what_was_there_first(suggested: fo.Dataset) -> None:
     assert after["fields"]["ground_truth"] == before["fields"]["ground_truth"]
     changed = suggested.first().id
     assert after["samples"][changed]["ground_truth_original"] == before["samples"][changed]["ground_truth"]
-    # a second call does not take the first fixes for the original
+    # a second call does not record the first fix as the original label
     assert fol.apply_label_fixes(only(suggested, 3), in_place=True) == ("ground_truth", 1)
     assert values(suggested, "ground_truth.label") == with_fixes(0, 3)
     kept = [label if index in (0, 3) else None for index, label in enumerate(LABELS)]
     assert values(suggested, "ground_truth_original.label") == kept
 
 
-def test_labels_that_others_change_meanwhile_stay(suggested: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = labels_module.write_columns
+def test_labels_that_others_edit_meanwhile_stay(suggested: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_columns = label_fields.write_columns
 
-    def late(*args: Any, **kwargs: Any) -> Any:
-        collection = suggested._sample_collection
-        collection.update_one({"filepath": "/no/5.png"}, {"$set": {"ground_truth.label": "bat"}})
-        return real(*args, **kwargs)
+    def edit_then_write(*args: Any, **kwargs: Any) -> Any:
+        edit(suggested, 5, "bat")
+        return write_columns(*args, **kwargs)
 
-    monkeypatch.setattr(labels_module, "write_columns", late)
+    monkeypatch.setattr(label_fields, "write_columns", edit_then_write)
     before = suggested.values("last_modified_at")
     fol.apply_label_fixes(only(suggested, 0), in_place=True)
     assert values(suggested, "ground_truth.label")[5] == "bat"
@@ -551,7 +552,12 @@ def test_labels_that_others_change_meanwhile_stay(suggested: fo.Dataset, monkeyp
     assert touched == [True] + [False] * 7
 
 
-def test_the_original_is_no_place_for_fixes(suggested: fo.Dataset) -> None:
+def edit(dataset: fo.Dataset, number: int, label: str) -> None:
+    """Change a label as another process would: FiftyOne's objects do not notice."""
+    sample_collection(dataset).update_one({"filepath": f"/no/{number}.png"}, {"$set": {"ground_truth.label": label}})
+
+
+def test_fixes_cannot_go_into_the_original(suggested: fo.Dataset) -> None:
     fol.apply_label_fixes(only(suggested, 0), in_place=True)
     before = state(suggested)
     with pytest.raises(ValueError, match="'ground_truth_original' exists and is not a copy"):
@@ -560,7 +566,7 @@ def test_the_original_is_no_place_for_fixes(suggested: fo.Dataset) -> None:
 
 
 @pytest.mark.parametrize("ftype", [fo.StringField, fo.IntField])
-def test_in_place_does_not_go_without_keeping_the_original(suggested: fo.Dataset, ftype: type[fo.Field]) -> None:
+def test_in_place_needs_room_for_the_original(suggested: fo.Dataset, ftype: type[fo.Field]) -> None:
     suggested.add_sample_field("ground_truth_original", ftype)
     before = state(suggested)
     with pytest.raises(ValueError, match=r"'ground_truth_original'.* this package did not write"):
@@ -570,10 +576,10 @@ def test_in_place_does_not_go_without_keeping_the_original(suggested: fo.Dataset
 
 CLASHES: dict[str, tuple[dict[str, Any], str]] = {
     "the label field": ({"into": "ground_truth"}, "is the label field 'ground_truth' itself.*in_place=True"),
-    "a field of somebody": ({"into": "mine"}, "'mine' exists and is not a copy of 'ground_truth'"),
+    "a foreign field": ({"into": "mine"}, "'mine' exists and is not a copy of 'ground_truth'"),
     "FiftyOne's field": ({"into": "tags"}, "'tags' exists and is not a copy"),
     "a score": ({"into": "learnability_one"}, "'learnability_one' exists and is not a copy"),
-    "no identifier": ({"into": "two words"}, "must be the name of a field, an identifier, not 'two words'"),
+    "not an identifier": ({"into": "two words"}, "must be the name of a field, an identifier, not 'two words'"),
     "an inner field": ({"into": "ground_truth.label"}, "an identifier, not 'ground_truth.label'"),
     "both": ({"into": "new", "in_place": True}, "give either into or in_place=True"),
 }
@@ -596,19 +602,6 @@ def test_the_label_field_must_still_be_there(suggested: fo.Dataset) -> None:
     assert state(suggested) == before
 
 
-def merge_then_raise(call: int) -> Callable[[Collection, Collection], None]:
-    """Has the values moved, and fails then; only once, since the next call puts them back."""
-    merge, calls = columns._merge, []
-
-    def stub(source: Collection, target: Collection) -> None:
-        merge(source, target)
-        calls.append(None)
-        if len(calls) == call:
-            raise OperationFailure("disk full")
-
-    return stub
-
-
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("again", [False, True])
 def test_a_failure_while_applying_leaves_the_dataset_as_it_was(
@@ -617,13 +610,16 @@ def test_a_failure_while_applying_leaves_the_dataset_as_it_was(
     if again:
         fol.apply_label_fixes(only(suggested, 0), in_place=in_place)
     before = whole(suggested)
-    for name, stub in (
-        ("_insert", raiser(OperationFailure("disk full"))),
-        ("_declare", raiser(OperationFailure("disk full"))),
-        ("_merge", merge_then_raise(1)),
-    ):
+    error = OperationFailure("disk full")
+    owner, name = (fo.Field, "save") if again else (fo.Dataset, "add_sample_field")
+    failures: list[Callable[[pytest.MonkeyPatch], None]] = [
+        lambda patch: patch.setattr(Collection, "insert_many", raiser(error)),
+        lambda patch: patch.setattr(owner, name, fails_at(getattr(owner, name), 1, error)),
+        lambda patch: fail_at_merge(patch, error, after=True),
+    ]
+    for fail in failures:
         with monkeypatch.context() as patch:
-            patch.setattr(columns, name, stub)
+            fail(patch)
             with pytest.raises((WriteError, OperationFailure), match="disk full"):
                 fol.apply_label_fixes(suggested, in_place=in_place)
         assert whole(suggested) == before
@@ -631,21 +627,19 @@ def test_a_failure_while_applying_leaves_the_dataset_as_it_was(
 
 
 class Killed(BaseException):
-    """Stands in for SIGKILL: nothing tidies up after it."""
+    """Stands in for SIGKILL: nothing cleans up after it."""
 
 
-def test_what_people_did_since_a_killed_call_stays(suggested: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edits_since_a_killed_call_stay(suggested: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(columns, "_reveal", raiser(Killed()))
+        patch.setattr(columns, "set_field_metadata", raiser(Killed()))
         patch.setattr(columns, "roll_back", raiser(Killed()))
         with pytest.raises(Killed):
             fol.apply_label_fixes(only(suggested, 0, 1, 3), in_place=True)
-    # one that was accepted, and one that was not
-    for number in (1, 5):
-        suggested._sample_collection.update_one(
-            {"filepath": f"/no/{number}.png"}, {"$set": {"ground_truth.label": "bat"}}
-        )
-    # the next call takes back what was half done
+    # one label that was accepted, and one that was not
+    edit(suggested, 1, "bat")
+    edit(suggested, 5, "bat")
+    # the next call rolls the unfinished one back
     fol.apply_label_fixes(only(suggested, 3), in_place=True)
     changed = with_fixes(3)
     changed[1] = changed[5] = "bat"
@@ -666,11 +660,11 @@ def test_a_network_learns_from_the_copy(digit_dataset: fo.Dataset) -> None:
     target, changed = fol.apply_label_fixes(accepted)
     assert changed == 1
     before = values_of(digit_dataset, "learnability_tiny")[wrong.id]
-    result = learn(digit_dataset, "anew", label_field=target, epochs=8)["anew"]
+    result = learn(digit_dataset, "second", label_field=target, epochs=8)["second"]
     assert result.classes == ("0", "1", "4")
     assert result.num_samples == 60
-    assert values_of(digit_dataset, "learnability_anew")[wrong.id] > before + 0.2
-    # by the network of the copy, it is the original label that is wrong no more
-    again = fol.suggest_label_fixes(digit_dataset, "anew", overwrite=True)
+    assert values_of(digit_dataset, "learnability_second")[wrong.id] > before + 0.2
+    # the network that trained on the copy does not contradict the fixed label
+    again = fol.suggest_label_fixes(digit_dataset, "second", overwrite=True)
     assert wrong.id not in again["id"].tolist()
     assert digit_dataset.get_run_info("label_fixes").config.label_field == target

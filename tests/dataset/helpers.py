@@ -10,6 +10,8 @@ import fiftyone as fo
 import fiftyone.core.collections as foc
 import fiftyone.core.odm as foo
 import numpy as np
+import pytest
+from pymongo.collection import Collection
 from torch import nn
 
 import fiftyone_learnability as fol
@@ -84,6 +86,24 @@ def fails_at(function: Callable[..., Any], call: int, error: BaseException) -> C
         return function(*args, **kwargs)
 
     return sometimes
+
+
+def fail_at_merge(patch: pytest.MonkeyPatch, error: BaseException, after: bool = False) -> None:
+    """Make the first move of staged values onto the samples raise, before or after the server has done it."""
+    aggregate, moves = Collection.aggregate, []
+
+    def failing(self: Collection, pipeline: Sequence[dict[str, Any]], *args: Any, **kwargs: Any) -> Any:
+        is_first = ".staging." in self.name and any("$merge" in stage for stage in pipeline) and not moves
+        if is_first:
+            moves.append(self.name)
+        if is_first and not after:
+            raise error
+        answer = aggregate(self, pipeline, *args, **kwargs)
+        if is_first:
+            raise error
+        return answer
+
+    patch.setattr(Collection, "aggregate", failing)
 
 
 def values_of(dataset: fo.Dataset, field: str) -> dict[str, Any]:
