@@ -1,4 +1,4 @@
-"""Tells people, or a program, how far the work is."""
+"""Progress of the work, shown as bars or handed to a callback. Loads no torch."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ..scores.checks import short_repr
+from ..training.observer import EpochReport, TrainingObserver
 
 if TYPE_CHECKING:
-    from ..training.run import EpochReport
+    from .units import TrainingUnit
 
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """One step of the work, as a callback gets it.
+    """One step of the work, as a callback receives it.
 
     Attributes:
-        stage: "images", "training" or "writing"; "notice" for a line that is worth reading, such as the device chosen
-        fraction: the share of the stage that is done, 0..1; over all trainings, each counted alike; 0 for a notice
+        stage: "images", "training" or "writing"; "notice" for a message, such as the chosen device
+        fraction: the finished share of the stage, 0..1; for training, the share of all epochs of all trainings; 0 for
+            a notice
         message: one line for people
         model: the network in training, None in other stages
-        run: the number of this network's training, counted from 1
-        epoch: the epochs that have ended in this training
-        epochs: the epochs of this training
-        loss: the mean training loss of the epoch
+        run: the number of the repeat, counted from 1
+        epoch: the finished epochs of this training
+        epochs: all epochs of this training
+        loss: the mean training loss of the epoch, None within an epoch
         accuracy: the share of training images classified correctly after the epoch
-        samples_per_second: training images a second, the measurement included
-        seconds_left: the time that this training still takes, at the rate so far
+        samples_per_second: training images per second, the measurement included
+        seconds_left: the time that this training will still take at its mean speed so far
     """
 
     stage: str
@@ -48,40 +52,45 @@ ProgressCallback = Callable[[ProgressEvent], None]
 
 
 class Progress:
-    """Shows progress as bars, hands it to a callback, or keeps quiet.
+    """Shows progress as bars, hands it to a callback, or does neither.
 
     Args:
-        progress (True): True for bars and messages on standard error, False for silence, or a callback that takes each
-            :class:`ProgressEvent`. An exception that a callback raises ends the work
+        progress (True): True for bars and messages on standard error, False for silence, or a callback that receives
+            each :class:`ProgressEvent`; an exception that it raises ends the work
+
+    Raises:
+        ValueError: if ``progress`` is something else
     """
 
     def __init__(self, progress: bool | ProgressCallback = True) -> None:
+        if not isinstance(progress, bool) and not callable(progress):
+            raise ValueError(f"progress must be True, False or a function, not {short_repr(progress)}")
         self._callback = progress if callable(progress) else None
         self._bars = progress is True
 
     def say(self, message: str) -> None:
-        """Prints a line for people where bars are shown; a callback gets it as a notice."""
-        self._tell(ProgressEvent("notice", 0.0, message))
+        """Print a message where bars are shown; a callback receives it as a notice."""
+        self._print_and_report(ProgressEvent("notice", 0.0, message))
 
     def finish(self, stage: str, message: str) -> None:
-        """Says that a stage is done, and what came of it."""
-        self._tell(ProgressEvent(stage, 1.0, message))
+        """Announce that a stage is done, and with what result."""
+        self._print_and_report(ProgressEvent(stage, 1.0, message))
 
-    def _tell(self, event: ProgressEvent) -> None:
+    def _print_and_report(self, event: ProgressEvent) -> None:
         if self._bars:
             print(event.message, file=sys.stderr, flush=True)
         self.report(event)
 
     def report(self, event: ProgressEvent) -> None:
-        """Hands an event to the callback, if there is one."""
+        """Hand an event to the callback, if there is one."""
         if self._callback is not None:
             self._callback(event)
 
     @contextmanager
     def counting(self, stage: str, total: int, message: str) -> Iterator[Callable[[int], None]]:
-        """A stage that counts things: yields the function to call with each number of things done.
+        """Follow a stage that counts: yields a function to call with each number of finished things.
 
-        The callback, if there is one, hears of about a hundred steps.
+        A callback receives about a hundred events.
         """
         done, reported = 0, 0
         with self._bar(total, message, unit=" images") as bar:
@@ -98,82 +107,20 @@ class Progress:
 
     @contextmanager
     def training(
-        self,
-        model: str,
-        run: int,
-        runs: int,
-        finished_units: int,
-        units: int,
-        num_samples: int,
-        epochs: int,
-        done: int = 0,
-    ) -> Iterator[tuple[Callable[[EpochReport], None], Callable[[int], None]]]:
-        """One training: yields the functions to call after each epoch and each batch.
+        self, unit: TrainingUnit, position: int, num_units: int, num_samples: int, epochs: int, done: int = 0
+    ) -> Iterator[TrainingProgress]:
+        """Follow one training: yields its observer.
 
         Args:
-            model: the network
-            run: the number of this network's training, counted from 1
-            runs: how many trainings this network has
-            finished_units: the trainings, of all networks, that came before
-            units: the trainings of all networks
-            num_samples: the training images
+            unit: the training
+            position: its position among all trainings, counted from 0
+            num_units: the number of all trainings
+            num_samples: the number of training images
             epochs: the epochs of this training
-            done (0): the epochs of it that an earlier process has trained
+            done (0): the epochs that an earlier process has trained
         """
-        title = model if runs == 1 else f"{model} run {run}/{runs}"
-        seconds, ended, trained, accuracy = 0.0, done, 0, ""
-        heard = time.monotonic()
-        with self._bar(num_samples * epochs, title, unit=" samples") as bar:
-            bar.update(num_samples * done)
-            bar.set_postfix_str(f"epoch {done}/{epochs}", refresh=True)
-
-            def on_epoch(report: EpochReport) -> None:
-                nonlocal seconds, ended, trained, accuracy, heard
-                seconds += report.seconds
-                ended, trained, heard = report.epoch, 0, time.monotonic()
-                if report.measured_accuracy is not None:
-                    accuracy = f", accuracy {report.measured_accuracy:.3f}"
-                numbers = f"epoch {report.epoch}/{epochs}, loss {report.train_loss:.3f}{accuracy}"
-                bar.set_postfix_str(numbers)
-                self.report(
-                    ProgressEvent(
-                        stage="training",
-                        fraction=(finished_units + report.epoch / epochs) / units,
-                        message=f"{title}: {numbers}",
-                        model=model,
-                        run=run,
-                        epoch=report.epoch,
-                        epochs=epochs,
-                        loss=report.train_loss,
-                        accuracy=report.measured_accuracy,
-                        samples_per_second=report.num_samples / report.seconds,
-                        seconds_left=seconds / (report.epoch - done) * (epochs - report.epoch),
-                    )
-                )
-
-            def on_batch(count: int) -> None:
-                nonlocal trained, heard
-                bar.update(count)
-                trained += count
-                # an epoch may take minutes: within it, about one event a second
-                if time.monotonic() - heard >= 1:
-                    heard = time.monotonic()
-                    share = trained / num_samples
-                    left = seconds / (ended - done) * (epochs - ended - share) if ended > done else None
-                    self.report(
-                        ProgressEvent(
-                            stage="training",
-                            fraction=(finished_units + (ended + min(share, 1)) / epochs) / units,
-                            message=f"{title}: epoch {ended + 1}/{epochs}{accuracy}",
-                            model=model,
-                            run=run,
-                            epoch=ended,
-                            epochs=epochs,
-                            seconds_left=left,
-                        )
-                    )
-
-            yield on_epoch, on_batch
+        with self._bar(num_samples * epochs, unit.title, unit=" samples") as bar:
+            yield TrainingProgress(self, bar, unit, position, num_units, num_samples, epochs, done)
 
     @contextmanager
     def _bar(self, total: int, title: str, unit: str) -> Iterator[_Bar]:
@@ -182,7 +129,7 @@ class Progress:
             return
         from tqdm.auto import tqdm
 
-        # a log file gets a line every half minute in place of ten redrawings a second
+        # a log file gets one line every half minute, a terminal ten redraws per second
         interval = 0.1 if sys.stderr.isatty() else 30
         with tqdm(
             total=total,
@@ -193,6 +140,88 @@ class Progress:
             bar_format="{desc}: {percentage:3.0f}%|{bar:20}| {rate_fmt}, {elapsed} elapsed, {remaining} left{postfix}",
         ) as bar:
             yield bar
+
+
+class TrainingProgress(TrainingObserver):
+    """Follows one training with a bar and events.
+
+    Args:
+        progress: receives the events
+        bar: the bar
+        unit: the training
+        position: its position among all trainings, counted from 0
+        num_units: the number of all trainings
+        num_samples: the number of training images
+        epochs: the epochs of this training
+        done: the epochs that an earlier process has trained
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        bar: _Bar,
+        unit: TrainingUnit,
+        position: int,
+        num_units: int,
+        num_samples: int,
+        epochs: int,
+        done: int,
+    ) -> None:
+        self._progress, self._bar, self._unit = progress, bar, unit
+        self._position, self._num_units = position, num_units
+        self._num_samples, self._epochs = num_samples, epochs
+        self._done = self._epoch = done
+        self._trained = 0
+        self._seconds = 0.0
+        self._accuracy = ""
+        self._reported_at = time.monotonic()
+        bar.update(num_samples * done)
+        bar.set_postfix_str(f"epoch {done}/{epochs}", refresh=True)
+
+    def on_epoch(self, report: EpochReport) -> None:
+        """Report a finished epoch."""
+        self._seconds += report.seconds
+        self._epoch, self._trained = report.epoch, 0
+        if report.measured_accuracy is not None:
+            self._accuracy = f", accuracy {report.measured_accuracy:.3f}"
+        numbers = f"epoch {report.epoch}/{self._epochs}, loss {report.train_loss:.3f}{self._accuracy}"
+        self._bar.set_postfix_str(numbers)
+        self._report(
+            numbers,
+            loss=report.train_loss,
+            accuracy=report.measured_accuracy,
+            samples_per_second=report.num_samples / report.seconds,
+        )
+
+    def on_batch(self, count: int) -> None:
+        """Report progress within an epoch, which may take minutes, about once per second."""
+        self._bar.update(count)
+        self._trained += count
+        if time.monotonic() - self._reported_at >= 1:
+            self._report(f"epoch {self._epoch + 1}/{self._epochs}{self._accuracy}")
+
+    def on_incident(self, sentence: str) -> None:
+        """Pass the sentence on to the user."""
+        self._progress.say(sentence)
+
+    def _report(self, text: str, **numbers: Any) -> None:
+        self._reported_at = time.monotonic()
+        # after memory ran out an epoch is repeated, so more images than there are may have been trained
+        epochs = self._epoch + min(self._trained / self._num_samples, 1)
+        trained_here = self._epoch - self._done
+        self._progress.report(
+            ProgressEvent(
+                stage="training",
+                fraction=(self._position + epochs / self._epochs) / self._num_units,
+                message=f"{self._unit.title}: {text}",
+                model=self._unit.model,
+                run=self._unit.run,
+                epoch=self._epoch,
+                epochs=self._epochs,
+                seconds_left=self._seconds / trained_here * (self._epochs - epochs) if trained_here else None,
+                **numbers,
+            )
+        )
 
 
 class _Bar:

@@ -1,13 +1,12 @@
-"""The training runs of an experiment as independent units: (network, seed) + images -> one record.
+"""The trainings of an experiment as independent units: (network, seed) + images -> one record.
 
-A unit depends on its own arguments alone, so that units can be run in turn, as here, or anywhere else.
+A unit depends on its own arguments alone, so units can run in turn, as here, or on any executor.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,35 +15,30 @@ import numpy as np
 from ..scores.formulas import FloatArray
 from ..training.device import Placement
 from ..training.networks import NetworkFactory
+from ..training.observer import EpochReport, TrainingObserver
 from ..training.options import TrainingOptions
-from ..training.run import (
-    EpochReport,
-    TrainingData,
-    TrainingDivergedError,
-    TrainingObserver,
-    TrainingStateError,
-    train,
-)
-from .progress import Progress
+from ..training.pixels import TrainingData
+from ..training.result import TrainingResult
+from ..training.run import TrainingDivergedError, TrainingStateError, train
+from .progress import Progress, TrainingProgress
 from .results import RunRecord
 
 CHECKPOINT_SECONDS = 60.0
-"""The least time between two checkpoints of a training: short epochs need not each be on disk."""
-
+"""The least time between two checkpoints of a training: short epochs need not all be saved."""
 
 RESTART_SHARE = 0.25
-"""The share of the learning rate with which a training that diverged is restarted."""
+"""The share of the learning rate at which a diverged training is restarted."""
 
 
 @dataclass(frozen=True)
 class TrainingUnit:
-    """One training run to do.
+    """One training to do.
 
     Attributes:
         model: the name of the network
         seed: the seed
-        run: the number of this run of the network, counted from 1
-        runs: how many runs the network has
+        run: the number of this repeat of the network, counted from 1
+        runs: the number of repeats of the network
     """
 
     model: str
@@ -54,56 +48,70 @@ class TrainingUnit:
 
     @property
     def title(self) -> str:
-        """Which training it is, for people."""
+        """Name of the training in messages."""
         return self.model if self.runs == 1 else f"{self.model} run {self.run}/{self.runs}"
 
 
 class UnitStore(Protocol):
-    """Keeps what has been trained; see :class:`fiftyone_learnability.experiment.run_directory.RunDirectory`."""
+    """Keeps records and checkpoints; see :class:`fiftyone_learnability.experiment.run_directory.RunDirectory`."""
 
     def load_record(self, unit: TrainingUnit) -> RunRecord | None:
-        """The record of a finished training."""
+        """Return the record of a finished training."""
 
     def save_record(self, unit: TrainingUnit, record: RunRecord) -> None:
-        """Keeps the record of a finished training."""
+        """Keep the record of a finished training."""
 
     def load_checkpoint(self, unit: TrainingUnit) -> dict[str, Any] | None:
-        """The state of a training under way."""
+        """Return the state of an unfinished training."""
 
     def save_checkpoint(self, unit: TrainingUnit, state: Mapping[str, Any]) -> None:
-        """Keeps the state of a training under way."""
+        """Keep the state of an unfinished training."""
 
     def drop_checkpoint(self, unit: TrainingUnit) -> None:
-        """Deletes the state of a training that is not worth going on with."""
+        """Delete the state of a training that cannot be continued."""
+
+
+class _NoStore:
+    """Keeps nothing."""
+
+    def load_record(self, unit: TrainingUnit) -> RunRecord | None:
+        return None
+
+    def save_record(self, unit: TrainingUnit, record: RunRecord) -> None: ...
+
+    def load_checkpoint(self, unit: TrainingUnit) -> dict[str, Any] | None:
+        return None
+
+    def save_checkpoint(self, unit: TrainingUnit, state: Mapping[str, Any]) -> None: ...
+
+    def drop_checkpoint(self, unit: TrainingUnit) -> None: ...
 
 
 class Checkpoints:
-    """Saves the state of a training after its epochs, but not more often than every so many seconds.
+    """Saves the state of a training after its epochs, at most once per :data:`CHECKPOINT_SECONDS`.
 
-    As a context it also saves what is not saved yet when an error or an interrupt ends the training, and deletes all if
-    the training diverged: it would only diverge again.
+    As a context manager it saves the last state when an error or an interrupt ends the training. It deletes the
+    checkpoint if the training diverged, since it would only diverge again.
 
     Args:
-        store: where to
-        unit: which training it is
-        seconds (None): the least time between two, by default :data:`CHECKPOINT_SECONDS`
+        store: keeps the checkpoints
+        unit: the training
     """
 
-    def __init__(self, store: UnitStore, unit: TrainingUnit, seconds: float | None = None) -> None:
-        self.store, self.unit = store, unit
-        self.seconds = CHECKPOINT_SECONDS if seconds is None else seconds
+    def __init__(self, store: UnitStore, unit: TrainingUnit) -> None:
+        self._store, self._unit = store, unit
         self._saved_at = time.monotonic()
         self._unsaved: dict[str, Any] | None = None
 
-    def __call__(self, epoch: int, state: dict[str, Any]) -> None:
-        """Is called after each epoch, with a state that does not change any more."""
+    def add(self, state: dict[str, Any]) -> None:
+        """Take the state after an epoch, which must not change any more."""
         self._unsaved = state
-        if time.monotonic() - self._saved_at >= self.seconds:
+        if time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
             self._save()
 
     def _save(self) -> None:
         if self._unsaved is not None:
-            self.store.save_checkpoint(self.unit, self._unsaved)
+            self._store.save_checkpoint(self._unit, self._unsaved)
             self._saved_at, self._unsaved = time.monotonic(), None
 
     def __enter__(self) -> Checkpoints:
@@ -113,17 +121,17 @@ class Checkpoints:
         if kind is None:
             return
         if issubclass(kind, TrainingDivergedError):
-            self.store.drop_checkpoint(self.unit)
+            self._store.drop_checkpoint(self._unit)
         else:
             self._save()
 
 
 def plan_units(models: list[str], runs: int, seed: int) -> list[TrainingUnit]:
-    """The units of an experiment: each network with the seeds seed, seed + 1, ..., seed + runs - 1.
+    """Return the units of an experiment: each network with the seeds seed, seed + 1, ..., seed + runs - 1.
 
     Args:
         models: the names of the networks
-        runs: how many runs each network gets
+        runs: the number of repeats of each network
         seed: the first seed
     """
     return [TrainingUnit(model, seed + run, run + 1, runs) for model in models for run in range(runs)]
@@ -139,76 +147,94 @@ def run_in_turn(
     store: UnitStore | None = None,
     restart_diverged: bool = False,
 ) -> Iterator[RunRecord]:
-    """Trains the units one after the other and yields each record as it is done.
+    """Train the units one after the other and yield each record as soon as it is done.
 
     Args:
-        units: what to train
+        units: the trainings to do
         factories: the networks by name
         data: training images and labels
-        options: training options, the same for all units
+        options: the training options, the same for all units
         placement: device and precision
-        progress: where to tell how far it is
-        store (None): keeps checkpoints and records, and gives those that an earlier process has left
-        restart_diverged (False): whether a training that diverges is restarted, once, at a quarter of the rate
+        progress: shows the progress
+        store (None): keeps checkpoints and records, and returns those of an earlier process
+        restart_diverged (False): restart a training that diverges, once, at a quarter of the learning rate
 
     Raises:
-        TrainingDivergedError: if a training diverges, or does so again
+        TrainingDivergedError: if a training diverges, or diverges again after its restart
         TrainingMemoryError: if the device has no memory for a training
     """
-    for number, unit in enumerate(units):
-        record = None if store is None else store.load_record(unit)
+    store = store or _NoStore()
+    trainer = _UnitTrainer(factories, data, options, placement, progress, store, restart_diverged, len(units))
+    for position, unit in enumerate(units):
+        record = store.load_record(unit)
         if record is not None:
             progress.say(f"{unit.title}: already trained")
-            yield record
-            continue
-        state = None if store is None else store.load_checkpoint(unit)
-        recipe = options
-        if state is not None and store is not None and state["lr"] not in (options.lr, RESTART_SHARE * options.lr):
-            _leave_aside(store, unit, f"lr={state['lr']}", progress)
-            state = None
-        if state is not None:
-            # that of a training which was restarted is a lower one
-            recipe = replace(options, lr=state["lr"])
-            progress.say(f"{unit.title}: going on after epoch {len(state['reports'])} of {options.epochs}")
+        else:
+            record = trainer.train(unit, position)
+            store.save_record(unit, record)
+        yield record
+
+
+@dataclass(frozen=True)
+class _UnitTrainer:
+    """Trains units, continuing from checkpoints and restarting diverged trainings."""
+
+    factories: Mapping[str, NetworkFactory]
+    data: TrainingData
+    options: TrainingOptions
+    placement: Placement
+    progress: Progress
+    store: UnitStore
+    restart_diverged: bool
+    num_units: int
+
+    def train(self, unit: TrainingUnit, position: int) -> RunRecord:
+        """Train a unit, from its checkpoint if there is one."""
+        options, state = self._starting_point(unit)
         result = None
         while result is None:
             done = 0 if state is None else len(state["reports"])
-            checkpoints = None if store is None else Checkpoints(store, unit)
+            shown = self.progress.training(unit, position, self.num_units, len(self.data), options.epochs, done)
             try:
-                with (
-                    progress.training(
-                        unit.model, unit.run, unit.runs, number, len(units), len(data), options.epochs, done
-                    ) as (on_epoch, on_batch),
-                    checkpoints or nullcontext(),
-                ):
-                    result = train(
-                        unit.model,
-                        factories[unit.model],
-                        data,
-                        recipe,
-                        unit.seed,
-                        placement,
-                        _UnitObserver(progress, on_epoch, on_batch, checkpoints),
-                        state,
-                    )
+                with shown as progress, Checkpoints(self.store, unit) as checkpoints:
+                    observer = _UnitObserver(progress, checkpoints)
+                    factory = self.factories[unit.model]
+                    result = train(unit.model, factory, self.data, options, unit.seed, self.placement, observer, state)
             except TrainingStateError as error:
-                if store is None or state is None:
-                    raise
-                _leave_aside(store, unit, str(error), progress)
-                recipe, state = options, None
+                self._discard_checkpoint(unit, str(error))
+                options, state = self.options, None
             except TrainingDivergedError as error:
-                if not restart_diverged or recipe.lr != options.lr:
+                if not self.restart_diverged or options.lr != self.options.lr:
                     raise
-                recipe, state = replace(options, lr=RESTART_SHARE * options.lr), None
-                progress.say(f"{error}. It is restarted with lr={recipe.lr:g}")
+                options, state = replace(self.options, lr=RESTART_SHARE * self.options.lr), None
+                self.progress.say(f"{error}. Restarting with lr={options.lr:g}")
+        return self._record(unit, result, options)
+
+    def _starting_point(self, unit: TrainingUnit) -> tuple[TrainingOptions, dict[str, Any] | None]:
+        """Return the options to train with and the state to continue from."""
+        state = self.store.load_checkpoint(unit)
+        if state is None:
+            return self.options, None
+        if state["lr"] not in (self.options.lr, RESTART_SHARE * self.options.lr):
+            self._discard_checkpoint(unit, f"lr={state['lr']}")
+            return self.options, None
+        self.progress.say(f"{unit.title}: continuing after epoch {len(state['reports'])} of {self.options.epochs}")
+        # a restarted training has a lower rate
+        return replace(self.options, lr=state["lr"]), state
+
+    def _discard_checkpoint(self, unit: TrainingUnit, reason: str) -> None:
+        self.store.drop_checkpoint(unit)
+        self.progress.say(f"the checkpoint of {unit.title} is damaged ({reason}): starting over")
+
+    def _record(self, unit: TrainingUnit, result: TrainingResult, options: TrainingOptions) -> RunRecord:
         incidents = [*result.incidents, *filter(None, [result.stopped])]
-        if recipe.lr != options.lr:
-            incidents.insert(0, f"diverged at lr={options.lr:g} and was restarted with lr={recipe.lr:g}")
+        if options.lr != self.options.lr:
+            incidents.insert(0, f"diverged at lr={self.options.lr:g} and was restarted with lr={options.lr:g}")
 
-        def curve(name: str, reports: list = result.reports) -> FloatArray:
-            return np.array([getattr(report, name) for report in reports], dtype=np.float64)
+        def curve(name: str) -> FloatArray:
+            return np.array([getattr(report, name) for report in result.reports], dtype=np.float64)
 
-        record = RunRecord(
+        return RunRecord(
             model=unit.model,
             seed=unit.seed,
             scores=result.scores(),
@@ -220,38 +246,22 @@ def run_in_turn(
             prediction=result.tracker.mean_prediction,
             incidents=tuple(incidents),
         )
-        if store is not None:
-            store.save_record(unit, record)
-        yield record
 
 
 class _UnitObserver(TrainingObserver):
-    """Passes what happens in a training on to its progress and its checkpoints."""
+    """Passes the events of a training to its progress and its checkpoints."""
 
-    def __init__(
-        self,
-        progress: Progress,
-        on_epoch: Callable[[EpochReport], None],
-        on_batch: Callable[[int], None],
-        checkpoints: Checkpoints | None,
-    ) -> None:
-        self._progress, self._on_epoch, self._on_batch = progress, on_epoch, on_batch
-        self._checkpoints = checkpoints
+    def __init__(self, progress: TrainingProgress, checkpoints: Checkpoints) -> None:
+        self._progress, self._checkpoints = progress, checkpoints
 
     def on_epoch(self, report: EpochReport) -> None:
-        self._on_epoch(report)
+        self._progress.on_epoch(report)
 
     def on_batch(self, count: int) -> None:
-        self._on_batch(count)
+        self._progress.on_batch(count)
 
     def on_state(self, epoch: int, state: dict[str, Any]) -> None:
-        if self._checkpoints is not None:
-            self._checkpoints(epoch, state)
+        self._checkpoints.add(state)
 
     def on_incident(self, sentence: str) -> None:
-        self._progress.say(sentence)
-
-
-def _leave_aside(store: UnitStore, unit: TrainingUnit, why: str, progress: Progress) -> None:
-    store.drop_checkpoint(unit)
-    progress.say(f"the checkpoint of {unit.title} is damaged and left aside ({why}): it starts anew")
+        self._progress.on_incident(sentence)

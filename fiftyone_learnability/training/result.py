@@ -13,32 +13,9 @@ from ..scores.formulas import FloatArray
 from .device import Placement
 from .measuring import measure
 from .networks import fastest_layout
+from .observer import EpochReport
 from .pixels import ResidentImages
 from .tracker import LearnabilityTracker
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """Figures of one epoch of a run.
-
-    Attributes:
-        epoch: the epoch, counted from 1
-        epochs: T, the number of epochs of the run
-        train_loss: mean cross-entropy over the augmented training images, while training
-        train_accuracy: accuracy on the augmented training images, while training
-        measured_accuracy: accuracy on the clean training images after the epoch, in eval mode (if ``measure`` is
-            "online": accuracy of the training pass); None if the epoch was not measured
-        seconds: wall time of the epoch, including its measurement
-        num_samples: N, the number of training images
-    """
-
-    epoch: int
-    epochs: int
-    train_loss: float
-    train_accuracy: float
-    measured_accuracy: float | None
-    seconds: float
-    num_samples: int
 
 
 @dataclass

@@ -22,9 +22,10 @@ from .learner import Learner
 from .measuring import measure
 from .memory import is_out_of_memory, keep_freed_memory
 from .networks import NetworkFactory
-from .options import TrainingOptions, default_el2n_epoch
+from .observer import EpochReport, TrainingObserver
+from .options import TrainingOptions
 from .pixels import TrainingData
-from .result import EpochReport, TrainingResult
+from .result import TrainingResult
 from .stopping import RankingStability
 from .tracker import LearnabilityTracker
 
@@ -42,27 +43,6 @@ class TrainingStateError(ValueError):
 
 class TrainingMemoryError(RuntimeError):
     """The device has no memory for a training run, even with its batches split into the smallest parts."""
-
-
-class TrainingObserver:
-    """Follows a training run; override what you need. An exception that a method raises ends the training."""
-
-    def on_epoch(self, report: EpochReport) -> None:
-        """Called after each epoch, after :meth:`on_state`."""
-
-    def on_batch(self, count: int) -> None:
-        """Called after each training step with its number of images."""
-
-    def on_state(self, epoch: int, state: dict[str, Any]) -> None:
-        """Called after each epoch with the state to resume from.
-
-        Args:
-            epoch: the epoch that has ended, counted from 1
-            state: numbers, texts and tensors that ``torch.load(weights_only=True)`` reads; they no longer change
-        """
-
-    def on_incident(self, sentence: str) -> None:
-        """Called with one sentence when the run departs from plan, for example when memory runs out."""
 
 
 def train(
@@ -152,13 +132,12 @@ class _Run:
         self.name, self.options, self.observer = name, options, observer
         self.learner = learner = Learner(name, factory, data, options, seed, placement, observer.on_incident)
         self.measured_epochs = options.measured_epochs
-        el2n_epoch = options.el2n_epoch or default_el2n_epoch(options.epochs)
         self.tracker = LearnabilityTracker(
             len(data),
             placement.device,
             predictions=options.record_predictions,
             # the tracker counts measured epochs only
-            el2n_epoch=sum(epoch < el2n_epoch for epoch in self.measured_epochs) + 1,
+            el2n_epoch=self.measured_epochs.index(options.measured_el2n_epoch) + 1,
         )
         self.result = TrainingResult(self.tracker, [], learner.network, learner.mean, learner.std, learner.placement)
         if options.record_dynamics:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from fiftyone_learnability.experiment.progress import Progress, ProgressEvent
-from fiftyone_learnability.training.run import EpochReport
+from fiftyone_learnability.experiment.units import TrainingUnit
+from fiftyone_learnability.training.observer import EpochReport
 
 
 def report(epoch: int, seconds: float) -> EpochReport:
@@ -11,16 +12,16 @@ def report(epoch: int, seconds: float) -> EpochReport:
 
 
 def go_through(progress: Progress) -> None:
-    """All that the work tells of itself."""
+    """Report every kind of progress."""
     progress.say("training on the CPU")
     with progress.counting("images", 30, "reading images") as advance:
         for _ in range(3):
             advance(10)
-    with progress.training("resnet20", 2, 3, 4, 6, 100, 4) as (on_epoch, on_batch):
+    with progress.training(TrainingUnit("resnet20", 1, 2, 3), 4, 6, 100, 4) as observer:
         for epoch in range(1, 5):
             for _ in range(4):
-                on_batch(25)
-            on_epoch(report(epoch, seconds=2.0 * epoch))
+                observer.on_batch(25)
+            observer.on_epoch(report(epoch, seconds=2.0 * epoch))
 
 
 def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,8 +70,8 @@ def test_the_numbers_of_a_training() -> None:
 
 def test_the_only_run_has_no_number() -> None:
     events: list[ProgressEvent] = []
-    with Progress(events.append).training("vgg16", 1, 1, 0, 1, 100, 4) as (on_epoch, _):
-        on_epoch(report(1, 1.0))
+    with Progress(events.append).training(TrainingUnit("vgg16", 0, 1, 1), 0, 1, 100, 4) as observer:
+        observer.on_epoch(report(1, 1.0))
     assert events[0].message.startswith("vgg16: epoch 1/4")
 
 
@@ -89,9 +90,28 @@ def test_counting_reports_about_a_hundred_steps(step: int) -> None:
 
 
 def test_counting_nothing_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    for progress in (Progress(False), Progress(True)):
+    events: list[ProgressEvent] = []
+    for progress in (Progress(events.append), Progress(True)):
         with progress.counting("images", 0, "reading"):
             pass
+    assert events == []
+    assert capsys.readouterr().err.strip().startswith("reading:")
+
+
+def test_progress_that_is_no_function_is_refused() -> None:
+    with pytest.raises(ValueError, match="progress must be True, False or a function, not 'bar'"):
+        Progress("bar")  # type: ignore[arg-type]
+
+
+def test_a_resumed_training_starts_where_it_was() -> None:
+    events: list[ProgressEvent] = []
+    with Progress(events.append).training(TrainingUnit("vgg16", 0, 1, 1), 0, 1, 100, 4, done=2) as observer:
+        observer.on_epoch(report(3, 2.0))
+        observer.on_incident("out of memory")
+    assert [event.stage for event in events] == ["training", "notice"]
+    # the speed is that of the one epoch trained here
+    assert (events[0].fraction, events[0].seconds_left) == (0.75, 2.0)
+    assert events[1].message == "out of memory"
 
 
 def test_a_callback_that_raises_ends_the_work() -> None:

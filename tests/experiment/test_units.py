@@ -49,23 +49,31 @@ def test_a_record_is_what_the_training_gives_alone(noise: TrainingData) -> None:
     assert not np.array_equal(records[0].scores["learnability"], records[1].scores["learnability"])
 
 
+def ended_epochs(events: list[ProgressEvent]) -> list[ProgressEvent]:
+    """The events at the end of an epoch: how many come within one depends on the speed of the machine."""
+    return [event for event in events if event.loss is not None]
+
+
 def test_a_record_comes_as_soon_as_its_unit_is_done(noise: TrainingData) -> None:
     events: list[ProgressEvent] = []
     units = plan_units(["linear"], runs=3, seed=0)
     records = run_in_turn(units, FACTORIES, noise, OPTIONS, CPU, Progress(events.append))
     assert events == []
     assert next(records).seed == 0
-    assert [event.run for event in events] == [1, 1, 1]
+    assert [event.run for event in ended_epochs(events)] == [1, 1, 1]
 
 
 def test_the_callback_follows_all_trainings(noise: TrainingData) -> None:
     events: list[ProgressEvent] = []
     units = plan_units(["small", "linear"], runs=2, seed=0)
     records = list(run_in_turn(units, FACTORIES, noise, OPTIONS, CPU, Progress(events.append)))
-    np.testing.assert_allclose([event.fraction for event in events], np.arange(1, 13) / 12)
-    told = [(event.model, event.run, event.epoch) for event in events]
-    assert told == [(model, run, epoch) for model in FACTORIES for run in (1, 2) for epoch in (1, 2, 3)]
     assert all(event.stage == "training" and event.epochs == 3 for event in events)
+    fractions = [event.fraction for event in events]
+    assert fractions == sorted(fractions)
+    events = ended_epochs(events)
+    np.testing.assert_allclose([event.fraction for event in events], np.arange(1, 13) / 12)
+    order = [(event.model, event.run, event.epoch) for event in events]
+    assert order == [(model, run, epoch) for model in FACTORIES for run in (1, 2) for epoch in (1, 2, 3)]
     assert [event.loss for event in events] == np.concatenate([record.train_loss for record in records]).tolist()
     assert [event.accuracy for event in events[:3]] == records[0].measured_accuracy.tolist()
 
@@ -75,10 +83,10 @@ def test_a_callback_that_raises_ends_the_work(noise: TrainingData) -> None:
 
     def stop(event: ProgressEvent) -> None:
         events.append(event)
-        if event.run == 1 and event.epoch == 2:
+        if event.epoch == 2:
             raise InterruptedError("enough")
 
     units = plan_units(["linear"], runs=2, seed=0)
     with pytest.raises(InterruptedError, match="enough"):
         list(run_in_turn(units, FACTORIES, noise, OPTIONS, CPU, Progress(stop)))
-    assert len(events) == 2
+    assert [event.epoch for event in ended_epochs(events)] == [1, 2]
