@@ -1,4 +1,4 @@
-"""Delivery: the results of a finished run onto their dataset, at once or later from the run directory."""
+"""Delivery: writes a finished run onto its dataset, at once or later from its run directory."""
 
 from __future__ import annotations
 
@@ -6,87 +6,46 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
 from bson import ObjectId, json_util
 from pymongo.errors import PyMongoError
 
-from .dataset.changes import Changes, find_changes
+from .dataset.changes import find_changes
 from .dataset.columns import WriteError
 from .dataset.fields import WriteReport, write_results
 from .dataset.internals import build_view, root_dataset, sample_collection, serialize_stages
 from .dataset.notes import fields_of
 from .dataset.registration import recover
-from .dataset.registry import check_identifier, list_runs
+from .dataset.registry import check_identifier, id_of_run
 from .dataset.retry import is_unreachable, retry_while_unreachable
 from .dataset.samples import name_of
 from .dataset.stages import check_stages
 from .experiment.results import ModelResults
 from .scores.catalog import SCORES
 
-if TYPE_CHECKING:
-    pass
-
-
 WRITE_SECONDS = 60.0
-"""How long the writing is tried again while the database is away."""
-
+"""How long writing is retried while the database cannot be reached."""
 
 WRITE_PAUSE = 0.5
-"""The pause before the writing is first tried again; each one is twice as long as that before it, up to 10 s."""
-
-
-def write_run_directory(path: str | Path) -> WriteReport:
-    """Writes the scores of a run whose trainings are done but whose database was away.
-
-    Args:
-        path: the run directory that the error named
-
-    Returns:
-        what was written; the directory is then deleted
-
-    Raises:
-        ValueError: if it holds no results, or its dataset is gone
-        RunLockedError: if another process works on it
-        WriteError: if the scores cannot be written this time either
-    """
-    from .experiment.run_directory import load_results_to_write, locked, remove_run_directory
-
-    path = Path(path)
-    # before the lock, which would make the directory
-    load_results_to_write(path)
-    with locked(path):
-        results, said = load_results_to_write(path)
-        try:
-            plan = WritePlan.from_json(said)
-        except ValueError as error:
-            raise ValueError(
-                f"{path / 'results' / 'plan.json'} is damaged ({error}): call compute_learnability again, which makes "
-                "it anew from the records"
-            ) from error
-        samples = plan.find_samples()
-        if samples is None:
-            raise ValueError(f"the dataset {plan.dataset!r} of the run in {path} no longer exists")
-        report = _write(samples, results, plan, path, lambda message: None, again=True)
-        remove_run_directory(path)
-    return report
+"""The first pause before a retry; each pause is twice as long as the one before, up to 10 s."""
 
 
 @dataclass(frozen=True)
 class WritePlan:
-    """What is to be written, and where.
+    """What to write, and where.
 
     Attributes:
-        dataset: the name that the dataset had
-        dataset_id: its id, which it keeps under another name
+        dataset: the name of the dataset when the run began
+        dataset_id: the id of the dataset, which survives renaming
         key: the key of the run
-        settings: what describes the run, in values that JSON holds; ``run_id`` tells it from all others
-        overwrite: whether existing fields and an existing run of that key may be replaced
-        scores: the scores to be written
-        stages: the stages of the view that was scored, as JSON; None for the whole dataset
-        newest: the sample that was made last when they were read
+        settings: the config of the run, in values that JSON holds, with its unique ``run_id``
+        overwrite: True if existing fields and an existing run of this key may be replaced
+        scores: the scores to write
+        stages: the stages of the scored view, as JSON; None for a whole dataset
+        newest: the id of the newest sample when the samples were read
     """
 
     dataset: str
@@ -99,26 +58,28 @@ class WritePlan:
     newest: str
 
     @classmethod
-    def from_json(cls, said: dict[str, Any]) -> WritePlan:
-        """Reads a plan from a file that anybody may have written.
+    def from_json(cls, entries: dict[str, Any]) -> WritePlan:
+        """Read a plan from the entries of a file, which may come from anyone.
 
         Raises:
-            ValueError: if it is not what this package writes
+            ValueError: if the entries are not those of a plan
         """
-        if said.keys() != {field.name for field in fields(cls)}:
-            raise ValueError(f"it says {', '.join(map(repr, said)) or 'nothing'}")
-        plan = cls(**said)
+        if entries.keys() != {field.name for field in fields(cls)}:
+            raise ValueError(f"its entries are {', '.join(map(repr, entries)) or 'missing'}")
+        plan = cls(**entries)
         if not isinstance(plan.dataset, str) or not isinstance(plan.overwrite, bool):
             raise ValueError("dataset must be a text, overwrite true or false")
         if not isinstance(plan.dataset_id, str) or not ObjectId.is_valid(plan.dataset_id):
             raise ValueError("dataset_id must be an id")
         check_identifier(plan.key)
-        taken = {"models", "method", "cls", "type"}
+        reserved = {"models", "method", "cls", "type"}
         if not isinstance(plan.settings, dict) or not isinstance(plan.settings.get("run_id"), str):
             raise ValueError("settings must describe a run")
-        if strange := [name for name in plan.settings if not name.isidentifier() or name in taken]:
-            raise ValueError(f"settings has an entry {strange[0]!r}")
-        if not isinstance(plan.scores, list) or not all(isinstance(one, str) and one in SCORES for one in plan.scores):
+        if unknown := [name for name in plan.settings if not name.isidentifier() or name in reserved]:
+            raise ValueError(f"settings has an entry {unknown[0]!r}")
+        if not isinstance(plan.scores, list) or not all(
+            isinstance(name, str) and name in SCORES for name in plan.scores
+        ):
             raise ValueError("scores must be names of scores")
         if plan.stages is not None:
             if not isinstance(plan.stages, str):
@@ -127,21 +88,22 @@ class WritePlan:
         return plan
 
     def find_samples(self, samples: foc.SampleCollection | None = None) -> foc.SampleCollection | None:
-        """The collection that was scored, whatever its dataset is called now; None if that is there no longer.
+        """Return the scored collection, even if its dataset was renamed; None if the dataset was deleted.
 
         Args:
-            samples (None): the collection as this process has it, which is taken if nobody has renamed its dataset
+            samples (None): the collection as this process knows it, returned if its dataset still has that name
         """
         name = name_of(ObjectId(self.dataset_id))
         if name is None:
             return None
+        # this process keeps the name that it read, also where another process has renamed the dataset
         if samples is not None and root_dataset(samples).name == name:
             return samples
         dataset = fo.load_dataset(name)
         return dataset if self.stages is None else build_view(dataset, self.view)
 
     def has_dataset(self) -> bool:
-        """Whether the dataset is there, also if that cannot be found out."""
+        """Return whether the dataset exists; True if the database cannot be asked."""
         try:
             return name_of(ObjectId(self.dataset_id)) is not None
         except PyMongoError:
@@ -149,71 +111,115 @@ class WritePlan:
 
     @property
     def view(self) -> list[dict[str, Any]]:
-        """The stages of the view.
+        """The stages of the scored view.
 
         Raises:
             ValueError: if they cannot be read
         """
         try:
             return json_util.loads(self.stages or "[]")
-        # what stands for a date or an id may be anything
+        # an entry that stands for a date or an id may make json_util raise anything
         except Exception as error:
             raise ValueError(f"stages cannot be read: {error}") from error
 
 
-def _stages_of(samples: foc.SampleCollection) -> str | None:
+def view_to_json(samples: foc.SampleCollection) -> str | None:
+    """Return the stages of a view as JSON, None for a dataset."""
     return None if isinstance(samples, fo.Dataset) else json_util.dumps(serialize_stages(samples))
 
 
-def _write(
-    given: foc.SampleCollection,
+def write_run_directory(path: str | Path) -> WriteReport:
+    """Write the scores of a run that was trained but could not be written.
+
+    Args:
+        path: the run directory that the error named
+
+    Returns:
+        what was written; the run directory is then deleted
+
+    Raises:
+        ValueError: if the directory holds no results, or its dataset was deleted
+        RunLockedError: if another process works on the run
+        WriteError: if the scores cannot be written this time either
+    """
+    from .experiment.run_directory import load_results_to_write, locked, remove_run_directory
+
+    path = Path(path)
+    # taking the lock would create the directory
+    load_results_to_write(path)
+    with locked(path):
+        results, entries = load_results_to_write(path)
+        try:
+            plan = WritePlan.from_json(entries)
+        except ValueError as error:
+            raise ValueError(
+                f"{path / 'results' / 'plan.json'} is damaged ({error}): call compute_learnability again, which "
+                "writes it again from the records of the trainings"
+            ) from error
+        samples = plan.find_samples()
+        if samples is None:
+            raise ValueError(f"the dataset {plan.dataset!r} of the run in {path} no longer exists")
+        report = deliver(samples, results, plan, path, lambda message: None, may_be_written=True)
+        remove_run_directory(path)
+    return report
+
+
+def deliver(
+    samples: foc.SampleCollection,
     results: dict[str, ModelResults],
     plan: WritePlan,
     folder: Path | None,
     say: Callable[[str], None],
-    again: bool,
+    may_be_written: bool,
 ) -> WriteReport:
-    """Writes, again and again while the database is away; gives up after :data:`WRITE_SECONDS`.
+    """Write a run onto its dataset; while the database cannot be reached, retry for :data:`WRITE_SECONDS`.
 
     Args:
-        given: the collection that was scored
+        samples: the scored collection
         results: the results by network
-        plan: what is to be written
+        plan: what to write
         folder: the run directory, None if the results could not be saved there
-        say: takes a line for people
-        again: whether an earlier process may have written them already
+        say: takes a message for the user
+        may_be_written: True if an earlier process may have written the run already
+
+    Returns:
+        what was written, with remarks on the trainings and on changes of the dataset
+
+    Raises:
+        WriteError: if the run cannot be written; the message names the command that writes it later
     """
     scores = [name for name in plan.scores if all(name in result.scores for result in results.values())]
+    incidents = [f"{model}, {text}" for model, result in results.items() for text in result.config.get("incidents", [])]
 
     def attempt() -> WriteReport:
-        nonlocal again
-        # the database may have gone away after all was written
-        may_be_written, again = again, True
-        samples = plan.find_samples(given)
-        if samples is None:
+        nonlocal may_be_written
+        # the connection may fail after everything was written: later attempts look first
+        look_first, may_be_written = may_be_written, True
+        current = plan.find_samples(samples)
+        if current is None:
             raise ValueError(f"the dataset {plan.dataset!r} was deleted meanwhile: nothing was written")
-        if may_be_written and (report := _written(root_dataset(samples), results, plan, scores)) is not None:
+        if look_first and (report := _find_report(root_dataset(current), results, plan, scores)) is not None:
             return report
-        incidents, changes = _incidents(results), _changes(samples, results, plan)
-        settings = {**plan.settings, "remarks": [*incidents, *changes.sentences()]}
-        report = write_results(samples, results, plan.key, settings, plan.overwrite, scores)
-        # more may have vanished since
+        changes = find_changes(current, next(iter(results.values())), plan.settings["label_field"], plan.newest)
+        config = {**plan.settings, "remarks": [*incidents, *changes.sentences()]}
+        report = write_results(current, results, plan.key, config, plan.overwrite, scores)
+        # samples may have been deleted between the two
         changes = replace(changes, vanished=report.vanished)
         return replace(report, remarks=[*incidents, *changes.sentences()])
 
-    def tell(pause: float) -> None:
-        say(f"the database is away; writing is tried again in {pause:.1f} s")
+    def announce(pause: float) -> None:
+        say(f"the database cannot be reached; retrying in {pause:.1f} s")
 
     try:
-        return retry_while_unreachable(attempt, WRITE_SECONDS, WRITE_PAUSE, tell)
+        return retry_while_unreachable(attempt, WRITE_SECONDS, WRITE_PAUSE, announce)
     except Exception as error:
         raise WriteError(f"{error}. {_advice(error, plan, folder)}") from error
 
 
 def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:
-    """What to do with results that could not be written."""
+    """Return what the user can do with results that could not be written."""
     if folder is None:
-        return "Nor could the results be saved. To call again goes on from the trainings that could"
+        return "The results could not be saved either; the same call continues from the saved trainings"
     done = "The trainings are done and saved: "
     if not is_unreachable(error) and not plan.has_dataset():
         return (
@@ -223,32 +229,16 @@ def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:
     return f"{done}`fiftyone-learnability write {shlex.quote(str(folder))}` writes them"
 
 
-def _written(
+def _find_report(
     dataset: fo.Dataset, results: dict[str, ModelResults], plan: WritePlan, scores: Sequence[str]
 ) -> WriteReport | None:
-    """What a process that did not come to say so has written of a run, None if it has not."""
+    """Return what an earlier attempt or process has written of the run, None if it wrote nothing."""
     recover(dataset)
     dataset.reload()
-    if _id_of_run(dataset, plan.key) != plan.settings["run_id"]:
+    if id_of_run(dataset, plan.key) != plan.settings["run_id"]:
         return None
     ids = next(iter(results.values())).ids.tolist()
     present = {str(document["_id"]) for document in sample_collection(dataset).find({}, {"_id": 1})}
     vanished = [id for id in ids if id not in present]
     remarks = getattr(dataset.get_run_info(plan.key).config, "remarks", [])
     return WriteReport(plan.key, fields_of(list(results), scores), len(ids) - len(vanished), vanished, remarks)
-
-
-def _incidents(results: dict[str, ModelResults]) -> list[str]:
-    """What did not go as planned in the trainings."""
-    return [f"{model}, {text}" for model, result in results.items() for text in result.config.get("incidents", [])]
-
-
-def _changes(samples: foc.SampleCollection, results: dict[str, ModelResults], plan: WritePlan) -> Changes:
-    """What was done to the dataset meanwhile."""
-    return find_changes(samples, next(iter(results.values())), plan.settings["label_field"], plan.newest)
-
-
-def _id_of_run(dataset: fo.Dataset, key: str) -> str | None:
-    if key not in list_runs(dataset):
-        return None
-    return getattr(dataset.get_run_info(key).config, "run_id", None)

@@ -57,12 +57,12 @@ def scenario(name: str, database: Database, digits: list[tuple[str, str]]) -> di
     import fiftyone as fo
 
     import fiftyone_learnability as fol
-    from fiftyone_learnability import ProgressEvent, compute
+    from fiftyone_learnability import ProgressEvent, delivery
     from fiftyone_learnability.dataset import columns, registration
 
     from .dataset.helpers import learn, nothing_left_in, scratch_collections, state
 
-    compute.WRITE_PAUSE = 0.1
+    delivery.WRITE_PAUSE = 0.1
     dataset = fo.Dataset("away", persistent=True)
     dataset.add_samples(
         [fo.Sample(file, ground_truth=fo.Classification(label=label)) for file, label in digits], progress=False
@@ -116,7 +116,7 @@ def scenario(name: str, database: Database, digits: list[tuple[str, str]]) -> di
 
     said: dict[str, Any] = {}
     if name == "away":
-        compute.WRITE_SECONDS = 2.0
+        delivery.WRITE_SECONDS = 2.0
     try:
         learn(dataset, "tiny", epochs=4, seed=3, overwrite=True, progress=progress)
     except fol.WriteError as error:
@@ -126,15 +126,15 @@ def scenario(name: str, database: Database, digits: list[tuple[str, str]]) -> di
         folder = str(error).split("`")[1].split()[-1]
         # it stays away, and then comes back
         try:
-            compute.write_run_directory(folder)
+            delivery.write_run_directory(folder)
         except Exception as again:  # noqa: BLE001
             said["again"] = f"{type(again).__name__}: {again}"
         database.start()
         said["old"] = state(dataset) == before
-        report = compute.write_run_directory(folder)
+        report = delivery.write_run_directory(folder)
         said["written"] = [report.key, report.num_written]
         try:
-            compute.write_run_directory(folder)
+            delivery.write_run_directory(folder)
         except ValueError as error:
             said["third"] = str(error)
     dataset.reload()

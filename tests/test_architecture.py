@@ -22,7 +22,7 @@ BELOW: dict[str, set[str]] = {
     "dataset": {"storage", "scores", "training", "experiment", "images"},
 }
 # Calls stand side by side, with these exceptions.
-CALLS_ON_CALLS = {"compute": {"delivery"}}
+CALLS_ON_CALLS = {"compute": {"preparation", "delivery"}}
 # Inside the plugin: the panel and the operators share what stands at the plugin's top, and the jobs.
 PLUGIN_BELOW: dict[str, set[str]] = {
     "top": set(),
@@ -33,7 +33,7 @@ PLUGIN_BELOW: dict[str, set[str]] = {
 
 # Rooms and modules that may import torch when they are loaded.
 TORCH = {f"{PACKAGE}.training"}
-TORCH_FREE = {f"{PACKAGE}.training.options"}
+TORCH_FREE = {f"{PACKAGE}.training.{name}" for name in ("options", "observer")}
 
 
 def modules(folder: str) -> dict[str, Path]:

@@ -74,7 +74,7 @@ def test_a_database_that_comes_back(
     check(said, expected)
     assert "error" not in said
     # in time for the writing, nobody notices
-    tried_again = [notice for notice in said["notices"] if "the database is away; writing is tried again" in notice]
+    tried_again = [notice for notice in said["notices"] if "the database cannot be reached; retrying in" in notice]
     assert bool(tried_again) == (name not in ("training", "after all is written"))
 
 

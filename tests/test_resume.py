@@ -19,11 +19,11 @@ from torch import nn
 
 import fiftyone_learnability as fol
 from fiftyone_learnability import ProgressEvent, TrainingDivergedError
-from fiftyone_learnability.compute import default_run_directory
 from fiftyone_learnability.dataset.runs import load_results
 from fiftyone_learnability.experiment import run_directory, units
 from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.experiment.run_directory import RunLockedError, RunMismatchError, open_run_directory
+from fiftyone_learnability.preparation import default_run_directory
 from fiftyone_learnability.training import measuring
 
 from .dataset.helpers import learn, nothing_left_in, same_results, state, tiny, values_of
@@ -97,7 +97,7 @@ def test_a_resumed_run_equals_one_without_a_break(digit_dataset: fo.Dataset, cac
         with pytest.raises(Stopped):
             learn(digit_dataset, **FULL, progress=stopper)
         assert state(digit_dataset) == before
-        assert any("going on with the run" in notice for notice in stopper.notices) == (seen > 0)
+        assert any("continuing the unfinished run" in notice for notice in stopper.notices) == (seen > 0)
         seen += count
     last = Stopper()
     results = learn(digit_dataset, **FULL, progress=last)
@@ -132,7 +132,7 @@ def test_what_is_finished_is_not_trained_again_and_said(digit_dataset: fo.Datase
     learn(digit_dataset, "a", "b", epochs=4, progress=stopper)
     assert stopper.epochs == 2
     assert "a: already trained" in stopper.notices
-    assert "b: going on after epoch 2 of 4" in stopper.notices
+    assert "b: continuing after epoch 2 of 4" in stopper.notices
 
 
 def test_the_time_left_of_a_resumed_training_is_that_of_its_own_epochs(digit_dataset: fo.Dataset) -> None:
@@ -219,7 +219,7 @@ def test_a_training_that_diverged_can_be_restarted_once_and_says_so(digit_datase
     results = learn(digit_dataset, **options, restart_diverged=True, progress=stopper)
     # what was finished before is not trained again
     assert "calm: already trained" in stopper.notices
-    assert any("It is restarted with lr=1" in notice for notice in stopper.notices)
+    assert any("Restarting with lr=1" in notice for notice in stopper.notices)
     said = "seed 0: diverged at lr=4 and was restarted with lr=1"
     assert results["touchy"].config["incidents"] == [said]
     assert "incidents" not in results["calm"].config
@@ -248,7 +248,7 @@ def test_a_training_that_diverges_at_the_lower_rate_too_is_an_error(digit_datase
     stopper = Stopper()
     with pytest.raises(TrainingDivergedError, match=r"lr=2\.5e\+29; try a lower one"):
         learn(digit_dataset, epochs=20, lr=1e30, restart_diverged=True, progress=stopper)
-    assert sum("It is restarted" in notice for notice in stopper.notices) == 1
+    assert sum("Restarting with" in notice for notice in stopper.notices) == 1
     assert nothing_left_in(cache)
 
 
@@ -555,7 +555,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_and_its_training_starts_anew(
     torch.save(state, path)
     stopper = Stopper()
     learn(digit_dataset, models={"conv": conv}, epochs=4, progress=stopper)
-    assert any("damaged" in notice and "starts anew" in notice for notice in stopper.notices), stopper.notices
+    assert any("damaged" in notice for notice in stopper.notices), stopper.notices
     assert stopper.epochs == 4
 
 

@@ -28,7 +28,6 @@ from bson import json_util
 
 import fiftyone_learnability as fol
 from fiftyone_learnability.cli import main as command_line
-from fiftyone_learnability.compute import default_run_directory
 from fiftyone_learnability.dataset.registry import LearnabilityRunResults
 from fiftyone_learnability.dataset.stages import check_stages
 from fiftyone_learnability.delivery import write_run_directory
@@ -41,6 +40,7 @@ from fiftyone_learnability.experiment.run_directory import (
     open_run_directory,
 )
 from fiftyone_learnability.experiment.score_files import read_table
+from fiftyone_learnability.preparation import default_run_directory
 from fiftyone_learnability.training.networks import resolve_networks
 from fiftyone_learnability.training.tracker import LearnabilityTracker
 
@@ -392,13 +392,13 @@ class _StopError(Exception):
 
 def leave_results(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, samples: Any = None) -> Path:
     """The directory of a run whose scores could not be written."""
-    from fiftyone_learnability import compute
+    from fiftyone_learnability import delivery
 
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OSError("the disk of the database is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(compute, "write_results", fail)
+        patch.setattr(delivery, "write_results", fail)
         with pytest.raises(fol.WriteError):
             learn(dataset if samples is None else samples, "tiny")
     return default_run_directory(dataset, "learnability")

@@ -147,6 +147,13 @@ def list_runs(dataset: fo.Dataset) -> list[str]:
     return dataset.list_runs(method=METHOD)
 
 
+def id_of_run(dataset: fo.Dataset, key: str) -> str | None:
+    """Return the unique id of a registered run, None if there is no run of this key or it has no id."""
+    if key not in list_runs(dataset):
+        return None
+    return getattr(dataset.get_run_info(key).config, "run_id", None)
+
+
 def check_identifier(key: str) -> None:
     """Checks that a key can name a run.
 

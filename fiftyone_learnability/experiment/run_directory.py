@@ -26,11 +26,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..training.options import IF_SAME, Resume
 from .files import Archive, cache_folder, check_regular, check_zip, clean, open_archive, read_json, write_atomically
 from .results import CURVES, ModelResults, RunRecord, measured_epochs
 from .units import TrainingUnit
@@ -38,11 +39,6 @@ from .units import TrainingUnit
 _FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 """What the names of networks look like, which are parts of the names of files."""
-
-IF_SAME: Literal["if_same"] = "if_same"
-"""Goes on with a run of the same data and settings, and starts over in place of one of others that was begun so too."""
-
-Resume = bool | Literal["if_same"]
 
 
 class RunLockedError(RuntimeError):

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ..scores.checks import short_repr
-
-PRECISIONS = ("auto", "float32", "bf16", "fp16")
+from .options import PRECISIONS
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from bson import ObjectId
 from fiftyone.operators.delegated import DelegatedOperationService
 
 import fiftyone_learnability as fol
-from fiftyone_learnability import compute as package_compute
+from fiftyone_learnability import delivery
 from fiftyone_learnability.cli import main as command_line
 from fiftyone_learnability.experiment.run_directory import RunDirectory
 from plugin.jobs import job as jobs
@@ -237,7 +237,7 @@ def test_the_same_job_goes_on_and_another_starts_over(
             stop_after(1, patch)
             run_here(job)
         assert jobs.latest_job(digit_dataset).error == "by a test"
-    assert "going on with the run that an earlier call has left" in capfd.readouterr().out
+    assert "continuing the unfinished run in" in capfd.readouterr().out
     job = start(digit_dataset, "scheduled", epochs=2)
     run_here(job)
     said = capfd.readouterr().out
@@ -389,7 +389,7 @@ def test_while_scores_are_written_nothing_is_cancelled(
 ) -> None:
     job = start(digit_dataset, "scheduled")
     cancelled = []
-    write = package_compute.write_results
+    write = delivery.write_results
 
     def write_while_cancelling(*args: Any, **kwargs: Any) -> Any:
         cancelled.append(jobs.cancel_job(job))
@@ -397,7 +397,7 @@ def test_while_scores_are_written_nothing_is_cancelled(
         cancelled.append(jobs.cancel_job(job))
         return report
 
-    monkeypatch.setattr(package_compute, "write_results", write_while_cancelling)
+    monkeypatch.setattr(delivery, "write_results", write_while_cancelling)
     run_here(job)
     assert cancelled == [False, False]
     assert jobs.latest_job(digit_dataset).state == "completed", jobs.latest_job(digit_dataset).error

@@ -37,8 +37,8 @@ from fiftyone_learnability.training.schedule import learning_rate
 
 from .small import CPU, Callbacks, Linear, SmallNet, random_images, read_digits
 
-SHORT = TrainingOptions(epochs=2, batch_size=16, crop_padding=2)
-PLAIN = TrainingOptions(epochs=1, batch_size=4, crop_padding=0, horizontal_flip=False)
+SHORT = TrainingOptions(epochs=2, batch_size=16, lr=0.1, crop_padding=2)
+PLAIN = TrainingOptions(epochs=1, batch_size=4, lr=0.1, crop_padding=0, horizontal_flip=False)
 
 
 def run(

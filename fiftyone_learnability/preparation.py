@@ -1,0 +1,288 @@
+"""Preparation: checks a call, reads its images, and describes the run, before anything is trained.
+
+torch is imported inside functions, so that the App can import this module without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fiftyone as fo
+import fiftyone.core.collections as foc
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from ._version import __version__
+from .dataset.changes import some
+from .dataset.fields import choose_key
+from .dataset.internals import dataset_id, root_dataset
+from .dataset.registration import recover
+from .dataset.registry import id_of_run
+from .dataset.samples import LabelledSamples, check_images, read_samples
+from .experiment.progress import Progress
+from .images.cache import CachedImages
+from .images.decode import DecodedImages, decode_images
+from .scores.checks import shorten
+from .training.options import RunSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .training.device import Placement
+    from .training.networks import NetworkFactory
+
+MOST_PREDICTIONS = 100_000_000
+"""The largest number of samples x classes for which mean predictions are kept: 0.4 GB per network in float32, and
+several times as much for a moment."""
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A checked call.
+
+    Attributes:
+        samples: the collection to score
+        dataset: its dataset
+        settings: the settings
+        networks: the factories by name
+        placement: device and precision
+        labelled: the labelled samples
+        key: the key of the run
+        clash: why this key cannot be written, unless its run directory shows that it is this very run, already written
+            by a process that was killed before it could delete the directory
+    """
+
+    samples: foc.SampleCollection
+    dataset: fo.Dataset
+    settings: RunSettings
+    networks: dict[str, NetworkFactory]
+    placement: Placement
+    labelled: LabelledSamples
+    key: str
+    clash: ValueError | None
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """What will be trained.
+
+    Attributes:
+        labelled: the samples with a label and a readable image
+        pixels: ``(N, H, W, C)`` uint8 images
+        settings: the settings, adapted to the data
+        precisions: the precision of each network
+        config: the stored config of the run
+        fingerprint: what must not change if the run is to be resumed
+    """
+
+    labelled: LabelledSamples
+    pixels: NDArray[np.uint8]
+    settings: RunSettings
+    precisions: dict[str, str]
+    config: dict[str, Any]
+    fingerprint: dict[str, Any]
+
+
+def check(
+    samples: foc.SampleCollection, models: str | Sequence[str] | Mapping[str, Any], settings: RunSettings
+) -> Request:
+    """Check everything that can be checked before images are read."""
+    from .training.device import choose_placement
+    from .training.networks import resolve_networks
+
+    networks = resolve_networks(models)
+    placement = choose_placement(settings.device, settings.precision)
+    check_images(samples)
+    dataset = root_dataset(samples)
+    recover(dataset)
+    clash = None
+    try:
+        key = choose_key(dataset, list(networks), settings.key, settings.overwrite, settings.scores)
+    except ValueError as error:
+        written = find_written_run(dataset, settings)
+        if written is None or not settings.resume:
+            raise
+        key, clash = written, error
+    labelled = read_samples(samples, settings.label_field)
+    _check_memory(len(labelled), settings)
+    return Request(samples, dataset, settings, networks, placement, labelled, key, clash)
+
+
+def _check_memory(count: int, settings: RunSettings) -> None:
+    """Refuse what cannot fit into memory: the system would kill the process without a message, perhaps hours later."""
+    total = psutil.virtual_memory().total
+    size, epochs = settings.pixels, len(settings.measured_epochs)
+    needs = [(f"{count} images of {size}x{size} pixels", count * size * size * 3, "choose a smaller image_size")]
+    if settings.record_dynamics:
+        curves = f"record_dynamics: {epochs} epochs of {count} samples"
+        needs.append((curves, count * epochs * 2, "choose fewer epochs, or switch it off"))
+    for what, need, advice in needs:
+        if need > total:
+            raise ValueError(
+                f"{what} would take {need / 1e9:,.1f} GB of memory, and this machine has {total / 1e9:,.1f}: {advice}"
+            )
+
+
+def prepare(request: Request, reporter: Progress) -> Experiment:
+    """Read the images, build each network once, and describe the run."""
+    labelled, images = _read_images(request.labelled, request.settings, reporter)
+    settings, classes = request.settings, labelled.classes
+    architectures, precisions = _try_networks(request, images.pixels, len(classes))
+    reporter.say(request.placement.reason)
+    if plain := [name for name, precision in precisions.items() if precision != request.placement.precision]:
+        reporter.say(f"precision float32 for {', '.join(plain)}, whose depthwise convolutions gain nothing from bf16")
+    if len(labelled) * len(classes) > MOST_PREDICTIONS:
+        settings = replace(settings, record_predictions=False)
+        reporter.say(
+            f"the mean predictions of {len(labelled)} samples of {len(classes)} classes would not fit into memory and "
+            "are not kept: labels cannot be suggested, and ambiguity is not measured"
+        )
+    config = {
+        **settings.stored(),
+        "image_size": settings.pixels,
+        "device": str(request.placement.device),
+        "precision": request.placement.precision,
+        "classes": list(classes),
+        "num_samples": len(labelled),
+        "num_unlabelled": labelled.num_unlabelled,
+        "num_unreadable": int((~images.readable).sum()),
+        "el2n_epoch": settings.measured_el2n_epoch,
+        "package_version": __version__,
+    }
+    fingerprint = _fingerprint(config, settings, images.pixels, labelled, architectures, precisions)
+    return Experiment(labelled, images.pixels, settings, precisions, config, fingerprint)
+
+
+def _read_images(
+    labelled: LabelledSamples, settings: RunSettings, reporter: Progress
+) -> tuple[LabelledSamples, DecodedImages]:
+    """Return the images, from the cache or their files, and the samples whose image could be read."""
+    if labelled.num_unlabelled:
+        reporter.say(f"samples without a label: {labelled.num_unlabelled}; they are left out, their fields stay None")
+    size, filepaths = settings.pixels, labelled.filepaths.tolist()
+    cached = CachedImages(filepaths, size) if settings.cache_images else None
+    images = None if cached is None else cached.load()
+    if images is not None:
+        reporter.finish("images", f"{len(filepaths)} images from the cache of an earlier run")
+    else:
+        with reporter.counting("images", len(filepaths), "reading images") as advance:
+            images = decode_images(filepaths, size, advance)
+        if cached is not None and (problem := cached.save(images)) is not None:
+            reporter.say(problem)
+    labelled = _without_unreadable(labelled, images, settings, reporter)
+    if images.sizes - {(size, size)}:
+        heights_widths = sorted(images.sizes)
+        height, width = heights_widths[0]
+        original = f"{width}x{height}" if len(heights_widths) == 1 else f"of {len(heights_widths)} sizes"
+        default = "" if settings.image_size else ", the default; image_size changes it"
+        reporter.say(f"images are {original} and are resized to {size}x{size} pixels{default}")
+    return labelled, images
+
+
+def _without_unreadable(
+    labelled: LabelledSamples, images: DecodedImages, settings: RunSettings, reporter: Progress
+) -> LabelledSamples:
+    """Return the samples whose image could be read, if others may be left out."""
+    # samples, not files: several samples may share a file
+    count = int((~images.readable).sum())
+    if not count:
+        return labelled
+    examples = some([f"{shorten(path, 300)}: {shorten(reason)}" for path, reason in images.failures.items()])
+    if not settings.skip_failures:
+        raise ValueError(
+            f"{count} of {len(labelled)} images cannot be read ({examples}); repair or remove their samples, or leave "
+            "them out with skip_failures=True"
+        )
+    reporter.say(f"images that cannot be read: {count}; they are left out: {examples}")
+    labelled = labelled.select(images.readable)
+    if len(np.unique(labelled.labels)) < 2:
+        raise ValueError("fewer than two classes have images that can be read")
+    return labelled
+
+
+def _try_networks(
+    request: Request, pixels: NDArray[np.uint8], num_classes: int
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Build each network once; return a fingerprint of its architecture and the precision it will train in."""
+    import torch
+
+    from .training.networks import build_network, fastest_placement
+
+    architectures, precisions = {}, {}
+    # keep the caller's random state
+    with torch.random.fork_rng(devices=[]):
+        for name, factory in request.networks.items():
+            network = build_network(name, factory, num_classes, pixels.shape[3], pixels.shape[1])
+            architectures[name] = _architecture(network)
+            precisions[name] = fastest_placement(network, request.placement).precision
+    return architectures, precisions
+
+
+def _architecture(network: nn.Module) -> str:
+    """Return a fingerprint of a network's layers and the shapes of its weights, not of their values."""
+    # some modules print the memory addresses of functions
+    layers = re.sub(r" at 0x[0-9a-fA-F]+", "", str(network))
+    shapes = [(name, tuple(value.shape)) for name, value in network.state_dict().items()]
+    return hashlib.blake2b(f"{layers} {shapes}".encode(), digest_size=16).hexdigest()
+
+
+def _fingerprint(
+    config: dict[str, Any],
+    settings: RunSettings,
+    pixels: NDArray[np.uint8],
+    labelled: LabelledSamples,
+    architectures: dict[str, str],
+    precisions: dict[str, str],
+) -> dict[str, Any]:
+    """Return what must be the same for a run to be resumed."""
+    import torch
+
+    from .experiment.run_directory import fingerprint_of
+
+    # the samples that are left out change nothing of the training
+    counts = ("num_unlabelled", "num_unreadable")
+    return {
+        **{name: value for name, value in config.items() if name not in counts},
+        **fingerprint_of(pixels, labelled.labels),
+        "networks": architectures,
+        "precisions": precisions,
+        "record_dynamics": settings.record_dynamics,
+        "torch_version": torch.__version__,
+    }
+
+
+def find_written_run(dataset: fo.Dataset, settings: RunSettings) -> str | None:
+    """Return the key of a run that is written but still has its run directory, None if there is none."""
+    from .experiment.run_directory import read_identity
+
+    if settings.run_dir is not None:
+        folders = [Path(settings.run_dir)]
+    else:
+        folders = list(default_run_directory(dataset, "any").parent.glob("*"))
+    for id, key in filter(None, map(read_identity, folders)):
+        if settings.key in (None, key) and id_of_run(dataset, key) == id:
+            return key
+    return None
+
+
+def default_run_directory(dataset: fo.Dataset, key: str) -> Path:
+    """Return the folder for the checkpoints of a run, unless ``run_dir`` names another.
+
+    Args:
+        dataset: the dataset
+        key: the key of the run
+    """
+    from .experiment.files import cache_folder
+
+    # found by its id, which survives renaming and which a later dataset of the same name does not have
+    cache, id = cache_folder(), dataset_id(dataset)
+    existing = sorted(cache.glob(f"*-{id}"))
+    if existing:
+        return existing[0] / key
+    return cache / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', dataset.name)[:80]}-{id}" / key
