@@ -1,20 +1,19 @@
-"""How many images a second this machine trains, the measurement included: measured, and remembered.
+"""The number of images per second that this machine trains, including the measurement after each epoch.
 
     python -m fiftyone_learnability.experiment.rate resnet20 vgg16 --image-size 32
 
-trains each network for some seconds on random pixels and writes the rates to a file in the user's cache, where
-:func:`known_rates` finds them without loading torch.
+trains each network on random pixels for a few seconds and writes the rates to a file in the user's cache.
+:func:`known_rates` reads this file without loading torch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +23,36 @@ from .files import read_json, write_atomically
 NUM_CLASSES = 10
 
 
-class _EnoughError(Exception):
-    """Ends a training that has run long enough to be measured."""
-
-
 def cache_file() -> Path:
-    """The file of the measured rates, in the user's cache folder."""
+    """Return the file of the measured rates in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fiftyone-learnability" / "rates.json"
 
 
 def known_rates(models: Sequence[str], image_size: int, device: str = "auto") -> dict[str, float]:
-    """The rates measured on this machine before.
+    """Return the rates that were measured on this machine.
 
     Args:
-        models: the networks
+        models: the names of the networks
         image_size: height and width of the images in pixels
-        device ("auto"): the device as :func:`fiftyone_learnability.compute_learnability` takes it
+        device ("auto"): the argument ``device`` of :func:`fiftyone_learnability.compute_learnability`
 
     Returns:
-        training images a second by network, without those that have not been measured
+        training images per second of each network that was measured
     """
     measured = _read()
     rates = {model: measured.get(_key(model, image_size, device)) for model in models}
-    # no machine trains a billion images a second; larger numbers may be too large for a float
+    # a billion images per second is impossible, so that the file must be damaged
     return {model: float(rate) for model, rate in rates.items() if isinstance(rate, (int, float)) and 0 < rate < 1e9}
 
 
 def estimate_seconds(rates: Mapping[str, float], num_samples: int, epochs: int, runs: int) -> float:
-    """How long an experiment takes.
+    """Estimate how long a run takes.
 
     Args:
-        rates: training images a second of each network
+        rates: training images per second of each network
         num_samples: N
-        epochs: the epochs of each training
-        runs: the trainings of each network
+        epochs: the number of epochs
+        runs: the number of runs of each network
 
     Returns:
         seconds
@@ -68,58 +63,51 @@ def estimate_seconds(rates: Mapping[str, float], num_samples: int, epochs: int, 
 def measure_rate(
     model: str, image_size: int = 32, batch_size: int = 128, device: str = "auto", seconds: float = 3.0
 ) -> float:
-    """Trains a network on random pixels for some seconds.
+    """Measure how fast a network trains on random pixels.
 
     Args:
-        model: the network
+        model: the name of the network
         image_size (32): height and width of the images in pixels
-        batch_size (128): images in a training step
-        device ("auto"): the device
-        seconds (3.0): how long to train after a first epoch, which does not count; at least one epoch is trained
+        batch_size (128): the number of images in a training step
+        device ("auto"): the argument ``device`` of :func:`fiftyone_learnability.compute_learnability`
+        seconds (3.0): about how long to train; the first epoch is slower than the others and does not count
 
     Returns:
-        training images a second, the measurement after each epoch included
+        training images per second, including the measurement after each epoch
     """
     import numpy as np
 
     from ..training.device import choose_placement
     from ..training.networks import resolve_networks
     from ..training.options import TrainingOptions
-    from ..training.run import EpochReport, TrainingData, TrainingObserver, train
+    from ..training.run import TrainingData, train
 
     placement = choose_placement(device)
     generator = np.random.default_rng(0)
     count = batch_size * (2 if placement.device.type == "cpu" else 64)
     images = generator.integers(0, 256, (count, image_size, image_size, 3), dtype=np.uint8)
-    labels = generator.integers(0, NUM_CLASSES, count)
-    counted: list[EpochReport] = []
-    start = 0.0
-
-    class Clock(TrainingObserver):
-        def on_epoch(self, report: EpochReport) -> None:
-            nonlocal start
-            if report.epoch == 1:
-                start = time.perf_counter()
-                return
-            counted.append(report)
-            if time.perf_counter() - start >= seconds:
-                raise _EnoughError
-
+    data = TrainingData(images, generator.integers(0, NUM_CLASSES, count), NUM_CLASSES)
     ((name, factory),) = resolve_networks([model]).items()
-    options = TrainingOptions(epochs=100_000, batch_size=batch_size)
-    with suppress(_EnoughError):
-        train(name, factory, TrainingData(images, labels, NUM_CLASSES), options, 0, placement, Clock())
-    return count * len(counted) / sum(report.seconds for report in counted)
+
+    def seconds_of(epochs: int) -> list[float]:
+        # a low rate, so that no network diverges on random labels
+        options = TrainingOptions(epochs=1 + epochs, batch_size=batch_size, lr=1e-4)
+        return [report.seconds for report in train(name, factory, data, options, 0, placement).reports[1:]]
+
+    measured = seconds_of(1)
+    if measured[0] < seconds:
+        measured = seconds_of(math.ceil(seconds / measured[0]))
+    return count * len(measured) / sum(measured)
 
 
 def remember_rate(model: str, image_size: int, device: str, rate: float) -> None:
-    """Writes a rate into the file of the measured rates.
+    """Write a rate to the file of the measured rates.
 
     Args:
-        model: the network
+        model: the name of the network
         image_size: height and width of the images in pixels
-        device: the device as it was asked for
-        rate: training images a second
+        device: the argument ``device`` of :func:`fiftyone_learnability.compute_learnability`
+        rate: training images per second
     """
     file = cache_file()
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +117,7 @@ def remember_rate(model: str, image_size: int, device: str, rate: float) -> None
 
 
 def _read() -> dict[str, Any]:
-    """What has been measured; nothing if the file cannot be read."""
+    """Read the file; an unreadable file counts as empty."""
     try:
         measured = read_json(cache_file())
     except (OSError, ValueError):
@@ -138,12 +126,12 @@ def _read() -> dict[str, Any]:
 
 
 def _key(model: str, image_size: int, device: str) -> str:
-    # a home folder may be shared by machines; what another version has measured is no longer so
+    # several machines may share a home folder, and another version of the package may train faster
     return f"{platform.node()} {device} {model} {image_size} {__version__}"
 
 
 def main() -> None:
-    """Measures and remembers the rates of networks."""
+    """Measure the rates of networks and write them to the user's cache."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--image-size", type=int, default=32)
@@ -152,7 +140,7 @@ def main() -> None:
     for model in options.models:
         rate = measure_rate(model, options.image_size, device=options.device)
         remember_rate(model, options.image_size, options.device, rate)
-        print(f"{model}: {rate:.0f} images a second")
+        print(f"{model}: {rate:.0f} images per second")
 
 
 if __name__ == "__main__":

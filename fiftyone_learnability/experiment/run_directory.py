@@ -32,8 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..training.options import IF_SAME, Resume
+from .curves import CURVES, measured_epochs
 from .files import Archive, cache_folder, check_regular, check_zip, clean, open_archive, read_json, write_atomically
-from .results import CURVES, ModelResults, RunRecord, measured_epochs
+from .results import ModelResults, RunRecord
 from .units import TrainingUnit
 
 _FORMAT = 1

@@ -32,8 +32,8 @@ from fiftyone_learnability.dataset.notes import notes_of, owning_run, score_fiel
 from fiftyone_learnability.dataset.registry import unpacked
 from fiftyone_learnability.dataset.scored import find_models, label_path_of
 from fiftyone_learnability.dataset.stages import check_stage_classes
+from fiftyone_learnability.experiment.curves import measured_epochs
 from fiftyone_learnability.experiment.files import Archive, open_archive
-from fiftyone_learnability.experiment.results import measured_epochs
 from fiftyone_learnability.scores.catalog import SCORES
 
 from ..memory import remember

@@ -82,14 +82,14 @@ def test_one_run_has_no_spread(rng: np.random.Generator) -> None:
         results.score("spread")
 
 
-def test_from_runs_leaves_the_config_alone(records: list[RunRecord]) -> None:
+def test_from_runs_does_not_change_the_config(records: list[RunRecord]) -> None:
     config = {"epochs": 4}
     ids = np.array(list("abcdef"))
     ModelResults.from_runs(records, ids, ids, np.zeros(6, int), ("c",), config)
     assert config == {"epochs": 4}
 
 
-def test_to_pandas_has_a_row_a_sample(results: ModelResults) -> None:
+def test_to_pandas_has_a_row_per_sample(results: ModelResults) -> None:
     frame = results.to_pandas()
     assert len(frame) == 6
     assert frame["label"].tolist() == ["cat", "Hündin", "dog"] * 2
@@ -101,7 +101,7 @@ def test_to_pandas_has_a_row_a_sample(results: ModelResults) -> None:
     np.testing.assert_array_equal(frame["suggested_probability"], results.prediction.max(axis=1))
 
 
-def test_learning_curves_have_a_row_a_run_and_epoch(records: list[RunRecord], results: ModelResults) -> None:
+def test_learning_curves_have_a_row_per_run_and_epoch(records: list[RunRecord], results: ModelResults) -> None:
     frame = results.learning_curves()
     columns = {"train_loss": "train_loss", "train_accuracy": "train_accuracy", "measured_accuracy": "measured_accuracy"}
     columns["seconds"] = "epoch_seconds"
@@ -120,7 +120,7 @@ def test_runs_that_ended_early_and_epochs_that_were_not_measured(rng: np.random.
     records = []
     for seed, epochs in ((51, 5), (52, 3)):
         run = record(rng, seed, epochs=epochs)
-        # each second one is measured
+        # every second epoch is measured
         run.measured_accuracy[1::2] = np.nan
         records.append(replace(run, dynamics=rng.random((epochs // 2 + 1, 6)).astype(np.float16)))
     results = results_of(records)
@@ -132,7 +132,7 @@ def test_runs_that_ended_early_and_epochs_that_were_not_measured(rng: np.random.
     assert results.accuracy == pytest.approx(np.mean(last))
     assert results.seconds == pytest.approx(sum(run.epoch_seconds.sum() for run in records))
     assert "nan" not in repr(results)
-    # the mean over the runs that came so far
+    # each epoch is averaged over the runs that reached it
     first, second = (run.dynamics.astype(np.float64) for run in records)
     np.testing.assert_allclose(results.dynamics, [*(first[:2] + second) / 2, first[2]], atol=1e-3)
     frame = results.learning_curves()
@@ -142,7 +142,7 @@ def test_runs_that_ended_early_and_epochs_that_were_not_measured(rng: np.random.
     again = ModelResults.from_npz(buffer)
     np.testing.assert_array_equal(again.dynamics, results.dynamics)
     assert again.measured_epochs.tolist() == [1, 3, 5]
-    # a row for an epoch that was not measured is none of it
+    # dynamics must have a row for each measured epoch, not for each epoch
     wrong = replace(results, dynamics=rng.random((5, 6)).astype(np.float16))
     with pytest.raises(ValueError, match="damaged: dynamics is"):
         ModelResults.from_npz(io.BytesIO(wrong.to_bytes()))
@@ -168,7 +168,7 @@ def test_an_npz_file_holds_everything(results: ModelResults, tmp_path: Path) -> 
     assert_equal(ModelResults.from_npz(io.BytesIO(results.to_bytes())), results)
 
 
-def test_an_npz_file_can_be_used_with_numpy_alone(results: ModelResults) -> None:
+def test_numpy_alone_can_read_an_npz_file(results: ModelResults) -> None:
     with np.load(io.BytesIO(results.to_bytes()), allow_pickle=False) as archive:
         assert all(archive[name].dtype != object for name in archive.files)
         np.testing.assert_array_equal(archive["learnability"], results.learnability)
@@ -191,7 +191,7 @@ def saved(save: str, **arrays: object) -> bytes:
     "content",
     [
         b"",
-        b"not a file of numpy's",
+        b"some text",
         b"PK\x03\x04 a broken archive",
         saved("npy", one=np.zeros(3)),
         saved("npy", one=np.array([{"a": 1}], dtype=object)),
@@ -199,7 +199,7 @@ def saved(save: str, **arrays: object) -> bytes:
     ],
     ids=["empty", "text", "broken zip", "npy", "pickle", "another npz"],
 )
-def test_a_file_of_something_else(content: bytes, tmp_path: Path) -> None:
+def test_a_file_with_other_content(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "file.npz"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=re.escape(f"{file} does not hold learnability results")):
@@ -223,12 +223,12 @@ def test_a_file_of_another_version(results: ModelResults) -> None:
         ModelResults.from_npz(io.BytesIO(saved("npz", **arrays)))
 
 
-def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         ModelResults.from_npz(tmp_path / "missing.npz")
 
 
-def test_repr_tells_what_it_is(results: ModelResults) -> None:
+def test_repr_summarizes_the_results(results: ModelResults) -> None:
     accuracy = results.measured_accuracy[:, -1].mean()
     assert repr(results) == (
         f"<ModelResults resnet20: 6 samples, 4 epochs, 3 run(s), mean learnability {results.learnability.mean():.3f}, "
