@@ -1,4 +1,4 @@
-"""What the scores on a dataset say: how far networks agree, and which samples are hardest."""
+"""Compares networks by their scores, and lists the hardest samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset.notes import rank_field, score_field
-from .dataset.scored import check_scored, find_models, label_path_of, load_scores, names_of
+from .dataset.scored import check_scored, choose_results, find_models, label_path_of, load_scores
 from .experiment.results import ModelResults
 from .scores.checks import check_integer
 from .scores.comparison import Comparison, compare_scores
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def compare_models(
     source: foc.SampleCollection | Mapping[str, ModelResults], models: str | Sequence[str] | None = None
 ) -> Comparison:
-    """Correlates the learnability of networks pair by pair, as in the paper's Table 1.
+    """Correlate the learnability of each pair of networks, as in the paper's Table 1.
 
     Example::
 
@@ -35,33 +35,35 @@ def compare_models(
         models (None): the networks, by default all
 
     Returns:
-        Pearson of learnability and of rank, and Spearman, over the samples that both networks of a pair have
+        the Pearson correlation of learnability and of rank, and the Spearman correlation, over the samples that have
+        scores of both networks
 
     Raises:
         ValueError: if there are fewer than two networks, or one has no scores
     """
     if isinstance(source, Mapping):
-        scores = _align(source if models is None else {model: source[model] for model in names_of(models)})
+        scores = _align(choose_results(source, models))
     else:
-        scores = load_scores(source, models)[1]
+        _, scores = load_scores(source, models)
     if len(scores) < 2:
-        have = ", ".join(scores) or "none"
-        raise ValueError(f"a comparison needs the scores of at least two networks; there are: {have}")
+        raise ValueError(
+            f"a comparison needs the scores of at least two networks; there are: {', '.join(scores) or 'none'}"
+        )
     return compare_scores(scores)
 
 
 def hardest_samples(samples: foc.SampleCollection, model: str, k: int = 20, easiest: bool = False) -> pd.DataFrame:
-    """The samples that a network finds hardest (or easiest).
+    """List the samples that are hardest (or easiest) for a network.
 
     Args:
         samples: a dataset or view with scores
         model: the network
-        k (20): how many samples
-        easiest (False): whether to list the easiest ones, easiest first
+        k (20): the number of samples
+        easiest (False): True lists the easiest samples instead, easiest first
 
     Returns:
-        one row a sample, hardest first: id, filepath, label, learnability, rank. The label is None where the field
-        that the run was computed with is gone
+        one row per sample, hardest first: id, filepath, label, learnability, rank. The label is None if the label
+        field that the network was trained with is gone
 
     Raises:
         ValueError: if the network has no scores in the collection, or k is not positive
@@ -84,30 +86,30 @@ def plot_comparison(
     models: tuple[str, str] | None = None,
     num_examples: int = 10,
 ) -> Path:
-    """Draws the paper's Figure 1 for two networks into a file.
+    """Draw the paper's Figure 1 for two networks and save it.
 
-    It shows the 2-D histogram of learnability (a) and of rank (b), and the images that are easiest and hardest for
-    both, with their labels and both ranks (c).
+    It shows 2-D histograms of learnability (a) and of rank (b), and the images that are easiest and hardest for both,
+    with their labels and both ranks (c).
 
     Args:
         samples: a dataset or view with scores of both networks
-        path: the file to be written; its ending chooses the format: png, pdf or svg
-        models (None): the two networks, by default the first two that the collection has
-        num_examples (10): the images in each strip
+        path: the file to write; its ending sets the format: png, pdf or svg
+        models (None): the two networks, by default the first two that have scores
+        num_examples (10): the number of images in each strip
 
     Returns:
         the path
 
     Raises:
-        ValueError: if two networks with scores cannot be found, or share fewer than two samples
+        ValueError: if fewer than two networks have scores, or they share fewer than two samples
     """
     from .experiment.figures import Example, draw_figure
 
     if models is None:
-        found = find_models(samples)
-        if len(found) < 2:
-            raise ValueError(f"the figure needs the scores of two networks; there are: {', '.join(found) or 'none'}")
-        models = (found[0], found[1])
+        scored = find_models(samples)
+        if len(scored) < 2:
+            raise ValueError(f"the figure needs the scores of two networks; there are: {', '.join(scored) or 'none'}")
+        models = (scored[0], scored[1])
     ids, scores = load_scores(samples, models)
     first, second = (scores[model] for model in models)
     both = ~(np.isnan(first) | np.isnan(second))
@@ -116,16 +118,16 @@ def plot_comparison(
     label_path = label_path_of(samples, models[0])
 
     def load_examples(indices: NDArray[np.int64]) -> list[Example]:
-        chosen = samples.select(ids[both][indices].tolist(), ordered=True)
-        files = chosen.values("filepath")
-        labels = chosen.values(label_path) if label_path else [None] * len(files)
+        examples = samples.select(ids[both][indices].tolist(), ordered=True)
+        files = examples.values("filepath")
+        labels = examples.values(label_path) if label_path else [None] * len(files)
         return [Example(file, None if label is None else str(label)) for file, label in zip(files, labels, strict=True)]
 
     return draw_figure(Path(path), models, first[both], second[both], load_examples, num_examples)
 
 
 def _align(results: Mapping[str, ModelResults]) -> dict[str, FloatArray]:
-    """The learnability of each network over all samples that any has, NaN where it has none."""
+    """The learnability of each network over the samples of all networks, NaN where it has none."""
     ids = np.unique(np.concatenate([result.ids for result in results.values()] or [np.empty(0, np.str_)]))
     scores = {}
     for model, result in results.items():

@@ -1,6 +1,8 @@
-"""What a curator does with the scores: sort, choose and tag by difficulty, find disagreement."""
+"""Sorts, selects and tags samples by difficulty, and finds the samples that two networks disagree on."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import fiftyone.core.collections as foc
 import fiftyone.core.view as fov
@@ -10,22 +12,21 @@ from fiftyone import ViewField as F
 from .dataset.internals import root_dataset
 from .dataset.notes import rank_field, score_field
 from .dataset.scored import check_scored, label_path_of
-from .scores.checks import MOST_SAMPLES, check_bool, check_integer, check_number, short_repr
-from .scores.checks import check_tag as checked_tag
+from .scores.checks import MOST_SAMPLES, check_bool, check_integer, check_number, check_tag, short_repr
 
 HARDEST, EASIEST = "hardest", "easiest"
 
 
 def sort_by_learnability(samples: foc.SampleCollection, model: str, easiest_first: bool = False) -> fov.DatasetView:
-    """The samples that a network has scored, hardest first.
+    """Sort samples by the learnability of a network, hardest first.
 
     Args:
         samples: a dataset or view with scores
         model: the network
-        easiest_first (False): whether to turn the order around
+        easiest_first (False): True reverses the order
 
     Returns:
-        the view; samples without a score are left out
+        a view of the samples that have a score
 
     Raises:
         ValueError: if the network has no scores in the collection
@@ -43,22 +44,22 @@ def select_by_difficulty(
     percent: float | None = None,
     per_class: bool = False,
 ) -> list[str]:
-    """The ids of the hardest or easiest samples of a collection.
+    """Return the ids of the hardest or easiest samples of a collection.
 
     Args:
         samples: a dataset or view with scores; only its samples are considered
         model: the network
         which ("hardest"): "hardest" or "easiest"
-        count (None): how many samples, of each class if ``per_class``; all where there are fewer
-        percent (None): in place of a count, the share of the samples in percent, rounded up
-        per_class (False): whether to take them from each class alike
+        count (None): the number of samples, for each class with ``per_class``. If there are fewer, all are returned
+        percent (None): instead of a count, a percentage of the samples, rounded up to a whole sample
+        per_class (False): True selects from each class separately
 
     Returns:
-        the ids, hardest (or easiest) first; ties are broken by id, so that the same call gives the same samples
+        the ids, hardest (or easiest) first. Ties are broken by id, so the same call returns the same samples
 
     Raises:
-        ValueError: if the network has no scores, the options do not fit, or ``per_class`` is asked for and the labels
-            that the run was computed with are gone
+        ValueError: if the network has no scores, an option is out of range, not exactly one of ``count`` and
+            ``percent`` is given, or ``per_class`` is set and the labels that the network was trained with are gone
     """
     check_scored(samples, model)
     if which not in (HARDEST, EASIEST):
@@ -67,25 +68,21 @@ def select_by_difficulty(
         raise ValueError("give either count or percent")
     count = None if count is None else check_integer("count", count, 1)
     percent = None if percent is None else check_number("percent", percent, above=0, at_most=100)
-    per_class = check_bool("per_class", per_class)
     paths = ["id", score_field(model)]
-    if per_class:
+    if check_bool("per_class", per_class):
         label_path = label_path_of(samples, model)
         if label_path is None:
             raise ValueError(
-                f"the labels that {model!r} was trained with are no longer in the dataset: take all classes"
+                f"the labels that {model!r} was trained with are no longer in the dataset: use per_class=False"
             )
         paths.append(label_path)
     ids, scores, *labels = samples.exists(score_field(model)).values(paths)
-    order = np.lexsort((ids, np.array(scores, np.float64) * (1 if which == HARDEST else -1)))
-    groups: dict[object, list[int]] = {}
-    for index in order.tolist():
-        groups.setdefault(labels[0][index] if per_class else None, []).append(index)
-    chosen = set()
-    for members in groups.values():
-        take = count if count is not None else int(np.ceil(len(members) * (percent or 0) / 100))
-        chosen.update(members[:take])
-    return [ids[index] for index in order.tolist() if index in chosen]
+    order = np.lexsort((ids, np.array(scores, np.float64) * (1 if which == HARDEST else -1))).tolist()
+    classes = labels[0] if labels else [None] * len(ids)
+    selected = set()
+    for members in _group(order, classes):
+        selected.update(members[: count if count is not None else int(np.ceil(len(members) * (percent or 0) / 100))])
+    return [ids[row] for row in order if row in selected]
 
 
 def tag_by_difficulty(
@@ -98,7 +95,7 @@ def tag_by_difficulty(
     percent: float | None = None,
     per_class: bool = False,
 ) -> int:
-    """Tags the hardest or easiest samples of a collection.
+    """Tag the hardest or easiest samples of a collection.
 
     Args:
         samples: a dataset or view with scores; only its samples are considered
@@ -106,18 +103,16 @@ def tag_by_difficulty(
         which ("hardest"): "hardest" or "easiest"
         tag (None): the tag, by default "hard" or "easy"
         count (None): see :func:`select_by_difficulty`
-        percent (None): likewise
-        per_class (False): likewise
+        percent (None): see :func:`select_by_difficulty`
+        per_class (False): see :func:`select_by_difficulty`
 
     Returns:
-        the number of samples that now carry the tag because of this call or did before
+        the number of selected samples, including those that already had the tag
 
     Raises:
-        ValueError: see :func:`select_by_difficulty`; or if the tag is empty
+        ValueError: if the tag is empty; see also :func:`select_by_difficulty`
     """
-    if tag is None:
-        tag = "hard" if which == HARDEST else "easy"
-    tag = checked_tag(tag)
+    tag = check_tag(("hard" if which == HARDEST else "easy") if tag is None else tag)
     ids = select_by_difficulty(samples, model, which, count=count, percent=percent, per_class=per_class)
     if ids:
         root_dataset(samples).select(ids).tag_samples(tag)
@@ -127,16 +122,16 @@ def tag_by_difficulty(
 def disagreement(
     samples: foc.SampleCollection, easy_for: str, hard_for: str, limit: int | None = None
 ) -> fov.DatasetView:
-    """The samples that one network finds easy and another hard, largest difference of ranks first.
+    """Find the samples that are easy for one network and hard for another, the largest difference of ranks first.
 
     Args:
         samples: a dataset or view with scores of both networks
         easy_for: the network with the lower ranks
         hard_for: the network with the higher ranks
-        limit (None): how many samples at most
+        limit (None): the maximum number of samples
 
     Returns:
-        the view of the samples that are harder for ``hard_for``, among those that both have scored
+        a view of the samples with scores of both networks that are harder for ``hard_for``
 
     Raises:
         ValueError: if a network has no scores, both are the same, or the limit is not positive
@@ -150,3 +145,11 @@ def disagreement(
     both = samples.exists(low).exists(high)
     view = both.match(F(high) > F(low)).sort_by(F(high) - F(low), reverse=True)
     return view if limit is None else view.limit(limit)
+
+
+def _group(order: Sequence[int], classes: Sequence[object]) -> list[list[int]]:
+    """Split rows by class; within each class they keep their order."""
+    groups: dict[object, list[int]] = {}
+    for row in order:
+        groups.setdefault(classes[row], []).append(row)
+    return list(groups.values())

@@ -1,4 +1,4 @@
-"""Comparison and lists, over the fields of a dataset and over results in memory."""
+"""Comparisons and lists, from the fields of a dataset and from results in memory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from scipy import stats
 
 import fiftyone_learnability as fol
 from fiftyone_learnability.dataset.fields import write_results
+from fiftyone_learnability.dataset.registry import LearnabilityRun
 
 from .dataset.helpers import make_results, values_of
 
@@ -21,7 +22,7 @@ SETTINGS = {"label_field": "ground_truth", "epochs": 3}
 
 @pytest.fixture
 def dataset(digits: tuple[list[str], list[str]], make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
-    """Forty digits with scores of three networks: the second lacks the first ten, the third the last ten."""
+    """Forty digits with scores of three networks; the second lacks the first ten, the third the last ten."""
     dataset = make_dataset(digits[0][:40], digits[1][:40])
     for seed, (model, view) in enumerate(
         {"a": dataset.view(), "b": dataset.skip(10), "c": dataset.limit(30)}.items(), start=1
@@ -31,13 +32,13 @@ def dataset(digits: tuple[list[str], list[str]], make_dataset: Callable[..., fo.
 
 
 def common(dataset: fo.Dataset, first: str, second: str) -> tuple[np.ndarray, np.ndarray]:
-    """The learnability of the samples that two networks have in common."""
+    """The learnability by two networks of the samples that both have scored."""
     x, y = (values_of(dataset, f"learnability_{model}") for model in (first, second))
     ids = [id for id in x if x[id] is not None and y[id] is not None]
     return np.array([x[id] for id in ids]), np.array([y[id] for id in ids])
 
 
-def test_networks_are_found_in_their_order(dataset: fo.Dataset) -> None:
+def test_networks_are_found_in_the_order_of_writing(dataset: fo.Dataset) -> None:
     dataset.add_sample_field("learnability_mine", fo.FloatField)
     assert fol.find_models(dataset) == ["a", "b", "c"]
     assert fol.find_models(dataset.limit(1)) == ["a", "b", "c"]
@@ -68,13 +69,13 @@ def test_scores_are_loaded_with_gaps(dataset: fo.Dataset) -> None:
 
 
 @pytest.mark.parametrize(("first", "second", "count"), [("a", "b", 30), ("a", "c", 30), ("b", "c", 20)])
-def test_pairs_are_compared_over_what_both_have(dataset: fo.Dataset, first: str, second: str, count: int) -> None:
+def test_pairs_are_compared_over_their_common_samples(dataset: fo.Dataset, first: str, second: str, count: int) -> None:
     comparison = fol.compare_models(dataset)
     i, j = comparison.models.index(first), comparison.models.index(second)
     x, y = common(dataset, first, second)
     assert len(x) == count
     assert comparison.num_samples[i, j] == comparison.num_samples[j, i] == count
-    # ranks are taken anew among the samples that both have, with scipy as the oracle
+    # ranks among the common samples, with scipy as the oracle
     ranks = [stats.rankdata(-values, method="max") for values in (x, y)]
     assert comparison.pearson[i, j] == pytest.approx(stats.pearsonr(x, y).statistic)
     assert comparison.pearson_rank[i, j] == pytest.approx(stats.pearsonr(*ranks).statistic)
@@ -84,7 +85,7 @@ def test_pairs_are_compared_over_what_both_have(dataset: fo.Dataset, first: str,
         np.testing.assert_allclose(np.diag(matrix), 1)
 
 
-def test_a_view_is_compared_over_its_own_samples(dataset: fo.Dataset) -> None:
+def test_a_comparison_of_a_view_uses_its_samples_only(dataset: fo.Dataset) -> None:
     view = dataset.limit(15)
     comparison = fol.compare_models(view, ["c", "b"])
     assert comparison.models == ("c", "b")
@@ -93,13 +94,15 @@ def test_a_view_is_compared_over_its_own_samples(dataset: fo.Dataset) -> None:
     assert comparison.pearson[0, 1] == pytest.approx(stats.pearsonr(x, y).statistic)
 
 
-def test_results_in_memory_are_compared_by_their_ids(dataset: fo.Dataset) -> None:
+def test_results_in_memory_are_matched_by_id(dataset: fo.Dataset) -> None:
     results = {model: fol.load_results(dataset, model)[model] for model in ("a", "b", "c")}
     of_results, of_fields = fol.compare_models(results), fol.compare_models(dataset)
     assert of_results.models == of_fields.models
     for name in ("num_samples", "pearson", "pearson_rank", "spearman"):
         np.testing.assert_allclose(getattr(of_results, name), getattr(of_fields, name))
     assert fol.compare_models(results, ["c", "a"]).models == ("c", "a")
+    with pytest.raises(ValueError, match="no results of 'vgg16'; there are: a, b, c"):
+        fol.compare_models(results, ["a", "vgg16"])
 
 
 def test_the_table_names_pairs_and_numbers(dataset: fo.Dataset) -> None:
@@ -156,7 +159,7 @@ def test_samples_without_a_score_are_not_listed(dataset: fo.Dataset) -> None:
     assert len(fol.hardest_samples(dataset.limit(10), "b")) == 0
 
 
-def test_the_default_is_twenty(dataset: fo.Dataset) -> None:
+def test_twenty_samples_are_the_default(dataset: fo.Dataset) -> None:
     assert len(fol.hardest_samples(dataset, "a")) == 20
 
 
@@ -166,19 +169,19 @@ def test_k_is_positive(dataset: fo.Dataset, k: int) -> None:
         fol.hardest_samples(dataset, "a", k)
 
 
-@pytest.mark.parametrize("what", ["field", "run"])
-def test_labels_that_are_gone_are_none(dataset: fo.Dataset, what: str) -> None:
-    if what == "field":
+@pytest.mark.parametrize("deleted", ["field", "run"])
+def test_labels_that_are_gone_are_none(dataset: fo.Dataset, deleted: str) -> None:
+    if deleted == "field":
         dataset.delete_sample_field("ground_truth")
     else:
-        dataset._doc.runs.pop("a")
+        LearnabilityRun.delete_run(dataset, "a", cleanup=False)
     table = fol.hardest_samples(dataset, "a", 3)
     assert table["label"].isna().all()
     assert table["learnability"].notna().all()
 
 
 @pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
-def test_the_figure_is_a_picture_file(dataset: fo.Dataset, tmp_path: Path, ending: str, start: bytes) -> None:
+def test_the_figure_is_an_image_file(dataset: fo.Dataset, tmp_path: Path, ending: str, start: bytes) -> None:
     path = tmp_path / "not" / "yet" / f"figure.{ending}"
     assert fol.plot_comparison(dataset, str(path), ("b", "c"), num_examples=3) == path
     assert path.read_bytes().startswith(start)
@@ -191,13 +194,13 @@ def test_the_figure_is_a_picture_file(dataset: fo.Dataset, tmp_path: Path, endin
 
 def test_the_figure_takes_the_first_two_networks(dataset: fo.Dataset, tmp_path: Path) -> None:
     text = fol.plot_comparison(dataset, tmp_path / "figure.svg", num_examples=2).read_text()
-    # matplotlib leaves the words as comments beside their outlines
+    # matplotlib writes texts as outlines, with the words as comments
     assert "learnability by a" in text
     assert "rank by b" in text
     assert "by c" not in text
 
 
-def test_the_figure_shows_the_examples_that_are_easiest_and_hardest_for_both(
+def test_the_figure_gets_the_common_samples_and_their_labels(
     dataset: fo.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[list[str]] = []
@@ -210,7 +213,7 @@ def test_the_figure_shows_the_examples_that_are_easiest_and_hardest_for_both(
 
     monkeypatch.setattr("fiftyone_learnability.experiment.figures.draw_figure", draw)
     fol.plot_comparison(dataset, tmp_path / "figure.png", ("b", "c"), 4)
-    # those that both have are the samples 10 to 29
+    # both have scored the samples 10 to 29
     files, labels = dataset.values(["filepath", "ground_truth.label"])
     assert shown[:3] == [[files[10 + index], labels[10 + index]] for index in (5, 0, 19)]
     x, y = common(dataset, "b", "c")

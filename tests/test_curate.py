@@ -1,4 +1,4 @@
-"""What a curator does with the scores: sort, choose, tag, compare, take away; counted anew with plain Python."""
+"""Sorting, selecting, tagging and comparing by difficulty, checked against plain Python."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def scores() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def made(scores: dict[str, Any]) -> Iterator[fo.Dataset]:
-    """30 samples with many ties by "one"; "two" has scored the first 20 only."""
+    """30 samples: scores of "one" with many ties, of "two" for the first 20 only."""
     dataset = fo.Dataset()
     add_samples(dataset, LABELS)
     write_scores(dataset, {"one": scores["one"]}, "first")
@@ -110,7 +110,7 @@ def test_only_samples_with_a_score_are_chosen(dataset: fo.Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "options", "said"),
+    ("model", "options", "message"),
     [
         ("three", {"count": 1}, "'three' has no scores.*one, two"),
         ("one", {}, "either count or percent"),
@@ -123,16 +123,16 @@ def test_only_samples_with_a_score_are_chosen(dataset: fo.Dataset) -> None:
         ("one", {"count": 1, "tag": " "}, "tag must not be empty"),
     ],
 )
-def test_what_does_not_fit_is_refused(dataset: fo.Dataset, model: str, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_wrong_options_are_refused(dataset: fo.Dataset, model: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         fol.tag_by_difficulty(dataset, model, **options)
     assert dataset.count_sample_tags() == {}
     if "tag" not in options:
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             fol.select_by_difficulty(dataset, model, **options)
 
 
-def test_without_labels_there_are_no_classes(make_dataset: MakeDataset) -> None:
+def test_per_class_needs_labels(make_dataset: MakeDataset) -> None:
     dataset = make_dataset([f"/no/{index}.png" for index in range(10)], list("ab") * 5)
     write_scores(dataset, {"one": np.linspace(0, 1, 10)})
     dataset.delete_sample_field("ground_truth")
@@ -144,7 +144,7 @@ def test_without_labels_there_are_no_classes(make_dataset: MakeDataset) -> None:
 def test_tagging(dataset: fo.Dataset, of_id: dict[str, float]) -> None:
     assert fol.tag_by_difficulty(dataset, "one", count=3) == 3
     assert sorted(dataset.match_tags("hard").values("id")) == sorted(expected_choice(of_id, "hardest")[:3])
-    # again, it is the same samples, once
+    # a second call selects the same samples
     assert fol.tag_by_difficulty(dataset, "one", count=3) == 3
     assert dataset.count_sample_tags() == {"hard": 3}
     assert fol.tag_by_difficulty(dataset, "one", "easiest", percent=10) == 3

@@ -1,4 +1,4 @@
-"""Subsets and curricula of collections in a real database; what to choose is counted anew with plain Python."""
+"""Subsets and curricula of collections in a real database, checked against plain Python."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def scores() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def made(scores: dict[str, Any]) -> Iterator[fo.Dataset]:
-    """40 samples with many ties by "one"; "two" has scored the first 30 only; other numbers stand in other fields."""
+    """40 samples: scores of "one" with many ties, of "two" for the first 30 only, and other fields of numbers."""
     dataset = fo.Dataset()
     add_samples(dataset, LABELS)
     write_scores(dataset, {"one": scores["one"]}, "first")
@@ -70,7 +70,7 @@ def labels_of(view: fo.DatasetView) -> Counter[str | None]:
 def test_the_ends_and_the_middle(dataset: fo.Dataset, per_class: bool) -> None:
     label = dict(zip(*dataset.values(["id", "ground_truth.label"]), strict=True))
     order = easiest_first(dataset, "learnability_one")
-    # a fifth: 8 of 40; of the classes 4, 2.4 and 1.6
+    # a fifth is 8 of all 40, and 4, 2.4 and 1.6 of the classes
     takes = {"a": 4, "b": 2, None: 2} if per_class else {"all": 8}
     for strategy in ("easiest", "hardest", "mid"):
         expected: set[str] = set()
@@ -104,10 +104,10 @@ def test_each_strategy_keeps_size_and_balance(dataset: fo.Dataset, strategy: str
     assert len(select_subset(dataset, fraction, strategy, per_class=False)) == max(1, round(fraction * COUNT))
 
 
-def test_a_class_with_a_name_comes_before_none(make_dataset: MakeDataset) -> None:
+def test_a_named_class_comes_before_none(make_dataset: MakeDataset) -> None:
     dataset = make_dataset(["/no/1.png", "/no/2.png"], [None, "z"])
     write_scores(dataset, {"one": np.array([0.2, 0.4])})
-    # one sample for two classes
+    # a single sample is selected from two classes
     assert select_subset(dataset, 0.5).values("ground_truth.label") == ["z"]
 
 
@@ -139,7 +139,7 @@ def test_only_samples_with_a_score_are_chosen(dataset: fo.Dataset) -> None:
         select_subset(dataset.skip(30), 0.5, model="two")
 
 
-def test_any_field_of_numbers_will_do(dataset: fo.Dataset) -> None:
+def test_any_field_of_numbers_can_be_used(dataset: fo.Dataset) -> None:
     chosen = select_subset(dataset, 0.1, "hardest", field="margin", per_class=False)
     assert set(chosen.values("id")) == set(easiest_first(dataset, "margin")[-4:])
     whole = select_subset(dataset, 0.1, "easiest", field="stars", per_class=False)
@@ -148,7 +148,7 @@ def test_any_field_of_numbers_will_do(dataset: fo.Dataset) -> None:
     assert labels_of(by_label) == {"a": 6, "b": 4, None: 2}
     by_text = select_subset(dataset, 0.3, field="margin", label_field="parity")
     assert Counter(by_text.values("parity")) == {"odd": 6, "even": 6}
-    # other labels than those it was trained with
+    # labels other than those of the training
     assert Counter(select_subset(dataset, 0.3, label_field="parity").values("parity")) == {"odd": 6, "even": 6}
 
 
@@ -156,7 +156,7 @@ def test_tagging(dataset: fo.Dataset) -> None:
     view = select_subset(dataset, 0.3, tag="train")
     assert dataset.count_sample_tags() == {"train": 12}
     assert dataset.match_tags("train").values("id") == view.values("id")
-    # a view that leaves out what has the tag
+    # a view that excludes samples with the tag
     rest = select_subset(dataset.match_tags("train", bool=False), 0.5, "hardest", per_class=False, tag="train")
     assert len(rest) == 14
     assert dataset.count_sample_tags() == {"train": 26}
@@ -164,7 +164,7 @@ def test_tagging(dataset: fo.Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"fraction": 0}, "fraction must be a number above 0"),
         ({"strategy": "middle"}, "not 'middle'"),
@@ -175,21 +175,21 @@ def test_tagging(dataset: fo.Dataset) -> None:
         ({"field": "parity"}, "'parity' must hold numbers, but is a StringField"),
         ({"field": "several"}, "'several' must hold numbers, but is a ListField"),
         ({"field": "ground_truth"}, "'ground_truth' must hold numbers, but is a EmbeddedDocumentField"),
-        ({"field": "margin"}, "label_field is needed beside field"),
+        ({"field": "margin"}, "with field, selecting within each class needs label_field"),
         ({"label_field": "nothing"}, "no field 'nothing'"),
         ({"tag": " "}, "tag must not be empty"),
     ],
 )
-def test_what_does_not_fit_is_refused(dataset: fo.Dataset, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_wrong_options_are_refused(dataset: fo.Dataset, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         select_subset(dataset, **{"fraction": 0.5, "tag": "never", **options})
     assert dataset.count_sample_tags() == {}
     if not options.keys() - {"model", "field", "label_field"}:
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             curriculum(dataset, **options, per_class=True)
 
 
-def test_lists_of_numbers_in_labels_are_refused(make_dataset: MakeDataset) -> None:
+def test_lists_of_numbers_are_refused(make_dataset: MakeDataset) -> None:
     dataset = make_dataset(["/no/1.png", "/no/2.png"], [None, None])
     boxes = [fo.Detection(label="a", bounding_box=[0, 0, 1, 1], confidence=0.5)] * 2
     dataset.set_values("found", [fo.Detections(detections=boxes)] * 2)
@@ -197,11 +197,11 @@ def test_lists_of_numbers_in_labels_are_refused(make_dataset: MakeDataset) -> No
         lambda field: select_subset(dataset, 0.5, field=field, per_class=False),
         lambda f: curriculum(dataset, f),
     ):
-        with pytest.raises(ValueError, match="one number a sample, not a list"):
+        with pytest.raises(ValueError, match="one number per sample, not a list"):
             use("found.detections.confidence")
 
 
-def test_numbers_inside_labels_will_do(make_dataset: MakeDataset) -> None:
+def test_numbers_inside_labels_can_be_used(make_dataset: MakeDataset) -> None:
     dataset = make_dataset(["/no/1.png", "/no/2.png"], ["a", "b"])
     dataset.set_values("ground_truth.confidence", [0.2, 0.9])
     assert curriculum(dataset, "ground_truth.confidence").order.tolist() == [1, 0]
@@ -235,7 +235,7 @@ def test_the_order_of_a_curriculum(dataset: fo.Dataset, scores: dict[str, Any]) 
     assert by_two.ids.tolist() == easiest_first(dataset, "learnability_two")
 
 
-def test_a_curriculum_of_all_classes_alike(dataset: fo.Dataset) -> None:
+def test_a_curriculum_that_mixes_the_classes(dataset: fo.Dataset) -> None:
     lessons = curriculum(dataset, per_class=True)
     labels = np.array(LABELS, dtype=object)[lessons.order]
     order = easiest_first(dataset, "learnability_one")
@@ -246,7 +246,7 @@ def test_a_curriculum_of_all_classes_alike(dataset: fo.Dataset) -> None:
             assert abs((labels[:end] == name).sum() - end * count / COUNT) <= 1
     assert sorted(lessons.order.tolist()) == list(range(COUNT))
     by_parity = curriculum(dataset, "margin", per_class=True, label_field="parity")
-    # two classes of the same size come in pairs
+    # two classes of the same size alternate
     assert [set(pair) for pair in (by_parity.order % 2).reshape(-1, 2).tolist()] == [{0, 1}] * (COUNT // 2)
 
 
@@ -255,12 +255,12 @@ def test_the_difficulty_of_other_fields(dataset: fo.Dataset, scores: dict[str, A
     expected = (margin.max() - margin) / (margin.max() - margin.min())
     np.testing.assert_allclose(curriculum(dataset, "margin").difficulty, expected, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(curriculum(dataset, "stars").difficulty, [1 - index % 5 / 4 for index in range(COUNT)])
-    # at most 1 is not enough to be left as it is
+    # values below 0 are rescaled even if none exceeds 1
     below = margin / margin.max()
     assert below.min() < 0
     dataset.set_values("below", below.tolist())
     np.testing.assert_allclose(curriculum(dataset, "below").difficulty, expected, rtol=1e-12, atol=1e-15)
-    # all as hard as each other
+    # all equally hard
     alike = dataset.match(fo.ViewField("stars") == 3)
     assert curriculum(alike, "stars").difficulty.tolist() == [0] * 8
     named, field = curriculum(dataset, model="one"), curriculum(dataset, "learnability_one")
@@ -289,7 +289,7 @@ def test_the_samplers_of_a_curriculum(dataset: fo.Dataset, scores: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"model": "two"}, r"10 of 40 samples have no score.*samples.exists\('learnability_two'\)"),
         ({"field": "half"}, r"19 of 40 samples have no score.*samples.match\(ViewField\('half'\) >= -float\('inf'\)\)"),
@@ -301,12 +301,12 @@ def test_the_samplers_of_a_curriculum(dataset: fo.Dataset, scores: dict[str, Any
         ({"seed": -1}, "seed must be a whole number of at least 0"),
     ],
 )
-def test_a_curriculum_refuses_what_does_not_fit(dataset: fo.Dataset, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_curriculum_refuses_wrong_options(dataset: fo.Dataset, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         curriculum(dataset, **options)
 
 
-def test_the_advice_helps(dataset: fo.Dataset) -> None:
+def test_the_advised_views_have_a_curriculum(dataset: fo.Dataset) -> None:
     assert len(curriculum(dataset.exists("learnability_two"), model="two")) == 30
     assert len(curriculum(dataset.match(fo.ViewField("half") >= -float("inf")), "half")) == 21
 
@@ -326,7 +326,7 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
 
 
 def test_training_in_order(digit_dataset: fo.Dataset, rng: np.random.Generator) -> None:
-    """What a training sees of a dataset of images: the easiest first, whatever the order of the view."""
+    """A training sees the easiest images first, whatever the order of the view."""
     write_scores(digit_dataset, {"one": rng.random(60)})
     view = digit_dataset.shuffle(seed=3)
     lessons = curriculum(view, start=0.5, epochs=2)

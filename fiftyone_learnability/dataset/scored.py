@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import fiftyone.core.collections as foc
 import numpy as np
 from numpy.typing import NDArray
 
+from ..experiment.results import ModelResults
 from ..scores.catalog import SCORES
 from ..scores.checks import check_names, short_repr, shorten
 from ..scores.formulas import FloatArray
@@ -53,6 +54,23 @@ def choose_models(
         derived (False): see :func:`find_models`
     """
     return find_models(samples, derived) if models is None else names_of(models)
+
+
+def choose_results(results: Mapping[str, ModelResults], models: str | Sequence[str] | None) -> dict[str, ModelResults]:
+    """Return the results of some networks.
+
+    Args:
+        results: results by network
+        models: one name, several, or None for all
+
+    Raises:
+        ValueError: if there are no results of a network
+    """
+    names = list(results) if models is None else names_of(models)
+    if missing := [name for name in names if name not in results]:
+        present = ", ".join(results) or "none"
+        raise ValueError(f"there are no results of {', '.join(map(short_repr, missing))}; there are: {present}")
+    return {name: results[name] for name in names}
 
 
 def find_scores(samples: foc.SampleCollection, model: str) -> list[str]:
