@@ -771,27 +771,18 @@ def tracker_state() -> dict[str, Any]:
 
 STATES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "nothing": lambda state: {},
-    "a list": lambda state: [],
     "another version": lambda state: {**state, "version": "2"},
     "without sums": lambda state: {name: state[name] for name in ("version", "epochs")},
-    "numbers as sums": lambda state: {**state, "squares": 0.0},
     "sums of texts": lambda state: {**state, "squares": ["a"] * 4},
     "sums of another type": lambda state: {**state, "probability_sum": state["probability_sum"].int()},
     "too many sums": lambda state: {**state, "streak": torch.zeros(5, dtype=state["streak"].dtype)},
-    "a table of sums": lambda state: {**state, "streak": state["streak"][:, None].expand(4, 2)},
-    "negative epochs": lambda state: {**state, "epochs": -1, "epoch_hits": [], "epoch_seen": []},
-    "epochs as a text": lambda state: {**state, "epochs": "2"},
-    "too many hits": lambda state: {**state, "epoch_hits": [1] * 7},
-    "hits as texts": lambda state: {**state, "epoch_hits": ["1", "2"]},
-    "classes as a text": lambda state: {**state, "classes": "3"},
-    "a million classes": lambda state: {**state, "classes": 10**9},
     "other predictions": lambda state: {**state, "prediction_sum": torch.zeros(4, 7)},
     "no predictions": lambda state: {**state, "prediction_sum": None},
 }
 
 
 @pytest.mark.parametrize("which", STATES)
-def test_a_hostile_state_of_a_tracker_is_refused(which: str) -> None:
+def test_a_state_that_is_not_of_the_tracker_is_refused(which: str) -> None:
     good = tracker_state()
     tracker = LearnabilityTracker(4)
     tracker.load_state_dict(good)

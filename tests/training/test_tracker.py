@@ -13,7 +13,9 @@ from hypothesis.extra import numpy as hnp
 from scipy.special import softmax
 
 from fiftyone_learnability.scores import formulas as scores
-from fiftyone_learnability.training.tracker import _ROWS_AT_ONCE, LearnabilityTracker
+from fiftyone_learnability.training import epoch_buffer
+from fiftyone_learnability.training.epoch_buffer import ROWS_AT_ONCE
+from fiftyone_learnability.training.tracker import LearnabilityTracker
 
 MEAN_OF_SINGLES = 1e-5  # the mean prediction is kept in float32
 
@@ -109,6 +111,26 @@ def some_dynamics(epochs: int = 5, samples: int = 7, classes: int = 3) -> Dynami
     return Dynamics(rng.normal(0, 2, (epochs, samples, classes)).astype(np.float32), rng.integers(0, classes, samples))
 
 
+def arrays_of(tracker: LearnabilityTracker) -> list[torch.Tensor | np.ndarray]:
+    """All arrays that the tracker holds."""
+    arrays: list[torch.Tensor | np.ndarray] = []
+    pending: list[object] = [tracker]
+    while pending:
+        held = pending.pop()
+        if isinstance(held, (torch.Tensor, np.ndarray)):
+            arrays.append(held)
+        elif isinstance(held, (list, tuple)):
+            pending += held
+        elif hasattr(held, "__dict__"):
+            pending += vars(held).values()
+    return arrays
+
+
+def tensor_bytes(tracker: LearnabilityTracker) -> int:
+    """Memory of all arrays that the tracker holds."""
+    return sum(array.nbytes for array in arrays_of(tracker))
+
+
 @given(dynamics(), st.integers(1, 10), st.integers(0, 100), st.integers(1, 8))
 @settings(deadline=None)
 def test_scores_equal_the_pure_functions(recorded: Dynamics, batch: int, seed: int, el2n_epoch: int) -> None:
@@ -143,7 +165,7 @@ def test_samples_that_an_epoch_did_not_see_are_not_counted(recorded: Dynamics, d
 
 
 def test_batches_worked_through_at_once_give_what_each_alone_would() -> None:
-    count = 2 * _ROWS_AT_ONCE + 77
+    count = 2 * ROWS_AT_ONCE + 77
     recorded = some_dynamics(epochs=2, samples=count, classes=4)
     small, large = LearnabilityTracker(count, el2n_epoch=1), LearnabilityTracker(count, el2n_epoch=1)
     feed(small, recorded, batch=100)
@@ -382,7 +404,6 @@ def test_a_sample_seen_twice_in_an_epoch_counts_once() -> None:
     for logits in recorded.logits:
         twice.update(padded, logits[padded], recorded.labels[padded])  # within a batch
         twice.update([3], logits[[3]], recorded.labels[[3]])  # in another batch
-        assert len(twice._waiting) == 2  # worked through at once
         twice.end_epoch()
     feed(once, recorded)
     assert_scores(twice.scores(), once.scores(), atol=0)
@@ -423,7 +444,9 @@ def test_update_leaves_no_graph_behind() -> None:
     logits = torch.zeros(2, 3, requires_grad=True)
     tracker = LearnabilityTracker(2)
     tracker.update([0, 1], logits, [0, 1])
-    assert not any(value.requires_grad for value in vars(tracker).values() if isinstance(value, torch.Tensor))
+    tensors = [array for array in arrays_of(tracker) if isinstance(array, torch.Tensor)]
+    assert len(tensors) > 10
+    assert not any(tensor.requires_grad for tensor in tensors)
 
 
 @pytest.mark.parametrize(
@@ -477,13 +500,14 @@ def test_epoch_counts_are_a_copy() -> None:
     assert tracker.epoch_counts.tolist() == [0, 0]
 
 
-def test_of_a_sample_seen_twice_the_last_counts() -> None:
+def test_of_a_sample_seen_twice_the_last_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     sure, wrong = [9.0, 0.0], [0.0, 9.0]
     within, apart = LearnabilityTracker(2, el2n_epoch=1), LearnabilityTracker(2, el2n_epoch=1)
     within.update([0, 1, 0, 1], [sure, sure, wrong, wrong], [0, 1, 0, 1])
+    # each batch of the other tracker is processed by itself
+    monkeypatch.setattr(epoch_buffer, "ROWS_AT_ONCE", 1)
     for logits in (sure, wrong):
         apart.update([0, 1], [logits, logits], [0, 1])
-        apart._work_through()
     for tracker in (within, apart):
         assert tracker.end_epoch() == 0.5
     expected = Dynamics(np.array([[wrong, wrong]], np.float32), np.array([0, 1])).expected(1)
@@ -510,13 +534,13 @@ def test_what_the_caller_does_with_the_batch_afterwards_does_not_matter() -> Non
     assert_scores(tracker.scores(), recorded.expected())
 
 
-def test_updates_may_come_from_inference_mode() -> None:
+def test_updates_may_come_from_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epoch_buffer, "ROWS_AT_ONCE", 1)
     recorded = some_dynamics()
     inside, outside = LearnabilityTracker(7, el2n_epoch=1), LearnabilityTracker(7, el2n_epoch=1)
     for logits in torch.from_numpy(recorded.logits):
         with torch.inference_mode():
             inside.update(torch.arange(7), logits * 1, torch.from_numpy(recorded.labels))
-            inside._work_through()
         inside.end_epoch()
     feed(outside, recorded)
     assert_scores(inside.scores(), outside.scores(), atol=1e-6)
@@ -663,12 +687,6 @@ def test_the_arguments_of_a_tracker_are_checked() -> None:
         LearnabilityTracker(2, el2n_epoch=0)
 
 
-def tensor_bytes(tracker: LearnabilityTracker) -> int:
-    """Memory of all arrays that the tracker holds."""
-    held = [*vars(tracker).values(), *(part for batch in tracker._waiting for part in batch)]
-    return sum(value.nbytes for value in held if isinstance(value, (torch.Tensor, np.ndarray)))
-
-
 def test_memory_does_not_grow_with_the_epochs() -> None:
     recorded = some_dynamics(epochs=1, samples=200, classes=10)
     tracker = LearnabilityTracker(200)
@@ -685,8 +703,8 @@ def test_memory_does_not_grow_with_the_epochs() -> None:
 
 def test_an_epoch_waits_in_bounded_memory() -> None:
     tracker = LearnabilityTracker(200, predictions=False)
-    most, bound = 0, tensor_bytes(tracker) + (_ROWS_AT_ONCE + 100) * (10 * 4 + 2 * 8)
-    for _ in range(3 * _ROWS_AT_ONCE // 100):
+    most, bound = 0, tensor_bytes(tracker) + (ROWS_AT_ONCE + 100) * (10 * 4 + 2 * 8)
+    for _ in range(3 * ROWS_AT_ONCE // 100):
         tracker.update(np.arange(100), np.zeros((100, 10)), np.zeros(100, int))
         most = max(most, tensor_bytes(tracker))
     assert most <= bound
