@@ -1,4 +1,4 @@
-"""Scores in and out of files: tables there and back, files of others, predictions."""
+"""Export and import of scores, foreign files, and predictions for other tools."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def scores() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def made(scores: dict[str, Any]) -> Iterator[fo.Dataset]:
-    """30 samples with many ties by "one"; "two" has scored the first 20 only. Nothing is to be written onto it."""
+    """30 samples: scores of "one" with many ties, of "two" for the first 20 only. Tests must not change it."""
     dataset = fo.Dataset()
     add_samples(dataset, LABELS)
     write_scores(dataset, {"one": scores["one"]}, "first")
@@ -50,14 +50,14 @@ def made(scores: dict[str, Any]) -> Iterator[fo.Dataset]:
 
 
 def plain(column: pd.Series) -> list[Any]:
-    """The values of a column, None where there is none."""
+    """The values of a column, None for missing ones."""
     return column.astype(object).where(column.notna(), None).tolist()
 
 
-def assert_close(found: list[Any], expected: list[Any]) -> None:
-    """But for the last bit of numbers, which pandas before 3 loses when it reads texts."""
-    for one, other in zip(found, expected, strict=True):
-        assert one == (pytest.approx(other, rel=1e-15) if isinstance(other, float) else other)
+def assert_close(read: list[Any], expected: list[Any]) -> None:
+    """Equal up to the last bit of numbers, which pandas before version 3 loses in csv files."""
+    for value, wanted in zip(read, expected, strict=True):
+        assert value == (pytest.approx(wanted, rel=1e-15) if isinstance(wanted, float) else wanted)
 
 
 def test_the_table(made: fo.Dataset, scores: dict[str, Any]) -> None:
@@ -122,8 +122,8 @@ def test_export_to_parquet(made: fo.Dataset, tmp_path: Path) -> None:
         assert plain(read[name]) == plain(written[name]), name
 
 
-@pytest.mark.parametrize("labels", ["numbers", "truths"])
-def test_export_of_labels_that_are_no_texts(make_dataset: MakeDataset, tmp_path: Path, labels: str) -> None:
+@pytest.mark.parametrize("labels", ["numbers", "booleans"])
+def test_export_of_labels_that_are_not_texts(make_dataset: MakeDataset, tmp_path: Path, labels: str) -> None:
     values: list[Any] = [3, 7, None] if labels == "numbers" else [True, False, None]
     dataset = make_dataset([f"/no/{index}.png" for index in range(3)], [None] * 3)
     dataset.add_sample_field("ground_truth_", fo.IntField if labels == "numbers" else fo.BooleanField)
@@ -157,21 +157,21 @@ def dataset(make_dataset: MakeDataset) -> fo.Dataset:
 
 @pytest.fixture
 def rich(dataset: fo.Dataset) -> fo.Dataset:
-    """The same with all scores of two networks, of which the second has two runs and lacks four samples."""
+    """The same with all scores of two networks; the second has two runs and lacks four samples."""
     write_measured(dataset, "one", every=True)
     write_measured(dataset.limit(8), "two", runs=2, every=True)
     return dataset
 
 
 def scores_of(dataset: fo.Dataset, by: str = "id") -> dict[str, dict[str, Any]]:
-    """The values of all fields of this package, by sample."""
+    """The values of each field of this package by sample."""
     names = [name for name in dataset.get_field_schema() if name.startswith("learnability")]
     keys = dataset.values(by)
     return {name: dict(zip(keys, dataset.values(name), strict=True)) for name in names}
 
 
 @pytest.mark.parametrize("ending", ["csv", "npz", "parquet"])
-def test_there_and_back(rich: fo.Dataset, tmp_path: Path, ending: str) -> None:
+def test_an_export_can_be_imported(rich: fo.Dataset, tmp_path: Path, ending: str) -> None:
     fol.write_consensus(rich)
     path = tmp_path / f"scores.{ending}"
     assert fol.export_scores(rich, path) == 12
@@ -184,7 +184,7 @@ def test_there_and_back(rich: fo.Dataset, tmp_path: Path, ending: str) -> None:
         assert [report.num_written for report in reports] == [12, 8]
         assert [report.vanished for report in reports] == [[], []]
         expected = {name: values for name, values in scores_of(rich).items() if name in ALL}
-        # None where there was none, and infinity where it was never predicted
+        # missing and infinite values survive
         found = scores_of(clone)
         assert set(found) == set(expected)
         for name, values in expected.items():
@@ -219,7 +219,7 @@ def test_a_file_of_several_models_is_imported_whole_or_not_at_all(rich: fo.Datas
     fol.export_scores(rich, path)
     fol.delete_run(rich, "run_one")
     before = state(rich)
-    # the second is there still
+    # the fields of the second model still exist
     with pytest.raises(ValueError, match="already has the field 'learnability_two'"):
         fol.import_scores(rich, path)
     with pytest.raises(ValueError, match=r"the key 'mine' is for one run, and scores\.csv has one, two"):
@@ -284,7 +284,7 @@ def test_files_that_cannot_be_imported(dataset: fo.Dataset, tmp_path: Path, endi
     path, ids, before = tmp_path / f"scores.{ending}", dataset.values("id"), state(dataset)
     with pytest.raises(ValueError, match=f"there is no file .*scores.{ending}"):
         fol.import_scores(dataset, path, "mine")
-    path.write_bytes(b"\x00\xff nothing of the kind")
+    path.write_bytes(b"\x00\xff not a table")
     with pytest.raises(ValueError, match=rf"cannot be read as a {ending} file|does not identify its samples"):
         fol.import_scores(dataset, path, "mine")
     path.write_bytes(b"")
@@ -308,14 +308,14 @@ def test_files_that_cannot_be_imported(dataset: fo.Dataset, tmp_path: Path, endi
     assert report.fields == ["learnability_mine", "learnability_rank_mine", "learnability_mine_aum"]
 
 
-def test_endings_that_cannot_be_read(dataset: fo.Dataset, tmp_path: Path) -> None:
+def test_other_endings_are_refused(dataset: fo.Dataset, tmp_path: Path) -> None:
     for name in ("scores.pkl", "scores", "scores.csv.gz"):
         with pytest.raises(ValueError, match=rf"'{name}' must end in \.csv, \.npz or \.parquet"):
             fol.import_scores(dataset, tmp_path / name, "mine")
 
 
 class Trap:
-    """Says so if it is unpickled."""
+    """Remembers that it was unpickled."""
 
     opened = False
 
@@ -352,7 +352,7 @@ def test_import_of_the_results_of_a_training(dataset: fo.Dataset, tmp_path: Path
         expected = dict(zip(result.ids.tolist(), result.score(name).tolist(), strict=True))
         assert values_of(dataset, score_field("theirs", name)) == expected
     assert np.inf in dataset.values("learnability_theirs_forgetting")
-    # the whole of it, not its scores alone
+    # labels, predictions and single runs are imported too
     np.testing.assert_array_equal(fol.pred_probs(dataset, "theirs").labels, result.labels)
     assert fol.load_results(dataset, report.key)["theirs"].run_learnability.shape == (runs, 12)
     chosen = fol.write_scores(dataset, result, "some", scores=["aum"])
@@ -362,7 +362,7 @@ def test_import_of_the_results_of_a_training(dataset: fo.Dataset, tmp_path: Path
 def test_predictions_are_probabilities_in_the_order_of_the_collection(dataset: fo.Dataset) -> None:
     result = write_measured(dataset.limit(8), "one", prediction=True)
     half = result.prediction.astype(np.float64).sum(axis=1)
-    assert (half != 1).any(), "half precision must leave something to mend"
+    assert (half != 1).any(), "half precision must leave rounding errors"
     view = dataset.sort_by("filepath", reverse=True)
     found = fol.pred_probs(view, "one")
     seen = set(dataset.limit(8).values("id"))
@@ -393,5 +393,5 @@ def test_cleanlab_finds_a_planted_error_in_them(make_dataset: MakeDataset) -> No
     found = fol.pred_probs(dataset, "mine")
     issues = find_label_issues(found.labels, found.pred_probs, n_jobs=1)
     assert sorted(found.ids[issues]) == sorted(ids[index] for index in wrong)
-    # as does this package
+    # this package finds the same ones
     assert sorted(fol.suggest_label_fixes(dataset)["id"]) == sorted(ids[index] for index in wrong)

@@ -1,4 +1,4 @@
-"""Scores onto samples: from tables and trackers, and further ones of a run."""
+"""Scores written from tables and trackers, and further scores of a stored run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from pymongo.errors import OperationFailure
 
 import fiftyone_learnability as fol
 from fiftyone_learnability import LearnabilityTracker, WriteError
-from fiftyone_learnability.dataset import columns
 from fiftyone_learnability.dataset.notes import score_field
 from fiftyone_learnability.dataset.registry import LearnabilityRun
 from tests.plugin.made_up import write_scores
 
-from .dataset.helpers import fails_at, raiser, scratch_collections, state, values_of
+from .dataset.helpers import fail_at_merge, fails_at, scratch_collections, state, values_of
 from .dataset.measured import ALL, MEASURED, table_of, write_measured
 
 MakeDataset = Callable[..., fo.Dataset]
@@ -44,22 +43,22 @@ def test_unknown_samples_are_reported_and_the_others_written(dataset: fo.Dataset
     assert report.vanished == ["nobody"]
     assert report.num_written == 4
     assert dataset.values("learnability_mine") == [0.0, None, 0.5, 0.75, 1.0] + [None] * 7
-    # ranks are those among the samples that were found
+    # ranks count only the samples that were found
     assert dataset.values("learnability_rank_mine") == [4, None, 3, 2, 1] + [None] * 7
-    # of a view, the samples of others are unknown too
+    # samples outside the view count as unknown
     report = fol.write_scores(dataset.limit(1), table, "other")
     assert report.vanished == table["id"].tolist()[1:]
     assert dataset.count("learnability_other") == 1
 
 
-def test_only_columns_of_scores_are_taken_and_gaps_stay(dataset: fo.Dataset) -> None:
+def test_only_score_columns_are_read_and_gaps_stay(dataset: fo.Dataset) -> None:
     learnability = [0.5, None, *np.linspace(0.1, 0.9, 10)]
     hits = [None, 0.2, *np.linspace(0, 1, 10)]
     table = table_of(dataset, learnability=learnability, hits=hits, rank=[7] * 12, disagreement=[1.0] * 12, loss=0.3)
     report = fol.write_scores(dataset, table, "mine")
     assert report.fields == ["learnability_mine", "learnability_rank_mine", "learnability_mine_hits"]
     assert dataset.values("learnability_mine") == learnability
-    # without a learnability, there is no other score either
+    # a sample without learnability gets no other score either
     assert dataset.values("learnability_mine_hits") == [None, None, *hits[2:]]
     assert fol.find_scores(dataset, "mine") == ["learnability", "rank", "hits"]
     assert "by mine" in dataset.get_field("learnability_mine_hits").description
@@ -78,7 +77,7 @@ def test_another_column_as_learnability(dataset: fo.Dataset) -> None:
     assert fol.sort_by_learnability(dataset, "theirs").values("id") == ids[order].tolist()
 
 
-def test_a_mapping_and_a_table_are_the_same(dataset: fo.Dataset) -> None:
+def test_a_mapping_gives_the_same_as_a_table(dataset: fo.Dataset) -> None:
     columns = {"filepath": dataset.values("filepath"), "learnability": list(np.linspace(0, 1, 12)), "hits": [0.5] * 12}
     fol.write_scores(dataset, columns, "mapping")
     fol.write_scores(dataset, pd.DataFrame(columns), "table")
@@ -86,13 +85,13 @@ def test_a_mapping_and_a_table_are_the_same(dataset: fo.Dataset) -> None:
         assert dataset.values(name.format("mapping")) == dataset.values(name.format("table"))
 
 
-def test_numbers_may_stand_as_texts(dataset: fo.Dataset) -> None:
+def test_numbers_can_be_texts(dataset: fo.Dataset) -> None:
     fol.write_scores(dataset, table_of(dataset, learnability=["0.5", " 1e-3"] * 6, forgetting=["inf", "2"] * 6), "mine")
     assert dataset.values("learnability_mine") == [0.5, 0.001] * 6
     assert dataset.values("learnability_mine_forgetting") == [np.inf, 2.0] * 6
 
 
-def test_overwriting_leaves_nothing_of_what_was_there(dataset: fo.Dataset) -> None:
+def test_overwriting_leaves_nothing_of_the_old_scores(dataset: fo.Dataset) -> None:
     values = np.linspace(0, 1, 12)
     first = fol.write_scores(dataset, table_of(dataset, learnability=values, hits=values), "mine")
     before = state(dataset)
@@ -123,10 +122,10 @@ def test_the_field_of_the_labels(dataset: fo.Dataset) -> None:
 
 @pytest.mark.parametrize("ground_truth", [None, fo.Detections])
 def test_without_a_field_of_labels(make_dataset: MakeDataset, ground_truth: type | None) -> None:
-    # without labels, the fixture makes no field
+    # the fixture makes no label field if there are no labels
     dataset = make_dataset(["/no/1.png", "/no/2.png"], [None, None])
     if ground_truth is not None:
-        # boxes are no labels that a network of this kind was trained with
+        # a classifier is not trained with boxes
         dataset.add_sample_field("ground_truth", fo.EmbeddedDocumentField, embedded_doc_type=ground_truth)
     fol.write_scores(dataset, table_of(dataset, learnability=[0.2, 0.1]), "mine")
     assert dataset.get_run_info("imported").config.label_field is None
@@ -187,7 +186,7 @@ TABLES: dict[str, tuple[Callable[[list[str]], Any], dict[str, Any], type[Excepti
         ValueError,
         "'learnability' holds something that is not a number: 'easy'",
     ),
-    "another score that is none": (
+    "another score is not a number": (
         lambda ids: {"id": ids, "learnability": L, "hits": [*L[:11], "many"]},
         {},
         ValueError,
@@ -199,8 +198,8 @@ TABLES: dict[str, tuple[Callable[[list[str]], Any], dict[str, Any], type[Excepti
         ValueError,
         "'learnability' holds infinite values",
     ),
-    "nothing": (lambda ids: {"id": ids, "learnability": [None] * 12}, {}, ValueError, "holds no numbers"),
-    "strangers": (
+    "empty column": (lambda ids: {"id": ids, "learnability": [None] * 12}, {}, ValueError, "holds no numbers"),
+    "unknown samples": (
         lambda ids: {"id": ["x", "y"], "learnability": [0.1, 0.2]},
         {},
         ValueError,
@@ -230,7 +229,7 @@ TABLES: dict[str, tuple[Callable[[list[str]], Any], dict[str, Any], type[Excepti
 
 
 @pytest.mark.parametrize(("make", "options", "error", "message"), TABLES.values(), ids=TABLES)
-def test_what_cannot_be_written_writes_nothing(
+def test_wrong_arguments_write_nothing(
     dataset: fo.Dataset, make: Callable[..., Any], options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     ids, before = dataset.values("id"), state(dataset)
@@ -239,7 +238,7 @@ def test_what_cannot_be_written_writes_nothing(
     assert state(dataset) == before
 
 
-def test_files_that_do_not_tell_samples_apart(make_dataset: MakeDataset) -> None:
+def test_shared_files_do_not_identify_samples(make_dataset: MakeDataset) -> None:
     dataset = make_dataset(["/no/1.png", "/no/1.png"], ["a", "b"])
     with pytest.raises(ValueError, match=r"some samples share a file.*name the samples by id"):
         fol.write_scores(dataset, {"filepath": ["/no/1.png"], "learnability": [0.5]}, "mine")
@@ -247,7 +246,7 @@ def test_files_that_do_not_tell_samples_apart(make_dataset: MakeDataset) -> None
     assert dataset.values("learnability_mine") == [0.5, 0.25]
 
 
-def test_an_empty_view_has_nothing_to_be_scored(dataset: fo.Dataset) -> None:
+def test_an_empty_view_is_refused(dataset: fo.Dataset) -> None:
     with pytest.raises(ValueError, match="the collection is empty"):
         fol.write_scores(dataset.limit(0), table_of(dataset, learnability=L), "mine")
 
@@ -261,7 +260,7 @@ def test_a_database_that_fails_leaves_the_dataset_as_it_was(
         fol.write_scores(dataset, table_of(dataset, learnability=np.linspace(0, 1, 12), aum=L), "mine")
     before = state(dataset)
     with monkeypatch.context() as patch:
-        patch.setattr(columns, "_create_indexes", raiser(OperationFailure("disk full")))
+        fail_at_merge(patch, OperationFailure("disk full"))
         with pytest.raises(WriteError, match="disk full"):
             fol.write_scores(dataset, table, "mine", overwrite=overwrite)
     assert state(dataset) == before
@@ -270,7 +269,7 @@ def test_a_database_that_fails_leaves_the_dataset_as_it_was(
 def tracked(
     count: int, ids: list[str] | None = None, epochs: int = 3, seed: int = 0, **options: Any
 ) -> tuple[LearnabilityTracker, np.ndarray, np.ndarray]:
-    """A tracker after some epochs of random logits of three classes, and these logits and labels."""
+    """A tracker after some epochs of random logits for three classes; and these logits and labels."""
     rng = np.random.default_rng(seed)
     tracker = LearnabilityTracker(None if ids else count, ids=ids, **options)
     logits, labels = rng.normal(0, 2, (epochs, count, 3)).astype(np.float32), rng.integers(0, 3, count)
@@ -297,12 +296,12 @@ def test_the_scores_of_a_tracker(dataset: fo.Dataset, by: str) -> None:
     assert (config.kind, config.epochs, config.runs) == ("imported", 3, 1)
     result = fol.load_results(dataset, report.key)["mine"]
     np.testing.assert_array_equal(result.measured_accuracy[0], tracker.accuracies)
-    # without the names of the classes, predictions mean nothing
+    # predictions are useless without the names of the classes
     assert result.prediction is None
     assert "3 epochs" in dataset.get_field("learnability_mine").description
 
 
-def test_the_order_is_that_of_the_collection(dataset: fo.Dataset) -> None:
+def test_a_tracker_without_ids_follows_the_order_of_the_collection(dataset: fo.Dataset) -> None:
     view = dataset.sort_by("filepath", reverse=True).limit(5)
     tracker, *_ = tracked(5)
     fol.write_scores(view, tracker, "mine")
@@ -310,19 +309,19 @@ def test_the_order_is_that_of_the_collection(dataset: fo.Dataset) -> None:
     assert dataset.count("learnability_mine") == 5
 
 
-def test_samples_that_a_tracker_has_not_seen_keep_none(dataset: fo.Dataset) -> None:
+def test_samples_that_a_tracker_did_not_see_keep_none(dataset: fo.Dataset) -> None:
     tracker = LearnabilityTracker(12)
     tracker.update([0, 1, 2], np.eye(3), [0, 1, 1])
     tracker.end_epoch()
     report = fol.write_scores(dataset, tracker, "mine")
     assert report.num_written == 3
     assert dataset.values("learnability_mine") == [*tracker.scores()["learnability"][:3], *[None] * 9]
-    # the epoch of EL2N has not come, and what nobody has is no field
+    # the epoch of EL2N was not reached, so no sample has the score
     assert not dataset.has_field("learnability_mine_el2n")
     assert dataset.values("learnability_mine_forgetting")[2] == np.inf
 
 
-def test_trackers_that_do_not_fit(dataset: fo.Dataset) -> None:
+def test_trackers_that_do_not_match(dataset: fo.Dataset) -> None:
     before = state(dataset)
     tracker, *_ = tracked(11)
     with pytest.raises(ValueError, match=r"the tracker has 11 samples, the collection 12.*LearnabilityTracker\(ids="):
@@ -359,7 +358,7 @@ def test_the_predictions_of_a_tracker_suggest_labels(dataset: fo.Dataset) -> Non
     assert dict(zip(table["id"], table["suggested_label"], strict=True)) == expected
 
 
-def test_the_predictions_that_were_not_kept(dataset: fo.Dataset) -> None:
+def test_a_tracker_without_predictions(dataset: fo.Dataset) -> None:
     tracker, *_ = tracked(12, predictions=False)
     fol.write_scores(dataset, tracker, "mine", classes=["a", "b", "c"])
     assert not dataset.has_field("learnability_mine_ambiguity")
@@ -384,7 +383,7 @@ def test_further_scores_are_those_of_the_run(dataset: fo.Dataset) -> None:
             assert field.info["learnability"]["score"] == name
         assert dataset.get_run_info(f"run_{model}").config.scores == list(result.scores)
     assert state(dataset)["stored_results"] == before["stored_results"]
-    # once more changes nothing
+    # a second call changes nothing
     before = state(dataset)
     assert fol.add_scores(dataset) == []
     assert state(dataset) == before
@@ -399,7 +398,7 @@ def test_further_scores_can_be_chosen(dataset: fo.Dataset) -> None:
         "learnability_two_hits",
         "learnability_two_aum",
     ]
-    # whole runs are written, whatever the view
+    # the scores are written for the whole run, not only for the view
     assert dataset.count("learnability_two_aum") == 12
     assert fol.add_scores(dataset, "hits") == ["learnability_one_hits"]
     assert fol.add_scores(dataset, "spread", ["two", "two"]) == ["learnability_two_spread"]
@@ -416,7 +415,7 @@ def test_further_scores_of_a_renamed_run(dataset: fo.Dataset) -> None:
     )
 
 
-def test_runs_of_earlier_versions_do_not_say_what_they_have(dataset: fo.Dataset) -> None:
+def test_runs_of_earlier_versions_do_not_list_their_scores(dataset: fo.Dataset) -> None:
     write_measured(dataset, "one")
     config = dataset.get_run_info("run_one").config
     del config.scores
@@ -428,7 +427,7 @@ def test_runs_of_earlier_versions_do_not_say_what_they_have(dataset: fo.Dataset)
 
 def test_scores_that_cannot_be_added_add_nothing(dataset: fo.Dataset) -> None:
     write_measured(dataset, "one")
-    # made-up scores have no hits
+    # the made-up scores do not include hits
     write_scores(dataset, {"poor": np.linspace(0, 1, 12)}, "run_poor")
     write_scores(dataset, {"gone": np.linspace(0, 1, 12)}, "run_gone")
     LearnabilityRun.delete_run(dataset, "run_gone", cleanup=False)
@@ -447,7 +446,7 @@ def test_scores_that_cannot_be_added_add_nothing(dataset: fo.Dataset) -> None:
         assert state(dataset) == before
 
 
-@pytest.mark.parametrize("where", ["declaring", "the settings of the second run"])
+@pytest.mark.parametrize("where", ["adding the third field", "the settings of the second run"])
 def test_a_failure_while_adding_leaves_the_dataset_as_it_was(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -455,7 +454,7 @@ def test_a_failure_while_adding_leaves_the_dataset_as_it_was(
     write_measured(dataset, "two")
     before, error = state(dataset), OperationFailure("disk full")
     target, name, call = {
-        "declaring": (columns, "_declare", 3),
+        "adding the third field": (fo.Dataset, "add_sample_field", 3),
         "the settings of the second run": (LearnabilityRun, "update_run_config", 2),
     }[where]
     with monkeypatch.context() as patch:
