@@ -11,15 +11,14 @@ from .checks import check_integer, check_number
 from .formulas import FloatArray
 
 PACINGS = ("linear", "root", "step")
-"""The pacing functions by name."""
-
+"""The names of the pacing functions."""
 
 KINDS = ("hard", "linear", "logarithmic")
 """The kinds of self-paced weights."""
 
 
 def linear(progress: float, start: float = 0.2) -> float:
-    r"""The share of the data that is available when it grows evenly.
+    r"""Share of the data that is available, growing linearly.
 
     .. math:: c(t) = c_0 + (1 - c_0) \, t
 
@@ -27,13 +26,13 @@ def linear(progress: float, start: float = 0.2) -> float:
 
     Args:
         progress: t in [0, 1]
-        start (0.2): c_0, the share at the beginning, above 0 and at most 1
+        start (0.2): c_0, the initial share, above 0 and at most 1
 
     Returns:
         the share, from ``start`` to 1
 
     Raises:
-        ValueError: if an argument is not as described
+        ValueError: if an argument is out of range
 
     Example::
 
@@ -45,23 +44,23 @@ def linear(progress: float, start: float = 0.2) -> float:
 
 
 def root(progress: float, start: float = 0.2, power: float = 2.0) -> float:
-    r"""The share of the data that is available when it grows fast at first and ever more slowly.
+    r"""Share of the data that is available, growing fast at first and then more and more slowly.
 
     .. math:: c(t) = \left( c_0^p + (1 - c_0^p) \, t \right)^{1/p}
 
-    The root-p competence of Platanios et al. 2019 (arXiv 1903.09848), with p = 2 their square root: the growth is in
-    inverse proportion to what is there, so that each new sample is drawn equally often before the next ones come.
+    The root-p competence of Platanios et al. 2019 (arXiv 1903.09848). With p = 2, their square-root competence, the
+    share grows in inverse proportion to itself, so that all new samples have equal time to be drawn before more follow.
 
     Args:
         progress: t in [0, 1]
-        start (0.2): c_0, the share at the beginning, above 0 and at most 1
+        start (0.2): c_0, the initial share, above 0 and at most 1
         power (2.0): p, at least 1; 1 is :func:`linear`
 
     Returns:
         the share, from ``start`` to 1
 
     Raises:
-        ValueError: if an argument is not as described
+        ValueError: if an argument is out of range
 
     Example::
 
@@ -74,23 +73,23 @@ def root(progress: float, start: float = 0.2, power: float = 2.0) -> float:
 
 
 def step(progress: float, start: float = 0.2, steps: int = 5) -> float:
-    r"""The share of the data that is available when it grows in stairs, by the same factor each time.
+    r"""Share of the data that is available, growing in steps by the same factor.
 
     .. math:: c(t) = c_0 \, b^{\lfloor t s \rfloor}, \quad b = c_0^{-1/s}
 
-    The fixed exponential pacing of Hacohen and Weinshall 2019 (arXiv 1904.03626), with the factor b (their "increase")
-    chosen so that the last of the s stairs reaches all data.
+    The fixed exponential pacing of Hacohen and Weinshall 2019 (arXiv 1904.03626). The factor b, their "increase", is
+    such that the last of the s steps reaches all data.
 
     Args:
         progress: t in [0, 1]
-        start (0.2): c_0, the share at the beginning, above 0 and at most 1
-        steps (5): s, the number of times the share grows, at least 1
+        start (0.2): c_0, the initial share, above 0 and at most 1
+        steps (5): s, the number of steps, at least 1
 
     Returns:
         the share, from ``start`` to 1
 
     Raises:
-        ValueError: if an argument is not as described
+        ValueError: if an argument is out of range
 
     Example::
 
@@ -99,26 +98,26 @@ def step(progress: float, start: float = 0.2, steps: int = 5) -> float:
     """
     _check_progress(progress, start)
     check_integer("steps", steps, 1)
-    # progress is often a quotient of epochs, and 15 / 22 * 22 falls short of 15: a stair must not come an epoch late
-    stairs = math.floor(progress * steps + 1e-9)
-    return start ** (1 - stairs / steps)
+    # progress is often a quotient of epochs, and 15 / 22 * 22 is rounded to below 15, which would delay a step
+    taken = math.floor(progress * steps + 1e-9)
+    return start ** (1 - taken / steps)
 
 
 def pacing(name: str, progress: float, start: float = 0.2, *, power: float = 2.0, steps: int = 5) -> float:
-    """The share of the data, easiest first, that is available at some point of the training.
+    """Share of the data, easiest first, that is available at a point of the training.
 
     Args:
         name: "linear" (:func:`linear`), "root" (:func:`root`) or "step" (:func:`step`)
-        progress: how much of the growth is over, in [0, 1]
-        start (0.2): the share at the beginning, above 0 and at most 1
-        power (2.0): for "root"
-        steps (5): for "step"
+        progress: the position between the start of the growth (0) and its end (1)
+        start (0.2): the initial share, above 0 and at most 1
+        power (2.0): the power for "root"
+        steps (5): the number of steps for "step"
 
     Returns:
         the share, from ``start`` to 1
 
     Raises:
-        ValueError: if an argument is not as described
+        ValueError: if an argument is out of range
 
     Example::
 
@@ -135,10 +134,10 @@ def pacing(name: str, progress: float, start: float = 0.2, *, power: float = 2.0
 
 
 def self_paced_weights(difficulty: ArrayLike, threshold: float, kind: str = "hard") -> FloatArray:
-    r"""How much each sample counts when a learner leaves out what is too hard for it.
+    r"""Weights of samples in self-paced learning, which leaves out samples that are still too hard.
 
-    The weights minimise :math:`\sum_i v_i d_i + f(v; \lambda)` over v in [0, 1], in closed form; 0 where
-    :math:`d_i \ge \lambda`, and where :math:`d_i < \lambda`
+    The weights minimise :math:`\sum_i v_i d_i + f(v; \lambda)` over v in [0, 1]. They are 0 where
+    :math:`d_i \ge \lambda`. Where :math:`d_i < \lambda`,
 
     .. math::
 
@@ -148,19 +147,19 @@ def self_paced_weights(difficulty: ArrayLike, threshold: float, kind: str = "har
 
     Hard: Kumar et al. 2010, "Self-paced learning for latent variable models", with :math:`f = -\lambda \sum v_i`.
     Linear and logarithmic: Jiang et al. 2014, "Easy samples first", with
-    :math:`f = \lambda \sum (v_i^2 / 2 - v_i)` and :math:`f = \sum (\zeta v_i - \zeta^{v_i} / \log \zeta)`. Raise the
-    threshold as the training proceeds.
+    :math:`f = \lambda \sum (v_i^2 / 2 - v_i)` and :math:`f = \sum (\zeta v_i - \zeta^{v_i} / \log \zeta)`. Raise
+    the threshold during training.
 
     Args:
-        difficulty: ``(N,)`` difficulty of each sample, not negative: a loss, or 1 - learnability
-        threshold: lambda, above 0; below 1 for "logarithmic"
+        difficulty: ``(N,)`` difficulty of each sample, at least 0: a loss, or 1 - learnability
+        threshold: lambda, above 0, and below 1 for "logarithmic"
         kind ("hard"): "hard", "linear" or "logarithmic"
 
     Returns:
         ``(N,)`` weights in [0, 1]
 
     Raises:
-        ValueError: if an argument is not as described
+        ValueError: if an argument is out of range, or the difficulty is not a one-dimensional array of finite numbers
 
     Example::
 
@@ -177,34 +176,34 @@ def self_paced_weights(difficulty: ArrayLike, threshold: float, kind: str = "har
         return np.maximum(0.0, 1 - d / threshold)
     if threshold >= 1:
         raise ValueError(f"threshold must be below 1 for logarithmic weights, not {threshold}")
-    # log(d + 1 - threshold) / log(1 - threshold), which is 0 at the threshold; clipped, for the logarithms are rounded
+    # log(d + 1 - threshold) / log(1 - threshold), clipped because of rounding
     return np.clip(np.log1p(np.minimum(d, threshold) - threshold) / math.log1p(-threshold), 0, 1)
 
 
 def importance_weights(difficulty: ArrayLike, smoothing: float = 0.5) -> tuple[FloatArray, FloatArray]:
-    r"""How often to draw each sample so that hard ones come more often, and what makes up for it.
+    r"""Probabilities that draw hard samples more often, and weights that keep the mean loss unbiased.
 
     .. math:: p_i = (1 - s) \frac{d_i}{\sum_j d_j} + \frac{s}{N}, \qquad w_i = \frac{1}{N p_i}
 
-    A mean over samples drawn with the probabilities p, each multiplied by its correction w, is an unbiased estimate of
-    the mean over all samples, whatever is averaged: :math:`\sum_i p_i w_i l_i = \frac{1}{N} \sum_i l_i`.
+    If samples are drawn with the probabilities p, the mean of any quantity l, each value multiplied by its correction
+    w, is an unbiased estimate of the mean over all samples: :math:`\sum_i p_i w_i l_i = \frac{1}{N} \sum_i l_i`.
 
-    The smoothing s trades variance. With s = 1 the sampling is uniform. The smaller s, the lower the variance where the
-    difficulty is in proportion to the size of what is averaged (loss or gradient), and the higher where it is not: a
-    sample that counts as easy and is not comes rarely and then with a large correction. No correction exceeds 1/s, so
-    the second moment is at most 1/s times that of uniform sampling. One half is the mixture of Needell et al. 2014
-    (arXiv 1310.5715); for deep networks see Katharopoulos and Fleuret 2018 (arXiv 1803.00942).
+    The smoothing s controls the variance. With s = 1, sampling is uniform. A smaller s lowers the variance if the
+    difficulty is proportional to l (a loss or the norm of a gradient). Otherwise it raises the variance: a sample of
+    low difficulty but large l is drawn rarely, and then gets a large correction. No correction exceeds 1/s, so the
+    second moment is at most 1/s times that of uniform sampling. One half is the mixture of Needell et al. 2014 (arXiv
+    1310.5715); for deep networks see Katharopoulos and Fleuret 2018 (arXiv 1803.00942).
 
     Args:
-        difficulty: ``(N,)`` difficulty of each sample, not negative, such as 1 - learnability; where all are 0, none
-            is preferred
+        difficulty: ``(N,)`` difficulty of each sample, at least 0, such as 1 - learnability; if all are 0, sampling is
+            uniform
         smoothing (0.5): s, above 0 and at most 1
 
     Returns:
-        ``(N,)`` probabilities, which sum to 1, and ``(N,)`` corrections
+        ``(N,)`` probabilities that add up to 1, and ``(N,)`` corrections
 
     Raises:
-        ValueError: if an argument is not as described
+        ValueError: if an argument is out of range
 
     Example::
 
@@ -215,7 +214,7 @@ def importance_weights(difficulty: ArrayLike, smoothing: float = 0.5) -> tuple[F
     d = _check_difficulty(difficulty)
     check_number("smoothing", smoothing, above=0, at_most=1)
     count, largest = len(d), d.max()
-    # by the largest first, so that no sum overflows
+    # divided by the largest first, so that the sum cannot overflow
     d = d / largest if largest > 0 else np.ones(count)
     probabilities = (1 - smoothing) * d / d.sum() + smoothing / count
     return probabilities, 1 / (count * probabilities)
@@ -231,7 +230,7 @@ def _check_difficulty(difficulty: ArrayLike) -> FloatArray:
     if d.ndim != 1 or not len(d):
         raise ValueError(f"difficulty must have the shape (samples,) with at least one sample, not {d.shape}")
     if missing := int(np.isnan(d).sum()):
-        raise ValueError(f"difficulty holds NaN for {missing} of {len(d)} samples: leave out those without a score")
+        raise ValueError(f"difficulty is NaN for {missing} of {len(d)} samples: remove samples without a score")
     if not np.isfinite(d).all() or d.min() < 0:
         raise ValueError(f"difficulty must be finite and not negative, but lies in {d.min()}..{d.max()}")
     return d

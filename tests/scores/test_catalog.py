@@ -31,7 +31,7 @@ def score_all(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def test_each_score_stands_under_its_name() -> None:
+def test_each_score_has_its_name_as_key() -> None:
     assert all(name == score.name for name, score in SCORES.items())
     assert len({score.title for score in SCORES.values()}) == len(SCORES)
     assert all(score.description for score in SCORES.values())
@@ -40,9 +40,9 @@ def test_each_score_stands_under_its_name() -> None:
 @given(st.integers(0, 2**32), st.integers(1, 8), st.integers(2, 6), st.sampled_from([0.01, 1.0, 30.0]))
 def test_the_values_lie_within_the_limits(seed: int, epochs: int, classes: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
-    found = score_all(rng.normal(0, scale, (epochs, 9, classes)), rng.integers(0, classes, 9))
-    assert tuple(found) == IN_A_RUN
-    for name, values in found.items():
+    result = score_all(rng.normal(0, scale, (epochs, 9, classes)), rng.integers(0, classes, 9))
+    assert tuple(result) == IN_A_RUN
+    for name, values in result.items():
         least, most = SCORES[name].limits
         assert least is None or values.min() >= least, name
         assert most is None or values.max() <= most + 1e-12, name
@@ -53,20 +53,20 @@ def test_the_values_lie_within_the_limits(seed: int, epochs: int, classes: int, 
 
 def test_the_limits_are_reached() -> None:
     sure, wrong = [60.0, 0.0], [0.0, 60.0]
-    found = score_all(np.array([[sure, wrong, sure], [sure, wrong, wrong]]), np.array([0, 0, 0]))
+    result = score_all(np.array([[sure, wrong, sure], [sure, wrong, wrong]]), np.array([0, 0, 0]))
     for name, score in SCORES.items():
-        if name in found:
+        if name in result:
             for limit in score.limits:
-                assert limit is None or np.isclose(found[name], limit, atol=1e-12).any(), name
-    assert found["forgetting"].tolist() == [0.0, np.inf, 1.0]
+                assert limit is None or np.isclose(result[name], limit, atol=1e-12).any(), name
+    assert result["forgetting"].tolist() == [0.0, np.inf, 1.0]
 
 
 def test_the_hard_end_is_that_of_a_contradicted_sample() -> None:
-    """The first sample is learned at once, the second, whose label is wrong, wavers and ends against it."""
+    """The first sample is learned at once. The label of the second is wrong, and the network ends up against it."""
     clean = [[2.0, 0.0, 0.0], [5.0, 0.0, 0.0], [9.0, 0.0, 0.0], [9.0, 0.0, 0.0]]
     contradicted = [[0.1, 0.0, 0.3], [1.0, 0.9, 0.0], [0.0, 3.0, 0.0], [0.0, 3.0, 0.0]]
-    found = score_all(np.stack([clean, contradicted], axis=1), np.array([0, 0]))
-    for name, (easy, hard) in found.items():
+    result = score_all(np.stack([clean, contradicted], axis=1), np.array([0, 0]))
+    for name, (easy, hard) in result.items():
         assert hard != easy, name
         assert (hard < easy) == SCORES[name].hard_when_low, name
 
@@ -80,7 +80,7 @@ def test_the_optional_scores_are_the_others_that_training_measures() -> None:
     assert not set(DEFAULT_SCORES) & set(OPTIONAL_SCORES)
 
 
-def test_all_leaves_out_the_spread_of_a_single_run() -> None:
+def test_all_omits_the_spread_of_a_single_run() -> None:
     assert choose_scores("all") == IN_A_RUN
     assert choose_scores("all", runs=2) == MEASURED_SCORES
 
@@ -96,7 +96,7 @@ def test_a_single_name_is_a_list_of_one() -> None:
 
 
 @given(st.lists(st.sampled_from(MEASURED_SCORES)))
-def test_what_was_asked_for_is_chosen_once(names: list[str]) -> None:
+def test_each_requested_score_is_chosen_once(names: list[str]) -> None:
     chosen = choose_scores(names, runs=2)
     assert set(chosen) == {*names, *DEFAULT_SCORES}
     assert len(set(chosen)) == len(chosen)
@@ -109,7 +109,7 @@ def test_unknown_names_are_refused() -> None:
 
 
 @pytest.mark.parametrize("names", [3, {"hits": True}, True])
-def test_what_is_no_list_of_names_is_refused(names: object) -> None:
+def test_values_other_than_names_are_refused(names: object) -> None:
     with pytest.raises(ValueError, match="scores must be a list of names or 'all', not"):
         choose_scores(names)
 

@@ -19,7 +19,7 @@ Measure = Callable[[dict[str, np.ndarray]], np.ndarray]
 
 @st.composite
 def score_tables(draw: st.DrawFn) -> dict[str, np.ndarray]:
-    """Learnability of 2 to 30 samples by two to five networks, with gaps, some of it constant."""
+    """Learnability of 2 to 30 samples by two to five networks, with gaps; sometimes one network is constant."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     count, models = draw(st.integers(2, 30)), draw(st.integers(2, 5))
     table = rng.random((models, count)) + rng.random(count)
@@ -30,7 +30,7 @@ def score_tables(draw: st.DrawFn) -> dict[str, np.ndarray]:
 
 
 def z_scores(table: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The samples that all networks have, and their z-scores by definition; zeros for a constant."""
+    """The samples that all networks have scored, and their z-scores by definition; zeros for a constant."""
     stacked = np.stack(list(table.values()))
     common = np.isfinite(stacked).all(axis=0)
     chosen = stacked[:, common]
@@ -46,24 +46,24 @@ def test_standardize_agrees_with_scipy(seed: int, count: int, gaps: float) -> No
     rng = np.random.default_rng(seed)
     values = rng.random(count)
     values[rng.random(count) < gaps] = np.nan
-    # scipy gives NaN where there is but one value; here that one does not stand out
+    # scipy returns NaN for a single value, standardize returns 0
     expected = zscore(values, nan_policy="omit") if np.isfinite(values).sum() > 1 else values * 0
     np.testing.assert_allclose(standardize(values), expected, atol=1e-10)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("values", [[0.1] * 7, [0.3, np.nan, 0.3, 0.3], [0.4], [np.nan, np.nan], []])
-def test_where_nothing_varies_the_z_scores_are_zero_without_a_warning(values: list[float]) -> None:
+def test_z_scores_of_a_constant_are_zero_without_a_warning(values: list[float]) -> None:
     expected = np.where(np.isnan(values), np.nan, 0.0)
     np.testing.assert_array_equal(standardize(values), expected)
 
 
-def test_a_tiny_spread_is_a_spread() -> None:
+def test_tiny_differences_are_standardized() -> None:
     np.testing.assert_allclose(standardize([0.0, 1e-300]), [-1, 1])
     np.testing.assert_allclose(standardize([1.0, 1 + 2**-52]), [-1, 1])
 
 
-def test_standardize_leaves_its_argument_alone() -> None:
+def test_standardize_does_not_change_its_argument() -> None:
     values = np.array([1.0, 2.0, np.nan])
     standardize(values)
     np.testing.assert_array_equal(values, [1.0, 2.0, np.nan])
@@ -76,7 +76,7 @@ def test_standardize_leaves_its_argument_alone() -> None:
 )
 def test_standardize_is_invariant_under_affine_maps(values: np.ndarray, scale: float, shift: float) -> None:
     z = standardize(values)
-    # a constant may be none after the map, by rounding
+    # rounding may make a constant vary after the map
     moved = scale * values + shift
     if np.ptp(values) > 0:
         np.testing.assert_allclose(standardize(moved), z, atol=1e-6)
@@ -90,10 +90,13 @@ def test_standardize_is_invariant_under_affine_maps(values: np.ndarray, scale: f
 @settings(deadline=None)
 def test_consensus_and_disagreement_are_mean_and_deviation(table: dict[str, np.ndarray]) -> None:
     common, z = z_scores(table)
-    for found, expected in ((consensus(table), z.sum(axis=0) / len(z)), (score_disagreement(table), np.std(z, axis=0))):
-        assert found.shape == common.shape
-        assert np.isnan(found).tolist() == (~common).tolist()
-        np.testing.assert_allclose(found[common], expected, atol=1e-10)
+    for result, expected in (
+        (consensus(table), z.sum(axis=0) / len(z)),
+        (score_disagreement(table), np.std(z, axis=0)),
+    ):
+        assert result.shape == common.shape
+        assert np.isnan(result).tolist() == (~common).tolist()
+        np.testing.assert_allclose(result[common], expected, atol=1e-10)
 
 
 @given(score_tables())
@@ -113,7 +116,7 @@ def test_order_of_networks_and_of_samples_and_scale_do_not_matter(table: dict[st
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(table["net0"]))
     shuffled = {name: table[name][order] for name in rng.permutation(list(table)).tolist()}
-    # powers of two, so that a constant stays one
+    # powers of two keep a constant constant
     scaled = {name: 2.0 ** (number - 1) * values for number, (name, values) in enumerate(table.items())}
     for measure in (consensus, score_disagreement):
         np.testing.assert_allclose(measure(shuffled), measure(table)[order], atol=1e-10)
@@ -125,7 +128,7 @@ def test_the_disagreement_of_two_is_half_their_distance(rng: np.random.Generator
     np.testing.assert_allclose(score_disagreement({"a": a, "b": b}), np.abs(zscore(a) - zscore(b)) / 2)
 
 
-def test_networks_that_agree_but_for_the_scale_do_not_disagree(rng: np.random.Generator) -> None:
+def test_networks_that_differ_in_scale_alone_do_not_disagree(rng: np.random.Generator) -> None:
     scores = rng.random(30)
     table = {"strong": 0.5 + scores / 2, "weak": scores / 10, "as it is": scores}
     np.testing.assert_allclose(consensus(table), zscore(scores), atol=1e-10)
@@ -144,9 +147,9 @@ def test_the_scores_are_standardized_among_the_common_samples(measure: Measure, 
 
 @BOTH
 @pytest.mark.filterwarnings("error")
-def test_without_a_common_sample_all_is_nan(measure: Measure) -> None:
-    found = measure({"a": [0.1, np.nan], "b": [np.nan, 0.3]})
-    np.testing.assert_array_equal(found, [np.nan, np.nan])
+def test_without_common_samples_everything_is_nan(measure: Measure) -> None:
+    result = measure({"a": [0.1, np.nan], "b": [np.nan, 0.3]})
+    np.testing.assert_array_equal(result, [np.nan, np.nan])
 
 
 @BOTH
@@ -158,7 +161,7 @@ def test_two_networks_are_needed(measure: Measure, scores: dict[str, np.ndarray]
 
 @BOTH
 @pytest.mark.parametrize("second", [[0.1], [[0.1, 0.2]], 0.1])
-def test_the_scores_must_be_of_the_same_samples(measure: Measure, second: object) -> None:
+def test_the_scores_must_have_equal_length(measure: Measure, second: object) -> None:
     with pytest.raises(ValueError, match="must be one-dimensional arrays of equal length"):
         measure({"a": [0.1, 0.2], "b": second})
 

@@ -33,7 +33,7 @@ from fiftyone_learnability.scores.formulas import (
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 PROBABILITIES = hnp.arrays(np.float64, SHAPES, elements=st.floats(0, 1))
-# few distinct values, so that most examples have ties, and any finite value
+# few distinct values for ties, or any finite values
 TIED = st.lists(st.sampled_from([0.0, 0.1, 0.1 + 1e-15, 0.5, 0.9, 1.0]), max_size=30)
 ANY = st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=30)
 HITS = hnp.arrays(np.bool_, SHAPES)
@@ -67,13 +67,13 @@ def test_learnability_averages_float16_in_double_precision() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, -1e-9, 1 + 1e-9, np.inf])
-def test_learnability_rejects_what_is_no_probability(value: float) -> None:
+def test_learnability_rejects_values_that_are_not_probabilities(value: float) -> None:
     with pytest.raises(ValueError, match=r"true_probabilities must lie in \[0, 1\]"):
         learnability([[0.5, 0.5], [0.5, value]])
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (0, 3), (2, 3, 4)])
-def test_scores_reject_what_is_not_epochs_by_samples(shape: tuple[int, ...]) -> None:
+def test_learnability_and_hits_reject_other_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="true_probabilities must have the shape"):
         learnability(np.zeros(shape))
     with pytest.raises(ValueError, match="predictions must have the shape"):
@@ -108,12 +108,12 @@ def test_rank_agrees_with_scipy(values: list[float]) -> None:
     np.testing.assert_array_equal(learnability_rank(values), rankdata(-np.array(values), method="max"))
 
 
-def test_equal_samples_share_the_larger_number() -> None:
+def test_equal_samples_share_the_larger_rank() -> None:
     assert learnability_rank([0.3, 0.3, 0.3]).tolist() == [3, 3, 3]
     assert learnability_rank([0.3, 0.7, 0.3]).tolist() == [3, 1, 3]
 
 
-def test_rank_leaves_its_argument_alone() -> None:
+def test_rank_does_not_change_its_argument() -> None:
     values = np.array([0.2, 0.9, 0.5])
     learnability_rank(values)
     assert values.tolist() == [0.2, 0.9, 0.5]
@@ -136,12 +136,12 @@ def test_variability_is_the_population_deviation(p: np.ndarray) -> None:
     for column in p.T:
         mean = math.fsum(column) / len(column)
         expected.append(math.sqrt(math.fsum((value - mean) ** 2 for value in column) / len(column)))
-    found = variability(p)
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-    assert np.all(found <= 0.5 + 1e-12)
+    result = variability(p)
+    np.testing.assert_allclose(result, expected, rtol=1e-9, atol=1e-12)
+    assert np.all(result <= 0.5 + 1e-12)
 
 
-def test_variability_is_largest_for_a_network_that_changes_its_mind() -> None:
+def test_variability_is_largest_between_certain_and_impossible() -> None:
     assert variability([[0.0, 0.3], [1.0, 0.3]]).tolist() == [0.5, 0.0]
     assert variability([[0.7]]).tolist() == [0.0]
 
@@ -160,22 +160,22 @@ def find_learned(column: list[bool]) -> int:
 
 
 @given(HITS)
-def test_forgetting_counts_the_misses_right_after_a_hit(correct: np.ndarray) -> None:
+def test_forgetting_counts_misses_right_after_a_hit(correct: np.ndarray) -> None:
     assert forgetting(correct).tolist() == [count_forgotten(column) for column in correct.T.tolist()]
 
 
 @given(HITS)
-def test_learned_epoch_is_the_first_without_a_later_miss(correct: np.ndarray) -> None:
-    found = learned_epoch(correct)
-    assert found.tolist() == [find_learned(column) for column in correct.T.tolist()]
-    assert found.dtype == np.int64
+def test_learned_epoch_is_the_first_without_later_misses(correct: np.ndarray) -> None:
+    result = learned_epoch(correct)
+    assert result.tolist() == [find_learned(column) for column in correct.T.tolist()]
+    assert result.dtype == np.int64
 
 
 @given(HITS)
 def test_forgetting_and_learned_epoch_agree(correct: np.ndarray) -> None:
     epochs = len(correct)
     forgotten, learned = forgetting(correct), learned_epoch(correct)
-    # forgotten ones are relearned after at least two epochs, and half of the epochs at most are forgetting
+    # a forgotten sample is learned later than it is forgotten, and every event needs a hit and a miss
     assert np.all((forgotten < learned) | np.isinf(forgotten))
     assert np.all((forgotten <= epochs / 2) | np.isinf(forgotten))
     np.testing.assert_array_equal(np.isinf(forgotten), ~correct.any(axis=0))
@@ -189,12 +189,12 @@ def test_aum_is_the_mean_margin(recorded: tuple[np.ndarray, np.ndarray]) -> None
     for sample, label in enumerate(labels):
         margins = [z[sample, label] - max(np.delete(z[sample], label)) for z in logits]
         expected.append(math.fsum(margins) / len(margins))
-    found = aum(logits, labels)
-    np.testing.assert_allclose(found, np.array(expected).reshape(found.shape), rtol=0, atol=1e-12)
+    result = aum(logits, labels)
+    np.testing.assert_allclose(result, np.array(expected).reshape(result.shape), rtol=0, atol=1e-12)
 
 
 @given(logits_and_labels(fewest_classes=2), st.floats(-9, 9))
-def test_aum_does_not_depend_on_a_shift_of_all_logits(recorded: tuple[np.ndarray, np.ndarray], shift: float) -> None:
+def test_aum_is_invariant_to_a_shift_of_all_logits(recorded: tuple[np.ndarray, np.ndarray], shift: float) -> None:
     logits, labels = recorded
     before = logits.copy()
     np.testing.assert_allclose(aum(logits + shift, labels), aum(logits, labels), rtol=0, atol=1e-10)
@@ -208,36 +208,36 @@ def test_el2n_is_the_length_of_the_error(recorded: tuple[np.ndarray, np.ndarray]
     expected = [
         math.hypot(*(value - (k == label) for k, value in enumerate(row))) for row, label in zip(p, labels, strict=True)
     ]
-    found = el2n(p, labels)
-    np.testing.assert_allclose(found, np.array(expected).reshape(found.shape), rtol=0, atol=1e-12)
-    assert np.all((found >= 0) & (found <= math.sqrt(2) + 1e-12))
+    result = el2n(p, labels)
+    np.testing.assert_allclose(result, np.array(expected).reshape(result.shape), rtol=0, atol=1e-12)
+    assert np.all((result >= 0) & (result <= math.sqrt(2) + 1e-12))
 
 
 @given(logits_and_labels())
 def test_mean_prediction_is_the_mean_over_epochs(recorded: tuple[np.ndarray, np.ndarray]) -> None:
     logits, labels = recorded
     p = softmax(logits, axis=2)
-    found = mean_prediction(p)
-    np.testing.assert_allclose(found, sum(p) / len(p), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=0, atol=1e-12)
-    # its entry of the label is the learnability
+    result = mean_prediction(p)
+    np.testing.assert_allclose(result, sum(p) / len(p), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(result.sum(axis=1), 1.0, rtol=0, atol=1e-12)
+    # the entry of the label is the learnability
     true = np.take_along_axis(p, labels[None, :, None], axis=2)[..., 0]
-    np.testing.assert_allclose(found[np.arange(len(labels)), labels], learnability(true), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(result[np.arange(len(labels)), labels], learnability(true), rtol=0, atol=1e-12)
 
 
 @given(logits_and_labels())
 def test_ambiguity_is_scipys_entropy(recorded: tuple[np.ndarray, np.ndarray]) -> None:
     p = mean_prediction(softmax(recorded[0], axis=2))
-    found = ambiguity(p)
-    np.testing.assert_allclose(found, entropy(p, axis=1), rtol=0, atol=1e-10)
-    assert np.all((found >= 0) & (found <= math.log(p.shape[1]) + 1e-12))
+    result = ambiguity(p)
+    np.testing.assert_allclose(result, entropy(p, axis=1), rtol=0, atol=1e-10)
+    assert np.all((result >= 0) & (result <= math.log(p.shape[1]) + 1e-12))
 
 
-def test_ambiguity_is_zero_where_the_network_is_decided() -> None:
+def test_ambiguity_is_zero_for_a_certain_prediction() -> None:
     certain = ambiguity([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     assert certain.tolist() == [0.0, 0.0]
     assert not np.signbit(certain).any()
-    # rounding makes sums of float32 end above one
+    # sums of float32 may be rounded to above 1
     assert ambiguity(np.array([[1 + 1e-7, 0.0]])).tolist() == [0.0]
 
 

@@ -1,5 +1,3 @@
-"""How much a training contradicts labels, counted anew in plain Python, and what must hold whatever the predictions."""
-
 from __future__ import annotations
 
 import doctest
@@ -19,7 +17,7 @@ SMOOTHINGS = st.sampled_from([0.0, 0.01, 0.1, 1.0, 100.0])
 
 @st.composite
 def predictions(draw: st.DrawFn, most_classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities ``(N, classes)`` in sixty-fourths, so that equal ones are equal, many of them 0, and labels."""
+    """Labels and probabilities ``(N, classes)``: multiples of 1/64, so that ties are exact and zeros frequent."""
     count, classes = draw(st.integers(0, 12)), draw(st.integers(2, most_classes))
     cuts = draw(hnp.arrays(np.int64, (count, classes - 1), elements=st.integers(0, 64)))
     ends = np.hstack([np.zeros((count, 1), np.int64), np.sort(cuts, axis=1), np.full((count, 1), 64)])
@@ -27,7 +25,7 @@ def predictions(draw: st.DrawFn, most_classes: int = 5) -> tuple[np.ndarray, np.
 
 
 def best_other(row: list[float], label: int) -> tuple[int, float]:
-    """The first of the classes with the largest probability other than the label, by looking at all."""
+    """The first class with the largest probability except for the label, and this probability."""
     best = (-1, -1.0)
     for k, value in enumerate(row):
         if k != label and value > best[1]:
@@ -36,16 +34,16 @@ def best_other(row: list[float], label: int) -> tuple[int, float]:
 
 
 @given(predictions(), SMOOTHINGS)
-def test_contradiction_by_its_formula(drawn: tuple[np.ndarray, np.ndarray], smoothing: float) -> None:
+def test_contradiction_follows_its_formula(drawn: tuple[np.ndarray, np.ndarray], smoothing: float) -> None:
     p, labels = drawn
     expected = []
     for row, label in zip(p.tolist(), labels.tolist(), strict=True):
         other = best_other(row, label)[1]
         total = row[label] + other + 2 * smoothing
         expected.append((other + smoothing) / total if total else 0.5)
-    found = contradiction(p, labels, smoothing)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert found.shape == labels.shape
+    result = contradiction(p, labels, smoothing)
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
+    assert result.shape == labels.shape
 
 
 @given(predictions(), SMOOTHINGS)
@@ -53,15 +51,14 @@ def test_it_is_above_a_half_where_another_class_is_preferred(
     drawn: tuple[np.ndarray, np.ndarray], smoothing: float
 ) -> None:
     p, labels = drawn
-    found = contradiction(p, labels, smoothing)
-    assert np.all((found >= 0) & (found <= 1))
-    # all other classes against the label, without the function's own idea of the best one
+    result = contradiction(p, labels, smoothing)
+    assert np.all((result >= 0) & (result <= 1))
     preferred = [any(value > row[label] for value in row) for row, label in zip(p, labels, strict=True)]
-    assert (found > 0.5).tolist() == preferred
+    assert (result > 0.5).tolist() == preferred
 
 
 @given(predictions(), SMOOTHINGS, st.data())
-def test_the_more_probable_the_label_the_less_is_it_contradicted(
+def test_a_more_probable_label_is_contradicted_less(
     drawn: tuple[np.ndarray, np.ndarray], smoothing: float, data: st.DataObject
 ) -> None:
     p, labels = drawn
@@ -71,7 +68,7 @@ def test_the_more_probable_the_label_the_less_is_it_contradicted(
     raised[rows, labels] += gain
     less, more = contradiction(raised, labels, smoothing), contradiction(p, labels, smoothing)
     assert np.all(less <= more)
-    # without smoothing, a label that was never predicted or had no rival cannot be told apart
+    # without smoothing and without a rival, the probability of the label makes no difference
     other = np.array([best_other(row, label)[1] for row, label in zip(p.tolist(), labels.tolist(), strict=True)])
     strictly = (other > 0) | (smoothing > 0)
     assert np.all(less[strictly] < more[strictly])
@@ -80,11 +77,11 @@ def test_the_more_probable_the_label_the_less_is_it_contradicted(
 @given(predictions())
 def test_without_smoothing_it_is_the_share_of_the_other_class(drawn: tuple[np.ndarray, np.ndarray]) -> None:
     p, labels = drawn
-    found = contradiction(p, labels, smoothing=0)
-    # probabilities are compared in proportion: a tenth of them is the same share
-    np.testing.assert_allclose(contradiction(p / 10, labels, smoothing=0), found, rtol=1e-12)
+    result = contradiction(p, labels, smoothing=0)
+    # only the ratio of the probabilities matters
+    np.testing.assert_allclose(contradiction(p / 10, labels, smoothing=0), result, rtol=1e-12)
     if p.shape[1] == 2:
-        np.testing.assert_allclose(found, 1 - p[np.arange(len(labels)), labels])
+        np.testing.assert_allclose(result, 1 - p[np.arange(len(labels)), labels])
 
 
 @given(predictions())
@@ -92,13 +89,13 @@ def test_with_much_smoothing_it_orders_like_the_margin(drawn: tuple[np.ndarray, 
     p, labels = drawn
     rows = zip(p.tolist(), labels.tolist(), strict=True)
     margin = np.array([best_other(row, label)[1] - row[label] for row, label in rows])
-    found = contradiction(p, labels, smoothing=1e4)
+    result = contradiction(p, labels, smoothing=1e4)
     larger = margin[:, None] > margin[None, :]
-    assert np.all((found[:, None] > found[None, :])[larger])
+    assert np.all((result[:, None] > result[None, :])[larger])
 
 
-def test_smoothing_weighs_share_against_margin() -> None:
-    # a small but clear preference, and a large one that is less clear
+def test_smoothing_chooses_between_share_and_margin() -> None:
+    # the first sample has the larger share, the second the larger margin
     p = [[0.05, 0.25, 0.25, 0.25, 0.2], [0.2, 0.6, 0.1, 0.1, 0.0]]
     share, margin = (contradiction(p, [0, 0], smoothing) for smoothing in (0, 10))
     assert share[0] > share[1]
@@ -106,7 +103,7 @@ def test_smoothing_weighs_share_against_margin() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_two_classes_that_were_never_predicted_are_even() -> None:
+def test_of_two_classes_of_probability_zero_neither_is_preferred() -> None:
     p = np.array([[0.0, 0.0], [0.0, 0.0]])
     assert contradiction(p, [0, 1], smoothing=0).tolist() == [0.5, 0.5]
     assert contradiction(p, [0, 1]).tolist() == [0.5, 0.5]
@@ -119,8 +116,8 @@ def test_the_order_of_samples_and_the_names_of_classes_do_not_matter(
     p, labels = drawn
     rng = np.random.default_rng(seed)
     rows, classes = rng.permutation(len(labels)), rng.permutation(p.shape[1])
-    found = contradiction(p[rows][:, classes], np.argsort(classes)[labels[rows]])
-    np.testing.assert_array_equal(found, contradiction(p, labels)[rows])
+    result = contradiction(p[rows][:, classes], np.argsort(classes)[labels[rows]])
+    np.testing.assert_array_equal(result, contradiction(p, labels)[rows])
 
 
 @given(predictions())
@@ -134,7 +131,7 @@ def test_the_suggested_class_is_the_best_other_one(drawn: tuple[np.ndarray, np.n
     assert not np.any(suggested == labels)
 
 
-def test_half_precision_is_taken_as_it_is() -> None:
+def test_half_precision_is_converted_exactly() -> None:
     p = np.array([[0.1, 0.9], [0.7, 0.3]], np.float16)
     expected = contradiction(p.astype(np.float64), [0, 1])
     assert contradiction(p, [0, 1]).tolist() == expected.tolist()
@@ -142,7 +139,7 @@ def test_half_precision_is_taken_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("measure", [contradiction, suggest_labels])
-def test_the_arguments_are_left_alone(measure: Callable[..., object]) -> None:
+def test_the_arguments_do_not_change(measure: Callable[..., object]) -> None:
     p, labels = np.array([[0.1, 0.9], [0.7, 0.3]]), np.array([0, 1])
     measure(p, labels)
     assert p.tolist() == [[0.1, 0.9], [0.7, 0.3]]
@@ -154,12 +151,12 @@ def test_verdicts(values: list[tuple[float, float]], threshold: float) -> None:
     expected = [
         "mislabelled" if c >= threshold and sure >= 0.25 else "hard" if c > 0.5 else "learned" for c, sure in values
     ]
-    found = judge([c for c, _ in values], [sure for _, sure in values], threshold)
-    assert found.tolist() == expected
+    result = judge([c for c, _ in values], [sure for _, sure in values], threshold)
+    assert result.tolist() == expected
 
 
-def test_one_of_many_small_probabilities_is_nothing_to_settle_on() -> None:
-    # a hundred classes, of which none was taken for long: three times next to nothing is next to nothing
+def test_a_small_probability_does_not_make_a_label_mislabelled() -> None:
+    # of a hundred classes, none was predicted for long
     p = np.full((1, 100), 0.88 / 98)
     p[0, :2] = 0.0, 0.12
     assert contradiction(p, [0])[0] > 0.75
@@ -169,7 +166,7 @@ def test_one_of_many_small_probabilities_is_nothing_to_settle_on() -> None:
 def test_verdicts_at_the_edges() -> None:
     below, above = np.nextafter([0.75, 0.5], [0, 1])
     assert judge([0.75, below], [0.9, 0.9]).tolist() == ["mislabelled", "hard"]
-    # neither class is preferred at exactly a half
+    # at exactly 0.5 neither class is preferred
     assert judge([0.5, above], [0.4, 0.4]).tolist() == ["learned", "hard"]
     assert judge([1.0], [1.0], threshold=1).tolist() == ["mislabelled"]
     assert judge([0.9, 0.9], [0.25, np.nextafter(0.25, 0)]).tolist() == ["mislabelled", "hard"]
@@ -197,19 +194,19 @@ def test_without_smoothing_three_times_the_probability_is_mislabelled() -> None:
         ([[0.1, 0.9], [0.1, 0.9]], [-1, 1], r"labels must lie in 0\.\.1, not -1\.\.1"),
     ],
 )
-def test_shapes_that_do_not_fit(measure: Callable[..., object], p: object, labels: object, message: str) -> None:
+def test_shapes_and_labels_are_checked(measure: Callable[..., object], p: object, labels: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         measure(p, labels)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, float("nan")])
-def test_smoothing_is_not_negative(smoothing: float) -> None:
+def test_the_smoothing_is_checked(smoothing: float) -> None:
     with pytest.raises(ValueError, match=f"smoothing must be a number of at least 0, not {smoothing}"):
         contradiction([[0.1, 0.9]], [0], smoothing)
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0, 1.01, float("nan")])
-def test_the_threshold_is_a_preference(threshold: float) -> None:
+def test_the_threshold_is_checked(threshold: float) -> None:
     with pytest.raises(ValueError, match=f"threshold must be a number above 0.5 and at most 1, not {threshold}"):
         judge([0.9], [0.9], threshold)
 

@@ -52,7 +52,7 @@ def test_root_competence(start: float, progress: float, power: float) -> None:
 @given(STARTS, PROGRESS, st.integers(1, 20))
 def test_fixed_exponential_pacing(start: float, progress: float, steps: int) -> None:
     # Hacohen and Weinshall 2019: min(starting_percent * inc ** floor(i / step_length), 1), counted one stair at a time
-    # what is within rounding of a stair is tested below
+    # progress within rounding of a step is tested below
     assume(all(progress == stair / steps or abs(progress - stair / steps) > 1e-6 for stair in range(1, steps + 1)))
     increase, share = (1 / start) ** (1 / steps), start
     for stair in range(1, steps + 1):
@@ -63,7 +63,7 @@ def test_fixed_exponential_pacing(start: float, progress: float, steps: int) -> 
 
 @pytest.mark.parametrize("epochs", [3, 7, 22, 26, 100])
 @pytest.mark.parametrize("steps", [1, 2, 5, 22, 26])
-def test_no_stair_comes_late_by_rounding(epochs: int, steps: int) -> None:
+def test_rounding_does_not_delay_a_step(epochs: int, steps: int) -> None:
     for epoch in range(epochs + 1):
         whole = epoch * steps // epochs
         assert step(epoch / epochs, 0.25, steps) == pytest.approx(0.25 ** (1 - whole / steps))
@@ -86,7 +86,7 @@ def test_pacing_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "said"),
+    ("name", "options", "message"),
     [
         ("cubic", {}, "pacing must be one of linear, root, step, not 'cubic'"),
         *[(name, {"progress": -0.1}, "progress must be a number from 0 to 1, not -0.1") for name in PACINGS],
@@ -99,8 +99,8 @@ def test_pacing_by_name() -> None:
         ("step", {"steps": 0}, "steps must be a whole number of at least 1, not 0"),
     ],
 )
-def test_pacing_refuses_what_does_not_fit(name: str, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_pacing_checks_its_arguments(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         pacing(name, **{"progress": 0.5, **options})
 
 
@@ -150,7 +150,7 @@ def test_where_self_paced_weights_begin_and_end(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("difficulty", "options", "said"),
+    ("difficulty", "options", "message"),
     [
         ([0.5], {"kind": "soft"}, "kind must be one of hard, linear, logarithmic, not 'soft'"),
         ([0.5], {"threshold": 0}, "threshold must be a number above 0, not 0"),
@@ -158,16 +158,16 @@ def test_where_self_paced_weights_begin_and_end(kind: str) -> None:
         ([0.5], {"threshold": 1, "kind": "logarithmic"}, "threshold must be below 1 for logarithmic weights, not 1"),
         ([0.5, -0.1], {}, r"not negative, but lies in -0.1\.\.0.5"),
         ([0.5, math.inf], {}, "difficulty must be finite"),
-        ([0.5, math.nan], {}, "NaN for 1 of 2 samples: leave out"),
+        ([0.5, math.nan], {}, "NaN for 1 of 2 samples: remove"),
         ([], {}, r"at least one sample, not \(0,\)"),
         ([[0.5]], {}, r"at least one sample, not \(1, 1\)"),
     ],
 )
-def test_self_paced_weights_refuse_what_does_not_fit(difficulty: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_self_paced_weights_refuse_what_does_not_fit(difficulty: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         self_paced_weights(difficulty, **{"threshold": 0.5, **options})
     if not options:
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             importance_weights(difficulty)
 
 
@@ -209,13 +209,13 @@ def test_less_smoothing_is_less_variance_where_the_difficulty_is_right(rng: np.r
 
 
 @pytest.mark.parametrize("difficulty", [[0.0] * 4, [3.0] * 4, [1e308] * 4, [5e-324] * 4])
-def test_equal_difficulties_are_drawn_alike(difficulty: list[float]) -> None:
+def test_equal_difficulties_have_equal_probabilities(difficulty: list[float]) -> None:
     probabilities, corrections = importance_weights(difficulty, 0.3)
     np.testing.assert_allclose(probabilities, [0.25] * 4)
     np.testing.assert_allclose(corrections, [1.0] * 4)
 
 
 @pytest.mark.parametrize("smoothing", [0, -0.1, 1.1, math.nan])
-def test_smoothing_must_fit(smoothing: float) -> None:
+def test_the_smoothing_is_checked(smoothing: float) -> None:
     with pytest.raises(ValueError, match="smoothing must be a number above 0 and at most 1, not"):
         importance_weights([0.5], smoothing)

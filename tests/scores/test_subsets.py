@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from fiftyone_learnability.scores import subsets
 from fiftyone_learnability.scores.subsets import STRATEGIES, choose_subset, order_by_difficulty
 
-# few distinct values, so that most examples have ties, and any value that has a place in an order
+# few distinct values for ties, or any values that can be ordered
 TIED = st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])
 ANY = st.floats(allow_nan=False)
 SCORES = st.one_of(st.lists(TIED, min_size=1, max_size=40), st.lists(ANY, min_size=1, max_size=40))
@@ -29,7 +29,7 @@ def expected_order(scores: list[float]) -> list[int]:
 
 
 def expected_quotas(classes: list[int], size: int) -> dict[int, int]:
-    """Largest remainder, in fractions."""
+    """The quota of each class by largest remainders, with exact fractions."""
     quotas = {c: Fraction(size * classes.count(c), len(classes)) for c in set(classes)}
     shares = {c: int(quota) for c, quota in quotas.items()}
     by_remainder = sorted(quotas, key=lambda c: (shares[c] - quotas[c], c))
@@ -56,7 +56,7 @@ def test_a_subset_has_its_size_and_is_in_order(
     chosen = choose_subset(scores, fraction, strategy, classes=classes, seed=seed)
     assert chosen.dtype == np.int64
     assert len(chosen) == max(1, round(fraction * len(scores)))
-    # in the order of difficulty, and so without duplicates
+    # strictly ordered by difficulty, so that there are no duplicates
     place = {index: k for k, index in enumerate(expected_order(scores))}
     places = [place[index] for index in chosen.tolist()]
     assert places == sorted(set(places))
@@ -88,7 +88,7 @@ def test_the_ends_and_the_middle(scores: list[float], fraction: float, data: st.
             left = len(members) - take
             expected["easiest"].update(members[:take])
             expected["hardest"].update(members[left:])
-            # as many easier ones are left out as harder ones, or one fewer
+            # as many easier samples are omitted as harder ones, or one fewer
             expected["mid"].update(members[left // 2 : len(members) - (left - left // 2)])
         for strategy, indices in expected.items():
             chosen = choose_subset(scores, fraction, strategy, classes=given_classes)
@@ -96,12 +96,12 @@ def test_the_ends_and_the_middle(scores: list[float], fraction: float, data: st.
 
 
 @given(SCORES, FRACTIONS, SEEDS)
-def test_one_of_each_stratum(scores: list[float], fraction: float, seed: int) -> None:
+def test_stratified_takes_one_sample_from_each_stratum(scores: list[float], fraction: float, seed: int) -> None:
     order = expected_order(scores)
     chosen = choose_subset(scores, fraction, "stratified", seed=seed).tolist()
     places = [order.index(index) for index in chosen]
     count, take = len(scores), len(chosen)
-    # sample number k lies in the stratum from k N/n to (k + 1) N/n, bounds rounded to whole samples, halves up
+    # stratum k ranges from k N/n to (k + 1) N/n; the bounds are rounded to integers, halves up
     bounds = [int(Fraction(k * count, take) + Fraction(1, 2)) for k in range(take + 1)]
     assert all(low <= place < high for place, low, high in zip(places, bounds[:-1], bounds[1:], strict=True))
     sizes = np.diff(bounds)
@@ -109,7 +109,7 @@ def test_one_of_each_stratum(scores: list[float], fraction: float, seed: int) ->
     assert sizes.max() - sizes.min() <= 1
 
 
-def test_within_a_stratum_each_sample_is_taken_alike() -> None:
+def test_within_a_stratum_all_samples_are_equally_likely() -> None:
     scores = np.linspace(1, 0, 12)
     counts = np.zeros(12)
     draws = 2000
@@ -120,7 +120,7 @@ def test_within_a_stratum_each_sample_is_taken_alike() -> None:
         assert binomtest(int(count), draws, 1 / 3).pvalue > 1e-4
 
 
-def test_random_takes_each_sample_alike() -> None:
+def test_random_takes_all_samples_equally_often() -> None:
     scores = [0.3, 0.9, 0.1, 0.9, 0.5]
     counts = np.zeros(5)
     draws = 2000
@@ -131,7 +131,7 @@ def test_random_takes_each_sample_alike() -> None:
 
 
 @given(DISTINCT, FRACTIONS, NAMES, SEEDS, st.data())
-def test_without_ties_the_order_of_the_samples_does_not_matter(
+def test_without_ties_the_order_of_samples_does_not_matter(
     scores: list[float], fraction: float, strategy: str, seed: int, data: st.DataObject
 ) -> None:
     classes = data.draw(st.one_of(st.none(), st.just(np.array(draw_classes(data, len(scores))))))
@@ -150,13 +150,13 @@ def test_seeds_differ(strategy: str) -> None:
     assert len(subsets_drawn) == 10
 
 
-def test_all_samples_are_all_samples() -> None:
+def test_a_fraction_of_one_chooses_all_samples() -> None:
     for strategy in STRATEGIES:
         assert choose_subset([0.1, 0.5, 0.3], 1, strategy).tolist() == [1, 2, 0]
         assert choose_subset([0.1, 0.5, 0.3], 1.0, strategy, classes=["b", "a", "b"]).tolist() == [1, 2, 0]
 
 
-def test_a_class_may_be_too_small_for_its_quota() -> None:
+def test_a_small_class_may_get_no_sample() -> None:
     # 2 of 20: the quota of the class of one sample is 0.1
     classes = [0] * 19 + [1]
     assert choose_subset(np.linspace(1, 0, 20), 0.1, "hardest", classes=classes).tolist() == [17, 18]
@@ -175,7 +175,7 @@ def test_each_part_of_a_balanced_order_is_balanced(scores: list[float], data: st
     number = dict.fromkeys(set(classes), 0)
     last = Fraction(0)
     for index in order:
-        # the place of a sample, in fractions: places never fall
+        # places never decrease
         number[classes[index]] += 1
         place = Fraction(2 * number[classes[index]] - 1, 2 * classes.count(classes[index]))
         assert place >= last
@@ -188,11 +188,11 @@ def test_each_part_of_a_balanced_order_is_balanced(scores: list[float], data: st
     for end in range(1, len(order) + 1):
         for c in set(classes):
             share = sum(classes[index] == c for index in order[:end]) - end * classes.count(c) / len(classes)
-            # one sample of the class itself, and what the rounding of all classes shifts the end by
+            # half a sample of this class, and the shift of the end by the rounding of all classes
             assert abs(share) <= 1 / 2 + kinds / 2 * classes.count(c) / len(classes) + 1e-9
 
 
-def test_arguments_are_left_alone() -> None:
+def test_arguments_do_not_change() -> None:
     scores, classes = np.array([0.2, 0.9, 0.5]), np.array([1, 0, 1])
     choose_subset(scores, 0.7, classes=classes)
     order_by_difficulty(scores, classes)
@@ -201,9 +201,9 @@ def test_arguments_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "options", "said"),
+    ("scores", "options", "message"),
     [
-        ([0.1, np.nan, np.nan], {}, "NaN for 2 of 3 samples: leave out those without a score"),
+        ([0.1, np.nan, np.nan], {}, "NaN for 2 of 3 samples: remove samples without a score"),
         ([], {}, "learnability is empty"),
         (0.5, {}, r"one dimension, not the shape \(\)"),
         ([[0.5]], {}, r"one dimension, not the shape \(1, 1\)"),
@@ -216,11 +216,11 @@ def test_arguments_are_left_alone() -> None:
         ([0.5, 0.6], {"classes": [[1, 2]]}, r"classes must have the shape \(2,\), not \(1, 2\)"),
     ],
 )
-def test_what_does_not_fit_is_refused(scores: object, options: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_arguments_are_checked(scores: object, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         choose_subset(scores, **{"fraction": 0.5, **options})
     if not options.keys() - {"classes"}:
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             order_by_difficulty(scores, **options)
 
 
