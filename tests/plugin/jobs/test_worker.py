@@ -1,0 +1,140 @@
+"""Real workers: they train, are cancelled, and die."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import fiftyone as fo
+from bson import ObjectId
+
+import fiftyone_learnability as fol
+from fiftyone_learnability.dataset.internals import get_database
+from plugin.jobs import worker
+from plugin.jobs.job import CANCELLED, cancel_job, latest_job
+from plugin.jobs.logs import log_path
+
+from ..harness import PanelHarness
+from .helpers import (
+    ENDLESS,
+    assert_untouched,
+    have_ended,
+    operation,
+    processes_of,
+    wait_for,
+    wait_for_end,
+    wait_for_training,
+)
+
+Start = Callable[..., str]
+
+
+def test_a_background_job_writes_its_scores(digit_dataset: fo.Dataset, start: Start) -> None:
+    job = start(digit_dataset, key="mine")
+    panel = PanelHarness(digit_dataset)
+    assert "Starting" in panel.open().text()
+    processes = processes_of(job)
+    # in a session of its own, the worker outlives the server
+    assert os.getsid(processes[0].pid) != os.getsid(0)
+    wait_for_end(job)
+    assert operation(job)["run_state"] == "completed", log_path(job).read_text()
+    digit_dataset.reload()
+    assert fol.list_runs(digit_dataset) == ["mine"]
+    assert digit_dataset.count("learnability_resnet20") == 60
+    answer = panel.event("on_timer")
+    assert answer.called("reload_dataset")
+    assert answer.drawn == ["histogram"]
+    assert panel.state["job"]["state"] == "completed"
+    wait_for(lambda: have_ended(processes), "the end of the worker")
+    # a worker that exits after its work has not failed
+    assert latest_job(digit_dataset).state == "completed", latest_job(digit_dataset).error
+
+
+def test_cancelling_kills_the_training(digit_dataset: fo.Dataset, start: Start) -> None:
+    job = start(digit_dataset, epochs=ENDLESS)
+    panel = PanelHarness(digit_dataset)
+    panel.open()
+    wait_for_training(job)
+    processes = processes_of(job)
+    assert len(processes) > 1
+    panel.event("on_timer")
+    assert 0 < panel.state["job"]["progress"] < 1
+    assert "resnet20" in panel.state["job"]["label"]
+    panel.event("on_cancel")
+    assert (panel.state["job"]["state"], panel.state["job"]["error"]) == ("failed", "Cancelled by user")
+    wait_for(lambda: have_ended(processes), "the end of the processes")
+    panel.event("on_timer")
+    # the worker has not replaced it with another error
+    assert (panel.state["job"]["state"], panel.state["job"]["error"]) == ("failed", "Cancelled by user")
+    assert_untouched(digit_dataset)
+
+
+def test_a_killed_worker_is_noticed(digit_dataset: fo.Dataset, start: Start) -> None:
+    job = start(digit_dataset, epochs=ENDLESS)
+    panel = PanelHarness(digit_dataset)
+    panel.open()
+    wait_for_training(job)
+    processes = processes_of(job)
+    os.killpg(processes[0].pid, signal.SIGKILL)
+    wait_for(lambda: have_ended(processes[:1]), "the end of the worker")
+    answer = panel.event("on_timer")
+    assert panel.state["job"]["state"] == "failed"
+    assert str(log_path(job)) in answer.layout["job_failed"]["view"]["description"]
+    assert "Compute the same again to continue" in answer.layout["job_failed"]["view"]["description"]
+    assert answer.layout["job_failed"]["view"]["severity"] == "error"
+    # the training is in a process group of its own: it notices that the job has failed
+    wait_for(lambda: have_ended(processes), "the end of the training")
+    panel.event("on_timer")
+    assert panel.state["job"]["state"] == "failed"
+    assert str(log_path(job)) in panel.state["job"]["error"]
+    assert_untouched(digit_dataset)
+    panel.event("on_dismiss")
+    assert latest_job(digit_dataset) is None
+
+
+def test_a_killed_training_is_reported_by_its_worker(digit_dataset: fo.Dataset, start: Start) -> None:
+    """A system that runs out of memory kills it like this."""
+    job = start(digit_dataset, epochs=ENDLESS)
+    wait_for_training(job)
+    worker, *children = processes_of(job)
+    for child in children:
+        child.kill()
+    wait_for(lambda: have_ended([worker]), "the end of the worker")
+    assert operation(job)["run_state"] == "failed"
+    panel = PanelHarness(digit_dataset)
+    description = panel.open().layout["job_failed"]["view"]["description"]
+    assert "ended unexpectedly. Compute the same again to continue" in description
+    # its output is where the message says
+    assert str(log_path(job)) in description
+    assert log_path(job).exists()
+    assert_untouched(digit_dataset)
+
+
+def run_worker(job_id: str) -> None:
+    """Run a worker for a job that is not its own."""
+    command = [sys.executable, worker.__file__, job_id, str(log_path(job_id)), "killed"]
+    assert subprocess.run(command, timeout=200).returncode == 0
+
+
+def test_a_worker_leaves_a_cancelled_job_alone(digit_dataset: fo.Dataset, start: Start) -> None:
+    job = start(digit_dataset, "scheduled")
+    assert cancel_job(job)
+    run_worker(job)
+    assert latest_job(digit_dataset).error == CANCELLED
+    assert_untouched(digit_dataset)
+
+
+def test_a_worker_leaves_a_job_of_another_process_alone(digit_dataset: fo.Dataset, start: Start) -> None:
+    """A ``fiftyone delegated launch`` can be faster."""
+    job = start(digit_dataset, "scheduled")
+    get_database()["delegated_ops"].update_one(
+        {"_id": ObjectId(job)},
+        {"$set": {"run_state": "running", "metadata.worker": {"pid": 2**22 + 1, "host": platform.node()}}},
+    )
+    run_worker(job)
+    assert latest_job(digit_dataset).state == "running"
+    assert_untouched(digit_dataset)

@@ -1,0 +1,311 @@
+"""compute_learnability: what its form asks and says, what it refuses, and training on the spot."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import pytest
+
+import fiftyone_learnability as fol
+from fiftyone_learnability.experiment.rate import remember_rate
+
+from ..harness import PLUGIN, execute, form, make_context, plugin_module, through_browser
+from .helpers import in_view
+
+MakeDataset = Callable[..., fo.Dataset]
+
+
+def test_the_form_of_compute(unscored: fo.Dataset, measured: list[Any]) -> None:
+    unscored.add_sample_field("price", fo.FloatField)
+    unscored.add_sample_field("kind", fo.StringField)
+    unscored.add_sample_field("boxes", fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
+    shown = form("compute_learnability", unscored)
+    assert not shown.invalid
+    assert shown.fields["label_field"]["type"]["values"] == ["ground_truth", "kind"]
+    assert shown.choices("models") == ["resnet20", "vgg16", "mobilenet"]
+    assert shown.choices("preset") == ["paper", "standard", "quick", "custom"]
+    assert shown.choices("how") == ["background", "scheduled", "now"]
+    assert "epochs" not in shown.fields
+    assert "runs" not in shown.fields
+    assert "replaces" not in shown.fields
+    assert "**10** images" in shown.defaults["consequences"]
+    assert "`learnability_resnet20`, `learnability_rank_resnet20`" in shown.defaults["consequences"]
+    # the defaults are valid: they are the paper's experiment
+    request = plugin_module("operators.compute").Request.from_params(shown.defaults)
+    assert (request.models, request.options["epochs"], request.options["runs"]) == (["resnet20"], 200, 1)
+    assert request.options["overwrite"] is False
+    # it measures the speed of the chosen network
+    assert [request.models for request in measured] == [["resnet20"]]
+    advanced = form("compute_learnability", unscored, {"advanced": True, "preset": "custom"})
+    names = {"epochs", "runs", "key", "batch_size", "lr", "image_size", "seed", "device", "skip_failures"}
+    names |= {"measure", "measure_every", "stop_when_stable"}
+    assert names < set(advanced.fields)
+    plugin_module("operators.compute").Request.from_params(advanced.defaults)
+
+
+def test_the_form_speaks_of_the_target(unscored: fo.Dataset) -> None:
+    view = through_browser(unscored.limit(4)._serialize())
+    some = unscored.values("id")[:3]
+    params = {"models": ["vgg16", "mobilenet"]}
+    shown = form("compute_learnability", unscored, params, view=view, selected=some)
+    assert "**4** images" in shown.defaults["consequences"]
+    assert {"DATASET", "CURRENT_VIEW", "SELECTED_SAMPLES"} <= set(shown.choices("view_target"))
+    for target, count in (("DATASET", 10), ("CURRENT_VIEW", 4), ("SELECTED_SAMPLES", 3)):
+        shown = form("compute_learnability", unscored, {**params, "view_target": target}, view=view, selected=some)
+        assert f"**{count}** images" in shown.defaults["consequences"]
+        # the App makes a selection the target by itself: the form must say so
+        assert ("Only the 3 selected samples" in shown.text) == (target == "SELECTED_SAMPLES")
+    assert "`learnability_rank_mobilenet`" in shown.defaults["consequences"]
+
+
+def test_the_estimate_comes_from_the_measured_rate(unscored: fo.Dataset, measured: list[Any]) -> None:
+    for model, rate in (("resnet20", 2.0), ("vgg16", 0.5)):
+        remember_rate(model, 32, "auto", rate)
+    params = {"models": ["resnet20", "vgg16"], "preset": "custom", "epochs": 12, "advanced": True, "runs": 3}
+    # 10 samples, 12 epochs, 3 runs: 360 images by each
+    text = form("compute_learnability", unscored, params).defaults["consequences"]
+    assert "15 minutes" in text
+    assert not measured
+    params = {**params, "image_size": 64}
+    assert "being measured" in form("compute_learnability", unscored, params).defaults["consequences"]
+    assert [request.image_size for request in measured] == [64]
+    # too long to wait for
+    now = {"models": ["resnet20", "vgg16"], "preset": "paper", "how": "now"}
+    shown = form("compute_learnability", unscored, now)
+    assert shown.invalid
+    assert "background" in shown.schema["error_message"]
+    assert not form("compute_learnability", unscored, {**now, "preset": "custom", "epochs": 5}).invalid
+
+
+def test_the_form_warns_before_it_replaces(kept: fo.Dataset) -> None:
+    shown = form("compute_learnability", kept, {"models": ["resnet20"]})
+    assert shown.invalid
+    assert "`learnability_resnet20`, `learnability_rank_resnet20`" in shown.fields["replaces"]["view"]["description"]
+    assert not form("compute_learnability", kept, {"models": ["resnet20"], "overwrite": True}).invalid
+    assert not form("compute_learnability", kept, {"models": ["mobilenet"]}).invalid
+    same_key = {"models": ["mobilenet"], "key": "learnability"}
+    shown = form("compute_learnability", kept, same_key)
+    assert shown.invalid
+    assert "`learnability`" in shown.fields["replaces"]["view"]["description"]
+    assert not form("compute_learnability", kept, {**same_key, "overwrite": True}).invalid
+    assert "identifier" in form("compute_learnability", kept, {"models": ["mobilenet"], "key": "a b"}).text
+
+
+def test_the_form_says_what_cannot_be_replaced(unscored: fo.Dataset) -> None:
+    unscored.add_sample_field("learnability_resnet20", fo.StringField)
+    shown = form("compute_learnability", unscored, {"overwrite": True})
+    assert shown.invalid
+    assert "StringField" in shown.schema["error_message"]
+    assert "Tick" not in shown.schema["error_message"]
+
+
+@pytest.mark.parametrize("what", ["empty", "unlabelled", "video", "patches"])
+def test_the_form_says_why_it_cannot_compute(make_dataset: MakeDataset, what: str) -> None:
+    dataset = make_dataset([], [])
+    request: dict[str, Any] = {}
+    if what == "empty":
+        dataset.add_sample_field("ground_truth", fo.StringField)
+    elif what == "unlabelled":
+        dataset.add_sample(fo.Sample("/no/a.png"))
+    elif what == "video":
+        dataset.add_sample(fo.Sample("/no/a.mp4"))
+    else:
+        box = fo.Detection(label="a", bounding_box=[0, 0, 1, 1])
+        dataset.add_sample(fo.Sample("/no/a.png", boxes=fo.Detections(detections=[box])))
+        request["view"] = through_browser(dataset.to_patches("boxes")._serialize())
+    shown = form("compute_learnability", dataset, **request)
+    assert shown.invalid
+    reason = {"empty": "no samples", "unlabelled": "no Classification", "video": "video", "patches": "patches"}[what]
+    assert reason in shown.schema["error_message"]
+    assert "consequences" not in shown.fields
+    with pytest.raises(ValueError, match=reason):
+        execute("compute_learnability", dataset, **request)
+
+
+BAD = [
+    ({"models": ["resnet20", "builtins:print"]}, "builtins:print"),
+    ({"models": ["torchvision/resnet18"]}, "torchvision/resnet18"),
+    ({"models": []}, "models"),
+    ({"models": "resnet20"}, "models"),
+    ({"models": [["resnet20"]]}, "resnet20"),
+    ({"models": ["vgg16", "vgg16"]}, "models"),
+    ({"preset": "endless"}, "preset"),
+    ({"preset": "custom", "epochs": 0}, "epochs"),
+    ({"epochs": 0}, "epochs"),
+    ({"epochs": 2.5}, "epochs"),
+    ({"epochs": "7"}, "epochs"),
+    ({"epochs": float("nan")}, "epochs"),
+    ({"epochs": 10_001}, "epochs"),
+    ({"epochs": True}, "epochs"),
+    ({"runs": 0}, "runs"),
+    ({"runs": 101}, "runs"),
+    ({"batch_size": 1}, "batch_size"),
+    ({"seed": -1}, "seed"),
+    ({"image_size": 7}, "image_size"),
+    ({"lr": "fast"}, "lr"),
+    ({"lr": 0}, "lr"),
+    ({"lr": -0.1}, "lr"),
+    ({"device": "tpu"}, "device"),
+    ({"measure": "guess"}, "measure"),
+    ({"measure": ["online"]}, "measure"),
+    ({"measure_every": 0}, "measure_every"),
+    ({"preset": "custom", "epochs": 3, "measure_every": 4}, "measure_every"),
+    ({"stop_when_stable": 0.9}, "stop_when_stable"),
+    ({"how": "later"}, "how"),
+    ({"overwrite": "no"}, "overwrite"),
+    ({"skip_failures": 1}, "skip_failures"),
+    ({"horizontal_flip": "yes"}, "horizontal_flip"),
+    ({"key": "two words"}, "two words"),
+    ({"label_field": "nothing"}, "nothing"),
+    ({"label_field": "filepath_"}, "filepath_"),
+]
+
+
+@pytest.mark.parametrize(("params", "culprit"), BAD, ids=[str(params) for params, _ in BAD])
+def test_compute_refuses(unscored: fo.Dataset, params: dict[str, Any], culprit: str) -> None:
+    # JSON has no NaN: set the params of a caller in the same process
+    ctx, executor = make_context("compute_learnability", unscored)
+    ctx.params.update(params)
+    with pytest.raises(ValueError, match=culprit):
+        list(foo.get_operator(ctx.operator_uri).execute(ctx))
+    assert not executor._requests
+    assert fo.core.odm.get_db_conn()["delegated_ops"].count_documents({"dataset_id": unscored._doc.id}) == 0
+
+
+def test_compute_refuses_what_would_replace(kept: fo.Dataset) -> None:
+    with pytest.raises(ValueError, match="learnability_resnet20"):
+        execute("compute_learnability", kept, {"models": ["resnet20"]})
+
+
+@pytest.mark.parametrize(("params", "culprit"), [*BAD[:13], *BAD[14:26]], ids=lambda value: str(value))
+def test_the_form_refuses_what_compute_does(unscored: fo.Dataset, params: dict[str, Any], culprit: str) -> None:
+    if any(value != value for value in params.values()):
+        return
+    shown = form("compute_learnability", unscored, params)
+    assert shown.invalid
+    assert culprit in shown.text
+
+
+# the scores to write
+
+
+def test_compute_asks_for_scores(unscored: fo.Dataset) -> None:
+    assert "scores" not in form("compute_learnability", unscored).fields
+    shown = form("compute_learnability", unscored, {"advanced": True})
+    assert shown.choices("scores")[:4] == ["all", "learnability", "rank", "hits"]
+    assert "disagreement" not in shown.choices("scores")
+    assert shown.defaults["scores"] == ["learnability", "rank"]
+    params = {"advanced": True, "scores": ["aum", "hits"]}
+    text = form("compute_learnability", unscored, params).defaults["consequences"]
+    assert "`learnability_rank_resnet20`, `learnability_resnet20_hits`, `learnability_resnet20_aum`" in text
+    text = form("compute_learnability", unscored, {"scores": ["all"]}).defaults["consequences"]
+    assert "`learnability_resnet20_variability`" in text
+    assert "spread" not in text
+    text = form("compute_learnability", unscored, {"scores": ["all"], "runs": 2}).defaults["consequences"]
+    assert "`learnability_resnet20_spread`" in text
+
+
+def test_the_scores_of_a_request() -> None:
+    read = plugin_module("operators.compute").Request.from_params
+    assert read({}).options["scores"] == ["learnability", "rank"]
+    assert read({"scores": []}).options["scores"] == ["learnability", "rank"]
+    assert read({"scores": ["aum"]}).options["scores"] == ["learnability", "rank", "aum"]
+    assert read({"scores": "all"}).options["scores"] == read({"scores": ["all", "aum"]}).options["scores"]
+    assert "spread" in read({"scores": "all", "runs": 3}).options["scores"]
+
+
+@pytest.mark.parametrize(
+    ("params", "culprit"),
+    [
+        ({"scores": "aum"}, "scores"),
+        ({"scores": ["beauty"]}, "beauty"),
+        ({"scores": ["disagreement"]}, "disagreement"),
+        ({"scores": [1]}, "scores"),
+        ({"scores": ["aum", "aum"]}, "scores"),
+        ({"scores": ["spread"]}, "spread"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_compute_refuses_scores(unscored: fo.Dataset, params: dict[str, Any], culprit: str) -> None:
+    shown = form("compute_learnability", unscored, params)
+    assert shown.invalid
+    assert culprit in shown.schema["error_message"]
+    with pytest.raises(ValueError, match=culprit):
+        execute("compute_learnability", unscored, params)
+    assert fo.core.odm.get_db_conn()["delegated_ops"].count_documents({"dataset_id": unscored._doc.id}) == 0
+
+
+def test_the_form_warns_of_each_score_it_would_replace(measured_scores: fo.Dataset) -> None:
+    scored = measured_scores
+    execute("write_learnability_scores", scored, {"models": ["resnet20"], "scores": ["aum"]})
+    scored.reload()
+    shown = form("compute_learnability", scored, {"models": ["resnet20"], "scores": ["aum"]})
+    assert shown.invalid
+    assert "`learnability_resnet20_aum`" in shown.fields["replaces"]["view"]["description"]
+    with pytest.raises(ValueError, match="learnability_resnet20"):
+        execute("compute_learnability", scored, {"models": ["resnet20"], "scores": ["aum"]})
+
+
+# training on the spot, and from a notebook
+
+
+SMALL = {"preset": "custom", "epochs": 1, "batch_size": 32, "device": "cpu", "horizontal_flip": False}
+
+
+def test_compute_now(digit_dataset: fo.Dataset) -> None:
+    view = digit_dataset.limit(40)
+    answer = execute("compute_learnability", digit_dataset, {**SMALL, "how": "now", "key": "mine"}, **in_view(view))
+    assert fol.list_runs(digit_dataset) == ["mine"]
+    assert digit_dataset.count("learnability_resnet20") == view.count("learnability_resnet20") == 40
+    names = [name for name, _ in answer.calls]
+    assert names[-2:] == ["reload_dataset", "open_panel"]
+    reports = answer.called("set_progress")
+    assert any("resnet20" in params["label"] and params["progress"] > 0 for params in reports)
+
+
+def test_compute_now_reports_a_failure(make_dataset: MakeDataset, digits: tuple[list[str], list[str]]) -> None:
+    dataset = make_dataset([digits[0][0], "/no/such.png"], ["a", "b"])
+    with pytest.raises(ValueError, match=r"/no/such\.png"):
+        execute("compute_learnability", dataset, {**SMALL, "how": "now"})
+    assert not fol.list_runs(dataset)
+
+
+def test_compute_now_ends_with_its_page(digit_dataset: fo.Dataset) -> None:
+    ctx, _ = make_context("compute_learnability", digit_dataset, {**SMALL, "epochs": 10_000, "how": "now"})
+    before = set(threading.enumerate())
+    events: Iterator[Any] = foo.get_operator(ctx.operator_uri).execute(ctx)
+    next(events)
+    next(events)
+    (worker,) = {thread for thread in threading.enumerate() if thread not in before and thread.daemon} & {
+        thread for thread in threading.enumerate() if "work" in thread.name
+    }
+    events.close()
+    worker.join(60)
+    assert not worker.is_alive()
+    digit_dataset.reload()
+    assert not fol.list_runs(digit_dataset)
+    assert not digit_dataset.has_field("learnability_resnet20")
+
+
+def test_compute_writes_the_scores(digit_dataset: fo.Dataset) -> None:
+    execute("compute_learnability", digit_dataset, {**SMALL, "how": "now", "scores": ["variability", "hits"]})
+    digit_dataset.reload()
+    assert fol.find_scores(digit_dataset, "resnet20") == ["learnability", "rank", "hits", "variability"]
+    assert digit_dataset.count("learnability_resnet20_hits") == 60
+
+
+def test_calls_from_a_notebook(digit_dataset: fo.Dataset) -> None:
+    compute = foo.get_operator(f"{PLUGIN}/compute_learnability")
+    options = {"epochs": 1, "batch_size": 32, "device": "cpu", "progress": False}
+    results = compute(digit_dataset, models=["resnet20"], **options)
+    assert results["resnet20"].num_samples == 60
+    assert digit_dataset.count("learnability_resnet20") == 60
+    with pytest.raises(TypeError, match="epoch_count"):
+        compute(digit_dataset, epoch_count=3)
+    tag = foo.get_operator(f"{PLUGIN}/tag_by_difficulty")
+    assert tag(digit_dataset.limit(10), "resnet20", count=3, tag="look") == 3
+    assert digit_dataset.count_sample_tags() == {"look": 3}
