@@ -1,10 +1,11 @@
-"""What the tests stand on: a MongoDB of their own, real images, and the rule that CI skips nothing it should run."""
+"""The tests' own MongoDB, real images, and the rule that CI skips no test it should run."""
 
 from __future__ import annotations
 
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,36 +22,38 @@ if TYPE_CHECKING:
     import fiftyone as fo
 
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
-"""Whether a test that lacks what it needs fails rather than being skipped, as in CI."""
+"""True in CI: a test that lacks what it needs fails instead of being skipped."""
 
 
-# how long an example takes says more about what else this machine does
+# how long an example takes depends on what else the machine does
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
-        # the process that hands the tests out to others runs none
-        return
-    # before any test module can import fiftyone, which reads its settings when it is imported
+def _use_own_folders() -> None:
     folder = Path(tempfile.mkdtemp(prefix="learnability-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     use_own_database(folder / "db")
     os.environ.update(
-        # for networks this small several threads mostly wait for each other, on a busy machine for very long
+        # with networks this small, several threads mostly wait for each other
         OMP_NUM_THREADS="1",
         OMP_WAIT_POLICY="PASSIVE",
         FIFTYONE_DEFAULT_DATASET_DIR=str(folder / "datasets"),
         FIFTYONE_DATASET_ZOO_DIR=str(folder / "zoo"),
         FIFTYONE_MODEL_ZOO_DIR=str(folder / "models"),
-        # the speed that the tests measure is not to be remembered as this machine's
+        # the speed measured in tests must not be remembered as this machine's
         XDG_CACHE_HOME=str(folder / "cache"),
     )
 
 
+# while this module is imported: conftest modules in subfolders import fiftyone, which then reads its settings.
+# The process that only distributes tests to workers (-n) needs no database.
+if "PYTEST_XDIST_WORKER" in os.environ or not any(argument.startswith("-n") for argument in sys.argv):
+    _use_own_folders()
+
+
 def lacking(what: str) -> None:
-    """Skips the test for lack of something, or fails it where everything is required."""
+    """Skip the test because something is missing; fail it where everything is required."""
     if REQUIRE_ALL:
         pytest.fail(f"REQUIRE_ALL=1, but {what}")
     pytest.skip(what)
@@ -58,7 +61,7 @@ def lacking(what: str) -> None:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
-    """Files and labels of 1,797 real images of 32x32 pixels in ten classes, stratified, which need no download."""
+    """Files and labels of 1,797 real images of 32x32 pixels in ten classes; they need no download."""
     return write_digits(tmp_path_factory.mktemp("digits"))
 
 
@@ -73,7 +76,7 @@ def cifar10() -> Path:
 
 @pytest.fixture(scope="session")
 def cifar10_train(cifar10: Path) -> Callable[[int], tuple[list[str], list[str]]]:
-    """Gives files and labels of the first images of each class of CIFAR-10's training images."""
+    """Returns files and labels of the first training images of each class of CIFAR-10."""
 
     def choose(count: int) -> tuple[list[str], list[str]]:
         files, labels = read_tree(cifar10)
@@ -85,7 +88,7 @@ def cifar10_train(cifar10: Path) -> Callable[[int], tuple[list[str], list[str]]]
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The executable of a Chromium."""
+    """The path of a Chromium executable."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
             return found
@@ -95,7 +98,7 @@ def chromium() -> str:
 
 @pytest.fixture
 def make_dataset() -> Iterator[Callable[..., fo.Dataset]]:
-    """Makes datasets of files and labels, and deletes them in the end."""
+    """Makes datasets of files and labels, and deletes them at the end."""
     import fiftyone as fo
 
     made: list[fo.Dataset] = []
@@ -120,7 +123,7 @@ def make_dataset() -> Iterator[Callable[..., fo.Dataset]]:
 
 @pytest.fixture
 def digit_dataset(digits: tuple[list[str], list[str]], make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
-    """A dataset of 60 digits of three classes, small enough to train on within a second or two an epoch."""
+    """A dataset of 60 digits of three classes; an epoch of training takes a second or two."""
     files, labels = digits
     chosen = [index for index, label in enumerate(labels) if label in "014"][:60]
     return make_dataset([files[index] for index in chosen], [labels[index] for index in chosen])

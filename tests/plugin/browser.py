@@ -1,10 +1,9 @@
-"""Drives the FiftyOne App in a real browser: serves it, opens pages and knows where things are."""
+"""Drives the FiftyOne App in a real browser: opens pages and knows where things are."""
 
 from __future__ import annotations
 
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(os.environ.get("ARTIFACTS") or ROOT / ".artifacts") / "screenshots"
 PLUGIN = "@fiftyone-learnability/learnability"
 PANEL = "learnability_panel"
-WAIT_MS = 60_000
-"""How long a state may take to come, on a machine that does much else."""
+WAIT_MS = 120_000
+"""Upper limit of every wait: a machine that does other things at the same time is slow."""
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -32,7 +31,7 @@ _ARGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # plots are drawn by the processor
+    # the CPU draws the plots
     "--use-gl=angle",
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
@@ -40,46 +39,51 @@ _ARGS = (
 
 
 @contextmanager
-def browse(url: str, executable: str, journey: str) -> Iterator[App]:
-    """Opens a browser that reaches nothing but the App.
-
-    Args:
-        url: the App's address
-        executable: a Chromium
-        journey: what the names of the screenshots begin with
-    """
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        context = playwright.chromium.launch_persistent_context(
-            profile,
-            executable_path=executable,
-            headless=True,
-            args=list(_ARGS),
-            viewport={"width": 1600, "height": 1000},
-            ignore_default_args=["--headless=old"],
-        )
-        context.set_default_timeout(WAIT_MS)
-        ours = (url, "data:", "blob:")
-        context.route("**/*", lambda r: r.continue_() if r.request.url.startswith(ours) else r.abort())
-        app = App(context.pages[0], url, journey)
-        app.page.on("pageerror", lambda error: str(error) in _OF_THE_APP or app.errors.append(str(error)))
-        # errors and notifications may be shown for a moment only
-        app.page.expose_function("reportError", lambda text: app.errors.append(text))
-        app.page.expose_function("reportNotice", lambda text: app.notices.append(text))
-        app.page.add_init_script(_WATCH_FOR_ERRORS)
-        app.page.add_init_script(_WATCH_FOR_NOTICES)
-        # what the App advertises covers it when it is opened for the first time
-        advertisement = app.page.locator(".MuiPopover-root").filter(has_text="Explore Enterprise")
-        app.page.add_locator_handler(
-            advertisement, lambda shown: shown.get_by_role("button", name="Dismiss").click(), no_wait_after=True
+def start_browser(executable: str) -> Iterator[Browser]:
+    """Start a Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable, headless=True, args=list(_ARGS), ignore_default_args=["--headless=old"]
         )
         try:
-            yield app
+            yield browser
         finally:
-            context.close()
+            browser.close()
 
 
-_OF_THE_APP = ("entry is loading",)
-"""Errors of the App's own: its grid throws this one when the view changes while it still loads."""
+@contextmanager
+def open_page(browser: Browser, url: str, journey: str) -> Iterator[App]:
+    """Open a page that reaches nothing but the App, in a profile of its own.
+
+    Args:
+        browser: the browser
+        url: the App's address
+        journey: the start of the screenshots' file names
+    """
+    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    context.set_default_timeout(WAIT_MS)
+    allowed = (url, "data:", "blob:")
+    context.route("**/*", lambda r: r.continue_() if r.request.url.startswith(allowed) else r.abort())
+    app = App(context.new_page(), url, journey)
+    app.page.on("pageerror", lambda error: str(error) in _ERRORS_OF_THE_APP or app.errors.append(str(error)))
+    # errors and notifications can be gone after a moment
+    app.page.expose_function("reportError", lambda text: app.errors.append(text))
+    app.page.expose_function("reportNotice", lambda text: app.notices.append(text))
+    app.page.add_init_script(_WATCH_FOR_ERRORS)
+    app.page.add_init_script(_WATCH_FOR_NOTICES)
+    # an advertisement covers the App when it is opened for the first time
+    advertisement = app.page.locator(".MuiPopover-root").filter(has_text="Explore Enterprise")
+    app.page.add_locator_handler(
+        advertisement, lambda shown: shown.get_by_role("button", name="Dismiss").click(), no_wait_after=True
+    )
+    try:
+        yield app
+    finally:
+        context.close()
+
+
+_ERRORS_OF_THE_APP = ("entry is loading",)
+"""FiftyOne's grid raises this error when the view changes while it still loads."""
 
 _WATCH_FOR_ERRORS = """
 new MutationObserver((changes) => {
@@ -110,8 +114,8 @@ class App:
     Attributes:
         page: the page
         url: the App's address
-        journey: what the names of its screenshots begin with
-        errors: what went wrong in the page
+        journey: the start of the screenshots' file names
+        errors: the errors that the page has shown or raised
         notices: the notifications that the page has shown
     """
 
@@ -121,8 +125,8 @@ class App:
     errors: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     _shots: int = 0
-    _asked: set[Request] = field(default_factory=set)
-    _last_asked: float = 0.0
+    _pending: set[Request] = field(default_factory=set)
+    _last_request: float = 0.0
 
     def __post_init__(self) -> None:
         self.page.on("request", self._on_request)
@@ -132,24 +136,24 @@ class App:
     def _on_request(self, request: Request) -> None:
         # the stream of the server's events never ends
         if not request.url.endswith("/events"):
-            self._asked.add(request)
-            self._last_asked = time.monotonic()
+            self._pending.add(request)
+            self._last_request = time.monotonic()
 
     def _on_answer(self, request: Request) -> None:
-        self._asked.discard(request)
-        self._last_asked = time.monotonic()
+        self._pending.discard(request)
+        self._last_request = time.monotonic()
 
     # pages and panels
 
     def open(self, dataset_name: str) -> None:
-        """Opens a dataset."""
-        self._asked.clear()
+        """Open a dataset."""
+        self._pending.clear()
         self.page.goto(f"{self.url}/datasets/{dataset_name}")
         self._wait_for_grid()
 
     def reload(self) -> None:
-        """Reloads the page."""
-        self._asked.clear()
+        """Reload the page."""
+        self._pending.clear()
         self.page.reload()
         self._wait_for_grid()
 
@@ -158,57 +162,62 @@ class App:
         expect(self.page.locator("[data-cy=entry-counts]")).to_contain_text("sample")
 
     def open_panel(self) -> None:
-        """Opens the panel from the menu of panels, unless the session remembers it."""
+        """Open the panel from the menu of panels, unless the session has it open."""
         if self.page.locator(f"[data-cy=panel-tab-{PANEL}]").count() == 0:
             self.press(self.page.locator("[data-cy=new-panel-btn]").first)
             self.press(self.page.locator(f"[data-cy=new-panel-option-{PANEL}]"))
         expect(self.panel).to_be_visible()
 
     def press(self, control: Locator) -> None:
-        """Clicks a control that is there, once the page is at rest.
+        """Click a control once the page is at rest: a pending answer may redraw it.
 
-        An answer that is on its way may draw anew what the click is meant for. Name the control in full: for a moment
-        an opened tab still shows the controls of the one before.
+        Name the control in full: for a moment, an opened tab still shows the controls of the one before.
         """
         expect(control).to_be_visible()
         self.settle(0.3)
         control.click()
 
     def settle(self, seconds: float = 1) -> None:
-        """Waits until the page has asked the server nothing for a while.
+        """Wait until the page has made no request for a while.
 
         Args:
-            seconds: how long; forms ask a moment after what is typed, and the default is longer than that
+            seconds: how long; forms make their request a moment after typing, and the default is longer than that
         """
-        self.until(lambda: not self._asked and time.monotonic() - self._last_asked > seconds, "the page to be at rest")
+        self.until(
+            lambda: not self._pending and time.monotonic() - self._last_request > seconds, "the page to be at rest"
+        )
 
     def until(
-        self, is_true: Callable[[], bool], what: str, state: Callable[[], Any] | None = None, seconds: float = 60
+        self,
+        is_true: Callable[[], bool],
+        description: str,
+        actual: Callable[[], Any] | None = None,
+        seconds: float = 120,
     ) -> None:
-        """Waits for what the page's own waiting cannot express.
+        """Wait for what the page's own waiting cannot express.
 
         Args:
             is_true: the condition
-            what: names it
-            state: what there is instead, for the message, which always tells what the page shows
+            description: its name in the error message
+            actual: what there is instead, for the error message
             seconds: how long to wait
         """
         deadline = time.monotonic() + seconds
         while not is_true():
             if time.monotonic() > deadline:
-                there = "" if state is None else f"there is {state()}; "
-                raise AssertionError(f"waited {seconds:.0f} s for {what}; {there}{self._told()}")
+                there = "" if actual is None else f"there is {actual()}; "
+                raise AssertionError(f"waited {seconds:.0f} s for {description}; {there}{self._describe()}")
             self.page.wait_for_timeout(100)
 
-    def _told(self) -> str:
-        """What the page shows, has notified of and waits for."""
-        # of none there is, the text is empty: a message must not wait
+    def _describe(self) -> str:
+        """What the page shows, its notifications, and its pending requests."""
+        # all_inner_texts() does not wait for parts that are not there
         panel, form = (" ".join(" ".join(part.all_inner_texts()).split())[:2000] for part in (self.panel, self.form))
-        asked = [(request.url, (request.post_data or "")[:300]) for request in self._asked]
-        return f"panel: {panel!r}; form: {form!r}; notifications: {self.notices}; unanswered: {asked}"
+        pending = [(request.url, (request.post_data or "")[:300]) for request in self._pending]
+        return f"panel: {panel!r}; form: {form!r}; notifications: {self.notices}; pending requests: {pending}"
 
     def screenshot(self, name: str) -> None:
-        """Keeps a picture of the page."""
+        """Save a picture of the page."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self._shots += 1
         self.page.screenshot(path=SCREENSHOTS / f"{self.journey}-{self._shots:02}-{name}.png")
@@ -234,34 +243,34 @@ class App:
         return [text.strip("\n\u200b ") for text in self.panel.get_by_role("combobox").all_inner_texts()]
 
     def choose_in_panel(self, index: int, option: str) -> None:
-        """Chooses an option of one of the panel's dropdowns."""
+        """Choose an option of one of the panel's dropdowns."""
         self.press(self.panel.get_by_role("combobox").nth(index))
         self.press(self.page.get_by_role("option", name=option, exact=True))
 
     @property
-    def percent(self) -> int:
-        """What the progress bar says."""
-        found = re.search(r"(\d+)%", self.panel.inner_text())
-        return int(found.group(1)) if found else 0
+    def epoch(self) -> int:
+        """The epoch that the progress bar names."""
+        match = re.search(r"epoch (\d+)/", self.panel.inner_text())
+        return int(match.group(1)) if match else 0
 
     def watch_samples_of_panel(self) -> list[str]:
-        """A list to which is added whatever the panel says from now on of the samples it speaks of."""
-        seen: list[str] = []
-        self.page.expose_function("tellSamples", lambda text: seen.append(text))
+        """Return a list that collects, from now on, every line of the panel that says which samples it covers."""
+        lines: list[str] = []
+        self.page.expose_function("reportSamples", lambda text: lines.append(text))
         self.panel.evaluate(
             """(panel) => {
                 const look = () => {
                     for (const line of panel.querySelectorAll("p"))
-                        if (/samples with scores by/.test(line.textContent)) window.tellSamples(line.textContent);
+                        if (/samples with scores by/.test(line.textContent)) window.reportSamples(line.textContent);
                 };
                 look();
                 new MutationObserver(look).observe(panel, {childList: true, subtree: true, characterData: true});
             }"""
         )
-        return seen
+        return lines
 
-    def give_the_panel(self, width: int) -> None:
-        """Makes the page so wide that the panel's content gets a width in pixels."""
+    def set_panel_width(self, width: int) -> None:
+        """Resize the page until the panel's content has a width in pixels."""
         page_width = 300 + 2 * width
         for _ in range(4):
             self.page.set_viewport_size({"width": page_width, "height": 1000})
@@ -274,11 +283,11 @@ class App:
         raise AssertionError(f"the panel has {box['width']} pixels, not {width}")
 
     def overflowing(self) -> list[str]:
-        """The parts of the panel that are wider than what holds them, or reach beyond the panel, and words cut off."""
-        found: list[str] = self.panel.evaluate(
+        """The parts of the panel that are wider than their container or reach beyond the panel, and words cut off."""
+        parts: list[str] = self.panel.evaluate(
             """(panel) => {
                 const right = panel.getBoundingClientRect().right + 1;
-                // tabs that find no room are scrolled to, by arrows of their own
+                // tabs without room are scrolled to, by arrows of their own
                 const excused = (part) => part.parentElement.closest(".js-plotly-plot, .MuiTabs-root");
                 const parts = [panel, ...panel.querySelectorAll("*")]
                     .filter((part) => part instanceof HTMLElement && part.clientWidth > 1 && !excused(part))
@@ -296,18 +305,18 @@ class App:
                 return [...parts, ...words];
             }"""
         )
-        return found
+        return parts
 
     # plots
 
     def unused_width(self) -> float:
         """The pixels at the right of the panel that its tabs and plots leave empty."""
-        found: float = self.panel.evaluate(
+        pixels: float = self.panel.evaluate(
             """(panel) => panel.getBoundingClientRect().right
                 - Math.max(...[...panel.querySelectorAll(".MuiTabs-root, .js-plotly-plot")]
                     .map((part) => part.getBoundingClientRect().right))"""
         )
-        return found
+        return pixels
 
     def plots(self) -> Locator:
         """The panel's plots."""
@@ -315,24 +324,24 @@ class App:
 
     def traces(self, index: int) -> list[dict[str, Any]]:
         """What a plot draws."""
-        found: list[dict[str, Any]] = (
+        traces: list[dict[str, Any]] = (
             self.plots().nth(index).evaluate("plot => plot.data.map(({type, x, y, z}) => ({type, x, y, z}))")
         )
-        return found
+        return traces
 
     def axis_title(self, index: int) -> str:
-        """What the horizontal axis of a plot says."""
-        found: str = self.plots().nth(index).evaluate("plot => plot._fullLayout.xaxis.title.text")
-        return found
+        """The title of a plot's horizontal axis."""
+        title: str = self.plots().nth(index).evaluate("plot => plot._fullLayout.xaxis.title.text")
+        return title
 
     def click(self, index: int, x: Any, y: Any) -> None:
-        """Clicks a plot at the data point (x, y)."""
+        """Click a plot at the data point (x, y)."""
         self._point_at(index, x, y)
         self.page.mouse.down()
         self.page.mouse.up()
 
     def drag(self, index: int, start: tuple[Any, Any], end: tuple[Any, Any]) -> None:
-        """Drags a box over a plot from one data point to another."""
+        """Drag a box over a plot from one data point to another."""
         self._point_at(index, *start)
         self.page.mouse.down()
         self.page.mouse.move(*self._place(index, *end), steps=8)
@@ -345,11 +354,11 @@ class App:
         at = self._place(index, x, y)
         self.page.mouse.move(at[0] - 1, at[1])
         self.page.mouse.move(*at)
-        # a click counts only where Plotly has seen the mouse come
+        # Plotly ignores a click without a hover before it
         self.page.wait_for_timeout(300)
 
     def _place(self, index: int, x: Any, y: Any) -> tuple[float, float]:
-        """Where a data point lies on the page, in pixels."""
+        """The place of a data point on the page, in pixels."""
         at: tuple[float, float] = (
             self.plots()
             .nth(index)
@@ -372,14 +381,14 @@ class App:
         return self.page.locator("[data-cy=operators-prompt-modal]")
 
     def press_grid_button(self) -> None:
-        """Opens the form from the grid's bar, where the button lies under "More items" if the grid is narrow."""
+        """Open the form from the grid's bar; the button is under "More items" if the grid is narrow."""
         button = self.page.locator(f'[data-item-id="{PLUGIN}/compute_learnability"]')
         more = self.page.locator("[data-cy=fo-grid-actions] [data-testid=ExpandMoreIcon]")
         if more.count():
             more.click()
             expect(button).to_have_count(2)
         button.last.click()
-        # the App's menu of more items stays open as long as the mouse is over it
+        # the App's menu of more items stays open while the mouse is over it
         self.page.mouse.move(5, 995)
         expect(self.form.get_by_role("button").last).to_be_enabled()
 
@@ -388,18 +397,18 @@ class App:
         return self.form.get_by_role("button", name=name, exact=True)
 
     def form_input(self, label: str) -> Locator:
-        """The input of a form that stands under a label."""
+        """The input under a label of the form."""
         typed = "input[not(@type='radio' or @type='checkbox' or @aria-hidden)]"
         holder = f"ancestor::div[.//{typed}][1][count(.//{typed})=1]"
         return self.form.locator(f"xpath=.//p[normalize-space()='{label}']/{holder}//{typed}")
 
-    def choose_in_form(self, now: str, option: str) -> None:
-        """Chooses another option of the form's dropdown that shows one."""
-        self.press(self.form.get_by_role("combobox").filter(has_text=now))
+    def choose_in_form(self, current: str, option: str) -> None:
+        """Choose another option in the form's dropdown that shows the current one."""
+        self.press(self.form.get_by_role("combobox").filter(has_text=current))
         self.press(self.page.get_by_role("option", name=option, exact=True))
 
     def add_in_form(self, option: str) -> None:
-        """Adds an option to the form's list."""
+        """Add an option to the form's list."""
         self.press(self.form.get_by_role("button", name="Open"))
         self.press(self.page.get_by_role("option", name=option, exact=True))
 
@@ -408,25 +417,33 @@ class App:
     @property
     def count(self) -> int:
         """How many samples the grid says it shows."""
-        found = re.match(r"([\d,]+) sample", self.page.locator("[data-cy=entry-counts]").inner_text())
-        return int(found.group(1).replace(",", "")) if found else -1
+        match = re.match(r"([\d,]+) sample", self.page.locator("[data-cy=entry-counts]").inner_text())
+        return int(match.group(1).replace(",", "")) if match else -1
 
     def expect_count(self, count: int) -> None:
-        """Waits until the grid shows so many samples."""
+        """Wait until the grid shows this many samples."""
         self.until(lambda: self.count == count, f"{count} samples in the grid", lambda: self.count)
 
     def shown_values(self, field_name: str) -> list[str]:
-        """The values of a field on the samples in the grid, in the order in which they are seen."""
-        found: list[str] = self.page.locator(f"[data-cy=fo-grid] [data-cy=tag-{field_name}]").evaluate_all(
+        """The values of a field on the samples in the grid, in reading order."""
+        values: list[str] = self.page.locator(f"[data-cy=fo-grid] [data-cy=tag-{field_name}]").evaluate_all(
             """(all) => all
                 .map((one) => [one.closest("[data-cy=looker]").getBoundingClientRect(), one.innerText])
                 .sort(([a], [b]) => Math.abs(a.top - b.top) > 2 ? a.top - b.top : a.left - b.left)
                 .map(([_, text]) => text)"""
         )
-        return found
+        return values
 
-    def select(self, count: int) -> None:
-        """Selects the first samples in the grid."""
+    def expect_values(self, field_name: str, *first: str) -> None:
+        """Wait until the first samples in the grid show these values of a field."""
+        self.until(
+            lambda: self.shown_values(field_name)[: len(first)] == list(first),
+            f"{field_name} {', '.join(first)} in the grid",
+            lambda: self.shown_values(field_name),
+        )
+
+    def toggle_selection(self, count: int) -> None:
+        """Click the checkboxes of the first samples in the grid."""
         boxes = self.page.locator("[data-cy=fo-grid] [data-cy=looker]").evaluate_all(
             "all => all.map(one => one.getBoundingClientRect()).map(({top, left}) => [top, left]).sort((a, b) => "
             "Math.abs(a[0] - b[0]) > 2 ? a[0] - b[0] : a[1] - b[1])"
@@ -441,11 +458,11 @@ class App:
         return self.page.locator("[data-cy=sidebar]").get_by_text(text, exact=True)
 
     def show_field(self, field_name: str) -> None:
-        """Ticks a field in the sidebar, so that the grid shows its values."""
+        """Tick a field in the sidebar, so that the grid shows its values."""
         self.page.locator(f"[data-cy=checkbox-{field_name}]").click()
 
     def expect_tag(self, tag: str) -> None:
-        """Waits until the sidebar offers a tag to filter by."""
+        """Wait until the sidebar offers a tag to filter by."""
         search = self.page.locator("[data-cy=sidebar]").get_by_placeholder("+ filter by sample tag")
         if search.count() == 0:
             self.page.locator("[data-cy=sidebar-field-arrow-enabled-tags]").click()
