@@ -100,7 +100,27 @@ SELECTED = st.lists(st.sampled_from(["0" * 24, MARK, 5, None, {"$where": MARK}, 
 
 
 OPERATORS = set(
-    "$and $or $eq $ne $gt $gte $lt $lte $literal $in $ifNull $exists $expr $oid $subtract $not $cond $type $let".split()
+    [
+        "$and",
+        "$or",
+        "$eq",
+        "$ne",
+        "$gt",
+        "$gte",
+        "$lt",
+        "$lte",
+        "$literal",
+        "$in",
+        "$ifNull",
+        "$exists",
+        "$expr",
+        "$oid",
+        "$subtract",
+        "$not",
+        "$cond",
+        "$type",
+        "$let",
+    ]
 )
 """The MongoDB operators that the panel's views are made of."""
 
