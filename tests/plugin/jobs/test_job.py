@@ -59,7 +59,7 @@ def test_the_same_job_goes_on_and_another_starts_over(
             stop_after(1, patch)
             run_here(job)
         assert latest_job(digit_dataset).error == "stopped by a test"
-    assert "going on with the run that an earlier call has left" in capfd.readouterr().out
+    assert "continuing the unfinished run in" in capfd.readouterr().out
     job = start(digit_dataset, "scheduled", epochs=2)
     run_here(job)
     printed = capfd.readouterr().out

@@ -99,29 +99,10 @@ STATE = st.fixed_dictionaries(
 SELECTED = st.lists(st.sampled_from(["0" * 24, MARK, 5, None, {"$where": MARK}, ["x"]]), max_size=3)
 
 
-OPERATORS = set(
-    [
-        "$and",
-        "$or",
-        "$eq",
-        "$ne",
-        "$gt",
-        "$gte",
-        "$lt",
-        "$lte",
-        "$literal",
-        "$in",
-        "$ifNull",
-        "$exists",
-        "$expr",
-        "$oid",
-        "$subtract",
-        "$not",
-        "$cond",
-        "$type",
-        "$let",
-    ]
-)
+OPERATORS = {
+    *("$and", "$or", "$not", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$exists", "$type"),
+    *("$expr", "$literal", "$ifNull", "$subtract", "$cond", "$let", "$oid"),
+}
 """The MongoDB operators that the panel's views are made of."""
 
 
