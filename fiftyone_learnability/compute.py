@@ -124,7 +124,7 @@ def compute_learnability(
         record_dynamics (True): keep the probability of every sample's label after every epoch, which the App draws as
             learning curves: two bytes per sample, epoch and network, 20 MB for CIFAR-10 and 200 epochs
         run_dir (None): the folder for checkpoints until the scores are written, by default one for the dataset and key
-            in the user's cache, see :func:`fiftyone_learnability.experiment.files.cache_folder`
+            in the user's cache, see :func:`fiftyone_learnability.storage.runs_folder`
         resume (True): continue a run of the same data and settings that was interrupted; an interrupted run of other
             data or settings is an error. False starts over. "if_same" starts over instead of raising the error if that
             run was also started with "if_same" and is not fully trained

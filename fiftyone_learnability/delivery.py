@@ -142,7 +142,9 @@ def write_run_directory(path: str | Path) -> WriteReport:
         RunLockedError: if another process works on the run
         WriteError: if the scores cannot be written this time either
     """
-    from .experiment.run_directory import load_results_to_write, locked, remove_run_directory
+    from .experiment.lock import locked
+    from .experiment.pending import load_results_to_write
+    from .experiment.run_directory import remove_run_directory
 
     path = Path(path)
     # taking the lock would create the directory

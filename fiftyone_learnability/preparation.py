@@ -278,10 +278,10 @@ def default_run_directory(dataset: fo.Dataset, key: str) -> Path:
         dataset: the dataset
         key: the key of the run
     """
-    from .experiment.files import cache_folder
+    from .storage import runs_folder
 
     # found by its id, which survives renaming and which a later dataset of the same name does not have
-    cache, id = cache_folder(), dataset_id(dataset)
+    cache, id = runs_folder(), dataset_id(dataset)
     existing = sorted(cache.glob(f"*-{id}"))
     if existing:
         return existing[0] / key

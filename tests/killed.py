@@ -106,7 +106,7 @@ def run(job: dict[str, Any]) -> None:
 
     from fiftyone_learnability import ProgressEvent
     from fiftyone_learnability.experiment import run_directory, units
-    from fiftyone_learnability.images import files as image_files
+    from fiftyone_learnability.images import decode
     from fiftyone_learnability.training import learner
     from fiftyone_learnability.training.tracker import LearnabilityTracker
 
@@ -114,7 +114,7 @@ def run(job: dict[str, Any]) -> None:
 
     units.CHECKPOINT_SECONDS = 0.0
     MOMENTS.chosen = tuple(job["moment"]) if job["moment"] else None
-    watch(image_files, "_read_into", "decoding")
+    watch(decode, "read_files", "decoding")
     watch(learner, "crop_and_flip", "a batch")
     watch(LearnabilityTracker, "update", "measuring")
     watch(run_directory.RunDirectory, "remove", "removing")

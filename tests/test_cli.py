@@ -21,10 +21,12 @@ from fiftyone_learnability import cli
 from fiftyone_learnability.cli.parser import EPILOG
 from fiftyone_learnability.dataset import columns
 from fiftyone_learnability.dataset.fields import write_results
-from fiftyone_learnability.experiment import files, run_directory, units
+from fiftyone_learnability.experiment import units
+from fiftyone_learnability.experiment.lock import locked
 from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.images import cache as image_cache
 from fiftyone_learnability.preparation import default_run_directory
+from fiftyone_learnability.storage import runs_folder
 from fiftyone_learnability.training import networks
 
 from .dataset.helpers import learn, make_results, raiser, state, tiny, values_of
@@ -600,7 +602,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own, and a checkpoint after each epoch."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(units, "CHECKPOINT_SECONDS", 0.0)
-    return files.cache_folder()
+    return runs_folder()
 
 
 def leave_unfinished(dataset: fo.Dataset, key: str | None = None) -> Path:
@@ -697,7 +699,7 @@ def test_cache_cleans_what_is_old_or_too_much(run: Run, digit_dataset: fo.Datase
     assert run("cache", "--clean", "--max-size", size * 1.5 / 1e9).status == 0
     assert [path.exists() for path in (second, third)] == [False, True]
     # but never one that is in use
-    with run_directory.locked(third):
+    with locked(third):
         (row,) = run("cache", "--json").json()
         assert row["state"] == "in use"
         assert run("cache", "--clean").out == "nothing to delete\n"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..dataset.fields import WriteReport
-    from ..experiment.run_directory import FoundRun
+    from ..experiment.unfinished import FoundRun
     from ..images.cache import FoundImages
 
 
@@ -243,9 +243,9 @@ def cache(options: argparse.Namespace) -> None:
     """List or delete unfinished runs and decoded images on disk."""
     import pandas as pd
 
-    from ..experiment.files import cache_folder
-    from ..experiment.run_directory import find_run_directories
+    from ..experiment.unfinished import find_run_directories
     from ..images.cache import find_image_caches
+    from ..storage import cache_folder
 
     if not options.clean and (options.older_than is not None or options.max_size is not None):
         raise ValueError("--older-than and --max-size limit what --clean deletes: add --clean")
@@ -275,7 +275,7 @@ def cache(options: argparse.Namespace) -> None:
         }
         for entry in images
     ]
-    empty = "nothing to delete" if options.clean else f"nothing in {cache_folder().parent}"
+    empty = "nothing to delete" if options.clean else f"nothing in {cache_folder()}"
     _print_table(pd.DataFrame(rows), options.json, empty)
     if options.clean and rows:
         megabytes = sum(row["MB"] for row in rows)
@@ -286,7 +286,7 @@ def _clean(
     runs: list[FoundRun], older_than: float | None, max_size: float | None
 ) -> tuple[list[FoundRun], list[FoundImages]]:
     """Delete runs and images and return those deleted: images first, which are decoded again in seconds."""
-    from ..experiment.run_directory import clean_run_directories
+    from ..experiment.unfinished import clean_run_directories
     from ..images.cache import clean_image_caches, find_image_caches
 
     seconds = None if older_than is None else older_than * 86400

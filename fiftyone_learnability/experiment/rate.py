@@ -11,21 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from .files import read_json, write_atomically
+from ..storage import cache_folder, write_atomically
 
 NUM_CLASSES = 10
 
 
 def cache_file() -> Path:
     """Return the file of the measured rates in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fiftyone-learnability" / "rates.json"
+    return cache_folder() / "rates.json"
 
 
 def known_rates(models: Sequence[str], image_size: int, device: str = "auto") -> dict[str, float]:
@@ -119,7 +118,7 @@ def remember_rate(model: str, image_size: int, device: str, rate: float) -> None
 def _read() -> dict[str, Any]:
     """Read the file; an unreadable file counts as empty."""
     try:
-        measured = read_json(cache_file())
+        measured = json.loads(cache_file().read_text())
     except (OSError, ValueError):
         return {}
     return measured if isinstance(measured, dict) else {}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..scores.checks import short_repr, shorten
-from .files import check_regular, check_size, open_archive, write_atomically
+from ..storage import write_atomically
+from .files import check_regular, check_size, open_archive
 
 if TYPE_CHECKING:
     import pandas as pd

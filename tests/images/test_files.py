@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from fiftyone_learnability.images import files as image_files
 from fiftyone_learnability.images.decode import decode_images
 from fiftyone_learnability.images.files import MAX_PIXELS, read_image
 
@@ -160,7 +159,7 @@ def test_1_bit_images_are_black_and_white(tmp_path: Path) -> None:
 
 
 def write_broken(folder: Path, kind: str) -> str:
-    """A file that cannot be read, of one kind."""
+    """Write a file that cannot be read."""
     path = folder / f"{kind}.jpg"
     buffer = io.BytesIO()
     noise(size=(64, 64)).save(buffer, "PNG" if "png" in kind else "JPEG")
@@ -215,13 +214,13 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, kind: str, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_broken_file_is_reported_with_the_reason(tmp_path: Path, kind: str, recwarn: pytest.WarningsRecorder) -> None:
     path = write_broken(tmp_path, kind)
     good = save(noise(), tmp_path / "good.png", "PNG")
     decoded = decode_images([good, path, good], 16)
     assert list(decoded.failures) == [path]
     assert BROKEN[kind].lower() in decoded.failures[path].lower()
-    assert "0x" not in decoded.failures[path], "an address in memory tells nobody anything"
+    assert "0x" not in decoded.failures[path], "an address in memory is of no use"
     assert not recwarn.list, "once is enough"
     assert decoded.readable.tolist() == [True, False, True]
     assert decoded.pixels.shape == (2, 16, 16, 3)
@@ -264,7 +263,7 @@ def test_images_are_turned_before_they_are_resized(tmp_path: Path) -> None:
 
 
 def plain(path: str, size: int) -> NDArray[np.uint8]:
-    """Every pixel decoded, then averaged over areas where there are more than are wanted."""
+    """Decode every pixel, then average over areas if the image shrinks."""
     image = read_image(path)
     height, width = image.shape[:2]
     if (height, width) == (size, size):
@@ -275,16 +274,16 @@ def plain(path: str, size: int) -> NDArray[np.uint8]:
 
 
 def reductions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The factors by which images are reduced from now on while they are decoded, 1 for those that are not."""
+    """Record the factor by which each image is reduced from now on, 1 for an image decoded in full."""
     factors = {cv2.IMREAD_REDUCED_GRAYSCALE_8: 8, cv2.IMREAD_REDUCED_GRAYSCALE_4: 4, cv2.IMREAD_REDUCED_GRAYSCALE_2: 2}
     found: list[int] = []
-    imdecode = image_files._imdecode
+    imdecode = cv2.imdecode
 
-    def spy(data: bytes, flags: int) -> NDArray[np.uint8] | None:
-        found.append(factors.get(flags & ~image_files._FLAGS, 1))
+    def spy(data: NDArray[np.uint8], flags: int) -> NDArray[np.uint8] | None:
+        found.append(factors.get(flags & ~(cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH), 1))
         return imdecode(data, flags)
 
-    monkeypatch.setattr(image_files, "_imdecode", spy)
+    monkeypatch.setattr(cv2, "imdecode", spy)
     return found
 
 
@@ -326,7 +325,7 @@ def test_reduced_decoding_changes_no_more_than_another_filter_would(
         assert abs((pixels - plain(path, size)).mean()) < 0.5
 
 
-def test_only_what_stays_twice_as_large_is_reduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_reduced_only_if_it_stays_twice_as_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = reductions(monkeypatch)
     for side, factor in ((127, 1), (128, 2), (255, 2), (256, 4), (511, 4), (512, 8), (2000, 8)):
         for size in ((side, 600), (600, side)) if side < 600 else ((side, side),):
@@ -345,7 +344,7 @@ def test_only_what_stays_twice_as_large_is_reduced(tmp_path: Path, monkeypatch: 
     st.integers(8, 80),
     st.integers(1, 8),
 )
-def test_what_is_not_reduced_is_the_same_bit_for_bit(
+def test_an_image_that_is_not_reduced_is_exact(
     tmp_path_factory: pytest.TempPathFactory, format: str, mode: str, width: int, height: int, size: int, turned: int
 ) -> None:
     options = {"exif": orientation(turned)} if format in ("JPEG", "PNG", "WEBP", "TIFF") else {}
@@ -360,7 +359,7 @@ def test_what_is_not_reduced_is_the_same_bit_for_bit(
 @pytest.mark.parametrize("number", range(1, 9))
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("size", [(200, 130), (133, 200), (131, 132), (132, 129), (160, 160)])
-def test_reduced_images_are_turned_and_their_true_size_is_told(
+def test_reduced_images_are_turned_and_report_their_true_size(
     tmp_path: Path, mode: str, number: int, size: tuple[int, int]
 ) -> None:
     # a different brightness in each corner, a different colour where there are any
@@ -374,12 +373,14 @@ def test_reduced_images_are_turned_and_their_true_size_is_told(
     assert decoded.sizes == {oracle(path).shape[:2]}
     assert decoded.pixels.shape == (1, 16, 16, 1 if mode == "L" else 3)
     expected = plain(path, 16).astype(int)
-    # but where the corners meet
+    # away from where the corners meet
     away = np.abs(np.arange(16) - 7.5) > 1
     assert np.abs(decoded.pixels[0] - expected)[away][:, away].max() <= 6
 
 
-def test_sides_that_reduce_to_the_same_are_decoded_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sides_that_reduce_to_the_same_length_are_decoded_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = reductions(monkeypatch)
     path = save(noise(size=(131, 132)), tmp_path / "image.jpg", "JPEG", exif=orientation(6))
     decoded = decode_images([path], 16)
@@ -399,7 +400,7 @@ def test_a_truncated_photograph_is_no_photograph(
     assert "truncated" in decode_images([str(path)], 32).failures[str(path)]
 
 
-def test_a_file_that_comes_in_parts_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_arrives_in_parts_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(noise(), tmp_path / "image.png", "PNG")
     read = os.read
     monkeypatch.setattr(os, "read", lambda descriptor, count: read(descriptor, min(count, 100)))
