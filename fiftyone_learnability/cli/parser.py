@@ -104,7 +104,7 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, about: Setting) -> 
     kinds: dict[str, dict[str, Any]] = {
         "integer": {"type": int},
         "number": {"type": float},
-        "choice": {"choices": about.choices},
+        "choice": {"choices": tuple(about.choices)},
         "bound": {"type": float, "nargs": "?", "const": True},
         "names": {"nargs": "+"},
         "folder": {"type": Path},

@@ -21,8 +21,11 @@ DEFAULT_BOUND = 0.98
 DEFAULT_IMAGE_SIZE = 32
 """Height and width in pixels for which the CIFAR networks are made."""
 
-MEASUREMENTS = ("exact", "online")
-"""When probabilities are measured: after the epoch on all clean images, or during the training pass."""
+MEASUREMENTS = {
+    "exact": "all clean images after each epoch",
+    "online": "augmented images during training, at no cost",
+}
+"""What probabilities can be measured on, with a description of each."""
 
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 
@@ -62,12 +65,13 @@ class Setting:
     Attributes:
         kind: the kind of value, which decides how it is checked and how the command line reads it
         help: the help text
-        title: its label in the App's form
+        title: its label in the App's form, by default the help text
         least: the smallest allowed value
         most: the largest allowed value
         form_most: the largest value that the App's form takes, where that is less
         above: a bound that the value must exceed
-        choices: the allowed values of a choice
+        choices: the allowed values of a choice, each with a description, which may be empty
+        form_choices: the values that the App's form offers for a text
         optional: True if None is allowed
         flag: its option on the command line, empty if it has none
         flag_help: the help of an option that turns the setting off
@@ -83,7 +87,8 @@ class Setting:
     most: int | None = None
     form_most: int | None = None
     above: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    form_choices: tuple[str, ...] = ()
     optional: bool = False
     flag: str | None = None
     flag_help: str = ""
@@ -197,7 +202,7 @@ class TrainingOptions:
     measure: str = setting(
         "exact",
         "choice",
-        "exact: all clean images after each epoch; online: augmented images during training, at no cost",
+        "; ".join(f"{name}: {text}" for name, text in MEASUREMENTS.items()),
         title="Measurement",
         choices=MEASUREMENTS,
     )
@@ -296,8 +301,16 @@ class RunSettings(TrainingOptions):
         flag_help="Neither use nor keep decoded images",
         is_stored=False,
     )
-    device: str = setting("auto", "text", "auto, cpu, cuda, cuda:<n> or mps", title="Device")
-    precision: str = setting("auto", "choice", "Floating-point precision of training", choices=PRECISIONS)
+    device: str = setting(
+        "auto",
+        "text",
+        "Device to train on: auto, cpu, cuda, cuda:<n> or mps",
+        title="Device",
+        form_choices=("auto", "cpu", "cuda", "mps"),
+    )
+    precision: str = setting(
+        "auto", "choice", "Floating-point precision of training", choices=dict.fromkeys(PRECISIONS, "")
+    )
     scores: tuple[str, ...] = setting(
         None,
         "names",
@@ -314,7 +327,10 @@ class RunSettings(TrainingOptions):
         False, "bool", "Replace existing fields of these networks and the run of this key", is_stored=False
     )
     skip_failures: bool = setting(
-        False, "bool", "Leave out images that cannot be read", title="Leave out unreadable images", is_stored=False
+        False,
+        "bool",
+        "Leave out images that cannot be read",
+        is_stored=False,
     )
     run_dir: str | Path | None = setting(
         None,
@@ -354,6 +370,10 @@ class RunSettings(TrainingOptions):
             arguments: the arguments by name
         """
         return cls(**{name: arguments[name] for name in public_settings()})
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the settings as arguments of ``compute_learnability``."""
+        return {name: getattr(self, name) for name in public_settings()}
 
     @property
     def pixels(self) -> int:

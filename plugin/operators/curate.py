@@ -15,7 +15,7 @@ from fiftyone_learnability.scores.checks import LONGEST_NAME, MOST_SAMPLES
 
 from ..names import format_count
 from .forms import EASIEST, HARDEST, ScoreOperator, add_model_input, add_radio_input, count_of, refuse
-from .params import read_bool, read_choice, read_integer, read_positive, read_text, warn_of_selection
+from .params import read_bool, read_choice, read_integer, read_number, read_text, warn_of_selection
 
 _ENDS = {HARDEST: "Hardest", EASIEST: "Easiest"}
 
@@ -87,7 +87,7 @@ class TagByDifficulty(ScoreOperator):
             which,
             tag=tag,
             count=read_integer(ctx.params, "count", 100, 1) if by_count else None,
-            percent=None if by_count else read_positive(ctx.params, "percent", 1.0, 100),
+            percent=None if by_count else read_number(ctx.params, "percent", 1.0, 0, 100),
             per_class=read_bool(ctx.params, "per_class"),
         )
         ctx.ops.reload_dataset()

@@ -1,4 +1,4 @@
-"""Reads what operators are called with as strictly as their forms do: not every caller has filled in a form."""
+"""Read the params of operators as strictly as their forms: a caller need not have used the form."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Params = Mapping[str, Any]
 
 
 def read_integer(params: Params, name: str, default: int, low: int, high: int | None = None) -> int:
-    """A whole number, the default where it is not given.
+    """Return a whole number, or the default if it is not given.
 
     Raises:
-        ValueError: if it is none, or out of range
+        ValueError: if it is not a whole number, or out of range
     """
     value = params.get(name)
     value = default if value is None else value
@@ -28,20 +28,11 @@ def read_integer(params: Params, name: str, default: int, low: int, high: int | 
     return int(value)
 
 
-def read_positive(params: Params, name: str, default: float, high: float) -> float:
-    """A number above 0, the default where it is not given.
-
-    Raises:
-        ValueError: if it is none, or out of range
-    """
-    return read_number(params, name, default, 0, high)
-
-
 def read_bool(params: Params, name: str, default: bool = False) -> bool:
-    """True or False, the default where it is not given.
+    """Return True or False, or the default if it is not given.
 
     Raises:
-        ValueError: if it is something else: the text "false" is not False
+        ValueError: if it is anything else, such as the text "false"
     """
     value = params.get(name)
     value = default if value is None else value
@@ -51,10 +42,10 @@ def read_bool(params: Params, name: str, default: bool = False) -> bool:
 
 
 def read_choice(params: Params, name: str, choices: Iterable[str], default: str) -> str:
-    """One of some texts, the default where it is not given.
+    """Return one of the choices, or the default if it is not given.
 
     Raises:
-        ValueError: if it is another one
+        ValueError: if it is not one of them
     """
     value = params.get(name)
     value = default if value is None else value
@@ -65,41 +56,42 @@ def read_choice(params: Params, name: str, choices: Iterable[str], default: str)
 
 
 def read_choices(params: Params, name: str, choices: Iterable[str], default: list[str], least: int = 1) -> list[str]:
-    """Some of several texts, each once, in the order of the choices; the default where they are not given.
+    """Return several of the choices in their order, or the default if they are not given.
 
     Raises:
-        ValueError: if they are no list, too few, or not among the choices
+        ValueError: if they are not a list of choices, too few, or repeated
     """
     value, choices = params.get(name), list(choices)
     value = default if value is None else value
-    if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, (list, tuple)) or not all(isinstance(chosen, str) for chosen in value):
         raise ValueError(f"{name} must be a list of names, not {short_repr(value)}")
-    for one in value:
-        if one not in choices:
-            raise ValueError(f"{name} must be among {', '.join(choices) or 'none'}, not {short_repr(one)}")
+    for chosen in value:
+        if chosen not in choices:
+            raise ValueError(f"{name} must be among {', '.join(choices) or 'none'}, not {short_repr(chosen)}")
     if len(value) < least or len(set(value)) < len(value):
         raise ValueError(f"{name} must name at least {least}, each once, not {short_repr(value)}")
-    return [one for one in choices if one in value]
+    return [choice for choice in choices if choice in value]
 
 
-def read_number(params: Params, name: str, default: float, low: float, high: float) -> float:
-    """A number above a limit and at most another, the default where it is not given.
+def read_number(params: Params, name: str, default: float, low: float, high: float | None = None) -> float:
+    """Return a number above ``low`` and at most ``high``, or the default if it is not given.
 
     Raises:
-        ValueError: if it is none, or out of range
+        ValueError: if it is not a number, or out of range
     """
     value = params.get(name)
     value = default if value is None else value
-    if not _is_number(value) or not low < value <= high:
-        raise ValueError(f"{name} must be a number above {low:g} and at most {high:g}, not {short_repr(value)}")
+    if not _is_number(value) or value <= low or (high is not None and value > high):
+        most = "" if high is None else f" and at most {high:g}"
+        raise ValueError(f"{name} must be a number above {low:g}{most}, not {short_repr(value)}")
     return float(value)
 
 
 def read_text(params: Params, name: str) -> str | None:
-    """A text without blanks around it, None where there is none.
+    """Return a text without surrounding spaces, None if it is not given or empty.
 
     Raises:
-        ValueError: if it is something else
+        ValueError: if it is not a text
     """
     value = params.get(name)
     if value is not None and not isinstance(value, str):
@@ -108,24 +100,25 @@ def read_text(params: Params, name: str) -> str | None:
 
 
 def warn_of_selection(inputs: types.Object, ctx: foo.ExecutionContext, count: int) -> None:
-    """Says in a form that only the selected samples are meant: the App chooses them by itself once any is selected.
+    """Warn in a form that it applies to the selected samples only, which the App targets as soon as there are any.
 
     Args:
-        inputs: the form
+        inputs: the inputs of the form
         ctx: its context
-        count: the samples that the form is about
+        count: the number of samples that the form applies to
     """
     if ctx.selected and count == len(ctx.selected):
         inputs.view(
             "selection",
             types.Warning(
                 label="Only the selected sample" if count == 1 else f"Only the {count:,} selected samples",
-                description="Choose another target above to take more",
+                description="Choose another target above for more",
             ),
         )
 
 
 def _is_number(value: Any) -> bool:
-    # a whole number too large for a float is one all the same, which math.isfinite() would not look at
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return fits and (isinstance(value, int) or math.isfinite(value))
+    if isinstance(value, bool):
+        return False
+    # math.isfinite() raises an error for an int that is too large for a float
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))

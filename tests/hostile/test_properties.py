@@ -212,13 +212,13 @@ def test_params_of_compute_are_taken_or_refused_by_name(place: World, name: str,
         message = str(error)
         check_error(error, [word for word in COMPUTE[name] if word in message] or COMPUTE[name])
         return
-    options = found.options
-    assert isinstance(options["epochs"], int)
-    assert 1 <= options["epochs"] <= 10_000
-    assert isinstance(options["runs"], int)
-    assert isinstance(found.label_field, str)
-    # what is queued for another process has to be JSON
-    json.dumps(options)
+    settings = found.settings
+    assert isinstance(settings.epochs, int)
+    assert 1 <= settings.epochs <= 10_000
+    assert isinstance(settings.runs, int)
+    assert isinstance(settings.label_field, str)
+    # the stored config of the run has to be JSON
+    json.dumps(settings.stored())
 
 
 TOOLS = [

@@ -103,7 +103,7 @@ def test_the_speed_is_measured_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     compute = plugin_module("operators.compute")
     started: list[list[str]] = []
     monkeypatch.setattr(compute, "start_process", started.append)
-    monkeypatch.setattr(compute, "_measuring", {})
+    monkeypatch.setattr(compute, "measuring_since", {})
     request = compute.Request.from_params({"models": ["vgg16", "mobilenet"], "image_size": 48, "device": "cpu"})
     for _ in range(3):
         compute.measure_rates(request)

@@ -47,7 +47,7 @@ WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"crop_padding": 33}, "crop_padding must be at most 32, the image size in pixels, not 33"),
     ({"precision": "half"}, "precision must be one of auto, float32, bf16, fp16, not 'half'"),
     ({"scores": "luck"}, "unknown score 'luck'"),
-    ({"scores": ["spread"]}, "ask for runs=2 or more"),
+    ({"scores": ["spread"]}, "set runs=2 or more"),
     ({"run_dir": 3}, "run_dir must be the path of a folder, not 3"),
     ({"resume": "perhaps"}, "resume must be True, False or 'if_same', not 'perhaps'"),
 ]

@@ -36,8 +36,8 @@ def test_the_form_of_compute(unscored: fo.Dataset, measured: list[Any]) -> None:
     assert "`learnability_resnet20`, `learnability_rank_resnet20`" in shown.defaults["consequences"]
     # the defaults are valid: they are the paper's experiment
     request = plugin_module("operators.compute").Request.from_params(shown.defaults)
-    assert (request.models, request.options["epochs"], request.options["runs"]) == (["resnet20"], 200, 1)
-    assert request.options["overwrite"] is False
+    assert (request.models, request.settings.epochs, request.settings.runs) == (["resnet20"], 200, 1)
+    assert request.settings.overwrite is False
     # it measures the speed of the chosen network
     assert [request.models for request in measured] == [["resnet20"]]
     advanced = form("compute_learnability", unscored, {"advanced": True, "preset": "custom"})
@@ -72,7 +72,7 @@ def test_the_estimate_comes_from_the_measured_rate(unscored: fo.Dataset, measure
     assert not measured
     params = {**params, "image_size": 64}
     assert "being measured" in form("compute_learnability", unscored, params).defaults["consequences"]
-    assert [request.image_size for request in measured] == [64]
+    assert [request.settings.pixels for request in measured] == [64]
     # too long to wait for
     now = {"models": ["resnet20", "vgg16"], "preset": "paper", "how": "now"}
     shown = form("compute_learnability", unscored, now)
@@ -210,12 +210,13 @@ def test_compute_asks_for_scores(unscored: fo.Dataset) -> None:
 
 
 def test_the_scores_of_a_request() -> None:
-    read = plugin_module("operators.compute").Request.from_params
-    assert read({}).options["scores"] == ["learnability", "rank"]
-    assert read({"scores": []}).options["scores"] == ["learnability", "rank"]
-    assert read({"scores": ["aum"]}).options["scores"] == ["learnability", "rank", "aum"]
-    assert read({"scores": "all"}).options["scores"] == read({"scores": ["all", "aum"]}).options["scores"]
-    assert "spread" in read({"scores": "all", "runs": 3}).options["scores"]
+    def scores(**params: Any) -> tuple[str, ...]:
+        return plugin_module("operators.compute").Request.from_params(params).settings.scores
+
+    assert scores() == scores(scores=[]) == ("learnability", "rank")
+    assert scores(scores=["aum"]) == ("learnability", "rank", "aum")
+    assert scores(scores="all") == scores(scores=["all", "aum"])
+    assert "spread" in scores(scores="all", runs=3)
 
 
 @pytest.mark.parametrize(
