@@ -93,7 +93,7 @@ def load(folder: Path, split: str, count: int) -> tuple[NDArray[np.uint8], NDArr
     files, names = read_tree(folder, split)
     chosen = stratified(names, count)
     classes, labels = np.unique([names[index] for index in chosen], return_inverse=True)
-    return decode_images([files[index] for index in chosen]).pixels, labels.astype(np.int64), classes.tolist()
+    return decode_images([files[index] for index in chosen], 32).pixels, labels.astype(np.int64), classes.tolist()
 
 
 def replace_labels(

@@ -80,9 +80,9 @@ def measure(cifar10: Path, quick: bool = False) -> list[Result]:
 
 
 def _small(files: Sequence[str], rounds: int) -> Result:
-    contestants: list[Callable[[], Any]] = [lambda: decode_images(files), lambda: by_pillow(files, 32)]
+    contestants: list[Callable[[], Any]] = [lambda: decode_images(files, 32), lambda: by_pillow(files, 32)]
     ours, theirs = race(contestants, rounds)
-    same = np.array_equal(decode_images(files).pixels, by_pillow(files, 32))
+    same = np.array_equal(decode_images(files, 32).pixels, by_pillow(files, 32))
     ratio = ratio_of(ours, theirs)
     return Result(
         stage=f"{len(files):,} JPEG files of 32x32 pixels",
@@ -106,7 +106,7 @@ def _cache(files: Sequence[str]) -> list[Result]:
         def first() -> NDArray[np.uint8]:
             entry = CachedImages(files, 32)
             assert entry.load() is None
-            images = decode_images(files)
+            images = decode_images(files, 32)
             problem = entry.save(images)
             assert problem is None, problem
             return images.pixels

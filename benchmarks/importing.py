@@ -1,6 +1,7 @@
-"""What importing the package and starting the command line cost, beside what they put off.
+"""How long importing the package and starting the command line take, beside the imports that they defer.
 
-The median of several fresh interpreters, in turns, beyond an empty one; for the command line, all that a user waits.
+Each figure is the median over several fresh interpreters, run in turns. For imports the time of an empty interpreter
+is subtracted; for the command line the figure is the whole time that a user waits.
 Goals: ``import fiftyone_learnability`` within 50 ms, ``fiftyone-learnability --help`` within 300 ms.
 """
 
@@ -32,10 +33,10 @@ def main() -> None:
 
 
 def measure(quick: bool = False) -> list[Result]:
-    """The lines of ``make bench``.
+    """Return the lines of ``make bench``.
 
     Args:
-        quick: whether to take fewer rounds
+        quick: True for fewer rounds
     """
     times = medians((NOTHING, PACKAGE, HELP, *OTHERS), 3 if quick else ROUNDS)
     ours = times[PACKAGE] - times[NOTHING]
@@ -58,11 +59,11 @@ def measure(quick: bool = False) -> list[Result]:
 
 
 def medians(statements: tuple[str, ...], rounds: int) -> dict[str, float]:
-    """Median seconds of an interpreter that does each, in turns."""
+    """Return the median seconds that a fresh interpreter takes for each statement."""
     times: dict[str, list[float]] = {statement: [] for statement in statements}
     for _ in range(rounds):
         for statement in statements:
-            # as the script that pip makes of the entry point
+            # what the script does that pip generates from the entry point
             program = "import sys; from fiftyone_learnability.cli import main; sys.exit(main(['--help']))"
             start = time.perf_counter()
             subprocess.run(

@@ -81,7 +81,7 @@ def _load(cifar10: Path, count: int) -> tuple[list[str], NDArray[np.int64]]:
 def _race(model: str, files: list[str], labels: NDArray[np.int64], rounds: int) -> list[Result]:
     best = fastest_placement(NETWORKS[model](10, 3), choose_placement())
     plain = Placement(best.device, "float32", "")
-    pixels = decode_images(files).pixels
+    pixels = decode_images(files, 32).pixels
     usual = UsualLoop(NETWORKS[model](10, 3), files, labels, best.device)
 
     def ours(placement: Placement, measurement: str) -> float:
@@ -154,7 +154,7 @@ def forward_flops(model: str) -> int:
 def print_profile(model: str, cifar10: Path) -> None:
     """Prints where the time of an epoch goes, by operation, for what is plain and for what is chosen here."""
     files, labels = _load(cifar10, IMAGES[model] // 2)
-    pixels = decode_images(files).pixels
+    pixels = decode_images(files, 32).pixels
     best = fastest_placement(NETWORKS[model](10, 3), choose_placement())
     for placement in {one.precision: one for one in (Placement(best.device, "float32", ""), best)}.values():
         options = TrainingOptions(epochs=1, compile=False)

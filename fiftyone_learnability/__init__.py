@@ -7,8 +7,7 @@
     fol.compute_learnability(dataset, models=["resnet20", "vgg16", "mobilenet"], epochs=200)
     dataset.sort_by("learnability_resnet20")  # hardest first
 
-Names are loaded when they are first used, so that importing the package costs next to nothing and torch is loaded
-only where a network is trained.
+Names are loaded on first use: importing the package takes a few milliseconds, and torch is loaded only to train.
 """
 
 from __future__ import annotations

@@ -18,9 +18,6 @@ from numpy.typing import NDArray
 
 from .files import COLOUR, ReadOutcome, read_files
 
-DEFAULT_IMAGE_SIZE = 32
-"""Height and width in pixels that the CIFAR networks are made for."""
-
 CHUNK = 128
 """The most files in one task of a thread. One task per file would take half as long again."""
 
@@ -44,7 +41,7 @@ class DecodedImages:
 
 def decode_images(
     filepaths: Sequence[str],
-    image_size: int = DEFAULT_IMAGE_SIZE,
+    image_size: int,
     advance: Callable[[int], None] | None = None,
     num_workers: int | None = None,
 ) -> DecodedImages:
@@ -60,7 +57,7 @@ def decode_images(
 
     Args:
         filepaths: M paths
-        image_size (32): S, the height and width of the result in pixels
+        image_size: S, the height and width of the result in pixels
         advance (None): called from the calling thread with the number of files just read
         num_workers (None): the number of threads; by default one per processor
 

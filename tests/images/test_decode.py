@@ -46,7 +46,7 @@ def test_files_are_read_in_parallel(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return read_files(paths, pixels, stopped)
 
     monkeypatch.setattr(decode, "read_files", read_together)
-    assert not decode_images(paths, num_workers=4).failures
+    assert not decode_images(paths, 32, num_workers=4).failures
 
 
 def test_progress_counts_every_file_from_the_calling_thread(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_progress_counts_every_file_from_the_calling_thread(tmp_path: Path) -> N
             counts.append(count)
             threads.append(threading.get_ident())
 
-        decode_images(files, advance=advance)
+        decode_images(files, 32, advance=advance)
         assert sum(counts) == len(files)
         assert set(threads) == {threading.get_ident()}
 
@@ -81,7 +81,7 @@ def test_an_interrupted_call_does_not_read_the_remaining_files(tmp_path: Path, m
 
     monkeypatch.setattr(decode, "read_files", read_slowly)
     with pytest.raises(KeyboardInterrupt):
-        decode_images([path] * 1000, advance=stop, num_workers=2)
+        decode_images([path] * 1000, 32, advance=stop, num_workers=2)
     # the first chunk of each thread, and what they had started when the first was done
     assert len(read) <= 3 * CHUNK
 
@@ -128,14 +128,14 @@ def test_no_readable_image_at_all(tmp_path: Path) -> None:
 
 def test_the_digits_are_read_as_they_were_written(digits: tuple[list[str], list[str]]) -> None:
     files = digits[0][:100]
-    pixels = decode_images(files).pixels
+    pixels = decode_images(files, 32).pixels
     assert pixels.shape == (100, 32, 32, 1)
     np.testing.assert_array_equal(pixels, np.stack([oracle(file) for file in files]))
 
 
 def test_cifar10_is_read_as_pillow_reads_it(cifar10_train: Callable[[int], tuple[list[str], list[str]]]) -> None:
     files = cifar10_train(300)[0]
-    decoded = decode_images(files)
+    decoded = decode_images(files, 32)
     assert decoded.pixels.shape == (300, 32, 32, 3)
     assert decoded.sizes == {(32, 32)}
     np.testing.assert_array_equal(decoded.pixels, np.stack([oracle(file) for file in files]))
