@@ -1,7 +1,7 @@
-"""The FiftyOne plugin: thin operators and a panel over the package.
+"""The FiftyOne plugin: operators and a panel that call the package, which does the work.
 
-FiftyOne runs this module again on every registry call, while submodules stay cached. torch is not imported until a
-network is trained.
+FiftyOne runs this module again on every registry call but keeps its submodules. No module here imports torch, so
+opening the App does not load it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 if importlib.util.find_spec("fiftyone_learnability") is None:
-    # downloaded as a plugin, not installed with pip: the package is beside this folder
+    # downloaded as a plugin without installing the package, which lies beside this folder
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from .operators.compute import ComputeLearnability
@@ -25,7 +25,7 @@ from .panel.panel import LearnabilityPanel
 
 
 def register(plugin: Any) -> None:
-    """Register operators and panel; FiftyOne calls this."""
+    """Register the operators and the panel. FiftyOne calls this."""
     for cls in (
         ComputeLearnability,
         SortByLearnability,

@@ -1,4 +1,7 @@
-"""Values remembered between events, by a key that changes when what they rest on does."""
+"""A bounded memory of computed values, shared by the events of all open panels and forms.
+
+FiftyOne runs the plugin's ``__init__`` again on every registry call, but keeps this module, and the values in it.
+"""
 
 from __future__ import annotations
 
@@ -8,41 +11,45 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-_REMEMBERED = 16
 _Value = TypeVar("_Value")
+
+
+class Memory:
+    """Keeps the values of the most recently used keys. FiftyOne runs events in threads, which may share it.
+
+    Args:
+        size: the number of values to keep
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def remember(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
+        """Return the value of a key. Threads that ask for the same key at the same time compute it once.
+
+        Args:
+            key: everything that the value depends on
+            make: computes the value if the memory does not have it
+        """
+        with self._lock:
+            entry = self._entries.setdefault(key, _Entry())
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)
+        with entry.lock:
+            if not entry.made:
+                entry.value, entry.made = make(), True
+        return entry.value
 
 
 @dataclass(eq=False)
 class _Entry:
-    """A value that is remembered, or is being made; FiftyOne runs events in several threads."""
-
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: bool = False
     value: Any = None
-    alive: tuple[object, ...] = ()
 
 
-_memory: OrderedDict[Hashable, _Entry] = OrderedDict()
-
-
-_lock = threading.Lock()
-
-
-def remember(key: Hashable, make: Callable[[], _Value], *alive: object) -> _Value:
-    """What ``make`` gives, kept for the next calls with the same key; the oldest is forgotten.
-
-    Args:
-        key: names the value
-        make: makes it
-        *alive: objects to be kept as long, so that an ``id()`` in the key is not taken by others
-    """
-    with _lock:
-        entry = _memory.setdefault(key, _Entry())
-        _memory.move_to_end(key)
-        while len(_memory) > _REMEMBERED:
-            _memory.popitem(last=False)
-    # one event makes it, others that ask for it meanwhile wait
-    with entry.lock:
-        if not entry.made:
-            entry.value, entry.alive, entry.made = make(), alive, True
-    return entry.value
+remember = Memory(16).remember
+"""The plugin's memory."""

@@ -1,4 +1,4 @@
-"""Names that operators, panel and jobs share, and how numbers are said."""
+"""Names of operators, networks and scores, and the format of numbers, for panel, operators and jobs."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ NETWORKS = {"resnet20": "ResNet-20", "vgg16": "VGG-16", "mobilenet": "MobileNet"
 
 
 def network_label(model: str) -> str:
-    """The name of a network for people."""
+    """Return the name of a network for users."""
     return "Consensus" if model == "consensus" else NETWORKS.get(model, model)
 
 
 def score_label(score: str, by: str | None = None) -> str:
-    """The name of a score within a sentence or at an axis, as "learnability by ResNet-20".
+    """Return the name of a score for a sentence or an axis, such as "learnability by ResNet-20".
 
     Args:
         score: the name of the score
         by (None): the network
     """
     title = SCORES[score].title
-    # abbreviations stay
+    # keep abbreviations, such as AUM, in capitals
     title = title[0].lower() + title[1:] if title[1:].islower() else title
     return title if by is None else f"{title} by {network_label(by)}"
 
 
 def format_models(models: Iterable[str]) -> str:
-    """The names of some networks for people."""
+    """Return the names of networks for users, such as "ResNet-20, VGG-16 and MobileNet"."""
     names = [network_label(model) for model in models]
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}" if names else ""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def format_duration(seconds: float) -> str:
-    """A time for people, with no more digits than it deserves."""
+    """Return a duration for users, rounded to a sensible unit."""
     if seconds < 1.5:
         return "1 second"
     if seconds < 90:
@@ -56,5 +56,5 @@ def format_duration(seconds: float) -> str:
 
 
 def format_count(count: int) -> str:
-    """A whole number with separators."""
+    """Return a whole number with thousands separators."""
     return f"{count:,}"

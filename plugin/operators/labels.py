@@ -19,8 +19,8 @@ from fiftyone_learnability.dataset.samples import label_path
 from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED, THRESHOLD
 
+from ..archives import predicted_classes
 from ..names import format_count
-from ..panel.table import predicted_classes
 from ..private_dataset import private_dataset
 from .forms import (
     ScoreOperator,

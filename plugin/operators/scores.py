@@ -13,8 +13,8 @@ from fiftyone_learnability.consensus import CONSENSUS
 from fiftyone_learnability.dataset.notes import score_field
 from fiftyone_learnability.scores.catalog import SCORES
 
+from ..archives import measured_scores
 from ..names import format_count, format_models
-from ..panel.table import measured_scores
 from ..private_dataset import private_dataset
 from .forms import (
     ScoreOperator,

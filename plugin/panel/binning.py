@@ -1,8 +1,8 @@
-"""Bins of scores, and the way back from a bin to the samples in it.
+"""Bins of scores, and the way back from a bin to its samples.
 
-What a plot counts and what a click on it shows in the grid must be the same samples. So both stand on the same edges:
-numpy counts with them, and MongoDB matches with them (:func:`within`). A bin has its lower edge; its upper edge belongs
-to it only if it is the last of all.
+A click on a bin must show exactly the samples that the plot counts. So both use the same edges: NumPy counts with them,
+and MongoDB matches with them (:func:`match_bins`). A bin includes its lower edge; only the last bin includes its upper
+edge too.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Histogram2D:
 
     Attributes:
         x: ``(B + 1,)`` edges of the bins of the first score
-        y: ``(C + 1,)`` edges of the bins of the second
-        counts: ``(B, C)`` samples by bin of the first score (rows) and of the second (columns)
+        y: ``(C + 1,)`` edges of the bins of the second score
+        counts: ``(B, C)`` number of samples in each cell
     """
 
     x: FloatArray
@@ -34,36 +34,36 @@ class Histogram2D:
 
     @property
     def cells(self) -> NDArray[np.int64]:
-        """``(K, 2)`` bins of the cells that hold samples, in the order of the points drawn."""
+        """``(K, 2)`` bins of the cells that hold samples, in the order in which plots draw them."""
         return np.argwhere(self.counts)
 
     def match(self, points: list[int], x_field: str, y_field: str) -> F | None:
-        """An expression for the samples of all cells in the rectangle that some points span.
+        """Return an expression that matches the samples in the smallest rectangle around some cells.
 
         Args:
-            points: positions of points that were drawn; of a plot that has changed meanwhile, they may be too large
+            points: indices into :attr:`cells`; indices that are too large, as of an outdated plot, are ignored
             x_field: the field of the first score
-            y_field: the field of the second
+            y_field: the field of the second score
 
         Returns:
-            the expression, None if there is no such point
+            the expression, None if there is no cell
         """
         cells = self.cells
         points = [point for point in points if point < len(cells)]
         if not points:
             return None
         low, high = cells[points].min(axis=0).tolist(), cells[points].max(axis=0).tolist()
-        return within(x_field, self.x, low[0], high[0]) & within(y_field, self.y, low[1], high[1])
+        return match_bins(x_field, self.x, low[0], high[0]) & match_bins(y_field, self.y, low[1], high[1])
 
 
 def bin_two(first: FloatArray, second: FloatArray, x: FloatArray, y: FloatArray) -> Histogram2D:
-    """Counts the samples that have both scores, as finite numbers.
+    """Count the samples that have finite values of both scores.
 
     Args:
         first: ``(N,)`` the first score, NaN for none
-        second: ``(N,)`` the second
-        x: the edges of the first
-        y: the edges of the second
+        second: ``(N,)`` the second score
+        x: the edges of the first score
+        y: the edges of the second score
     """
     both = np.isfinite(first) & np.isfinite(second)
     counts = np.histogram2d(first[both], second[both], bins=(x, y))[0]
@@ -71,16 +71,16 @@ def bin_two(first: FloatArray, second: FloatArray, x: FloatArray, y: FloatArray)
 
 
 def score_edges(score: str, bins: int, values: FloatArray, num_ranks: int = 1) -> FloatArray:
-    """The edges of equal bins over a score.
+    """Return the edges of equal bins over a score.
 
-    They span all values that the score can take, where the catalog says so and the values respect it: scores from
-    elsewhere, and the consensus, are called learnability and do not lie in [0, 1].
+    They span the limits that the catalog gives for the score. Imported scores and the consensus are called learnability
+    too but need not respect its limits; then the bins span the values.
 
     Args:
         score: the name of the score
-        bins: how many, at most where values are whole
-        values: values that have to lie in a bin if they are finite
-        num_ranks: the largest rank, which ranks go up to in any part of a dataset
+        bins: the number of bins; for whole numbers, the largest number of bins
+        values: the values, each of which lies in a bin if it is finite
+        num_ranks: the largest rank in the dataset
     """
     known = values[np.isfinite(values)]
     least, largest = SCORES[score].limits
@@ -89,53 +89,51 @@ def score_edges(score: str, bins: int, values: FloatArray, num_ranks: int = 1) -
     if score == "rank":
         high = max(high, float(num_ranks))
     if not low <= high:
+        # there are no values
         low, high = least or 0.0, 1.0 if largest is None else largest
     if least is not None and low >= least:
         low = least
     if largest is not None and high <= largest:
         high = largest
     if SCORES[score].whole and (known == np.rint(known)).all():
-        # between whole numbers, so that each of them falls into one bin and all bins are as wide
+        # put the edges between whole numbers, so that every bin holds equally many of them
         low, high = np.floor(low), np.ceil(high)
         width = max(1.0, np.ceil((high - low + 1) / bins))
         return low - 0.5 + width * np.arange(int(np.ceil((high - low + 1) / width)) + 1, dtype=np.float64)
-    # where all values are the same, bins between them could not be told apart
+    # widen a range that floating point cannot divide into bins
     scale = max(abs(low), abs(high))
     if high - low <= 1e-9 * scale or high == low:
         low, high = low - (0.05 * scale or 0.5), high + (0.05 * scale or 0.5)
     return np.linspace(low, high, bins + 1)
 
 
-def within(field: str, edges: FloatArray, first: int, last: int) -> F:
-    """An expression for the values in some bins.
+def match_bins(field: str, edges: FloatArray, first: int, last: int) -> F:
+    """Return an expression that matches the values from one bin to another.
 
     Args:
         field: the field of the score
         edges: the edges of all bins
         first: the first bin
-        last: the last one
+        last: the last bin, included
     """
     low, high = float(edges[first]), float(edges[last + 1])
-    # what is missing or NaN is less than every number for MongoDB, what is infinite is more than the last edge
+    # MongoDB sorts missing values and NaN below every number; infinity lies above the last edge
     return (F(field) >= low) & (F(field) <= high if last == len(edges) - 2 else F(field) < high)
 
 
-def left_out(*scores: FloatArray) -> str:
-    """Says how many samples a plot of some scores leaves out, and why; empty if none.
+def describe_omitted(*scores: FloatArray) -> str:
+    """Say how many samples a plot of some scores omits, and why; empty if it omits none.
 
     Args:
-        *scores: ``(N,)`` the scores; a sample without one of them is missing, one with an infinite one is infinite
+        *scores: ``(N,)`` each of the scores
     """
     missing = np.logical_or.reduce([np.isnan(values) for values in scores])
     infinite = np.logical_or.reduce([np.isinf(values) for values in scores]) & ~missing
-    parts = [
-        f"{count:,} {why}"
-        for count, why in ((missing.sum(), "without a value"), (infinite.sum(), "with an infinite one"))
-        if count
-    ]
-    return f"left out: {', '.join(parts)}" if parts else ""
+    reasons = ((missing.sum(), "without a value"), (infinite.sum(), "with an infinite value"))
+    parts = [f"{count:,} {reason}" for count, reason in reasons if count]
+    return f"omitted: {', '.join(parts)}" if parts else ""
 
 
 def rounded(values: FloatArray) -> list[float]:
-    """Positions for a plot, with no more digits than are seen, whatever their size."""
+    """Return positions in a plot with seven significant digits, which keeps messages to the browser short."""
     return [float(f"{value:.7g}") for value in values.tolist()]

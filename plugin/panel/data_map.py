@@ -1,28 +1,27 @@
-"""The data map of Dataset Cartography (Swayamdipta 2020): how steady a training was about each sample, and how right.
+"""The data map of Dataset Cartography (Swayamdipta 2020): variability, learnability and hits of each sample.
 
-It is drawn from cells, one marker for all samples of a cell, so that it is as small for a million samples as for a
-thousand, and a click or a box is answered exactly.
+One marker stands for all samples of a cell, so a map of a million samples is as small as one of a thousand, and a click
+or a box shows exactly the samples that were counted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..names import score_label
 from .binning import FloatArray, Histogram2D, bin_two, rounded, score_edges
-from .figures import SCALE, Trace, layout, samples_text
+from .figures import SCALE, Figure, format_samples, layout
 
 MAP_SCORES = ("variability", "learnability", "hits")
-"""What is drawn to the right, upwards, and as the colour."""
+"""The scores on the x axis, on the y axis, and as the colour."""
 
 MOST_CELLS = 60
-"""The cells along each axis, at most."""
+"""The largest number of cells along each axis."""
 
 REGIONS = (("easy to learn", 0.02, 0.98), ("ambiguous", 0.98, 0.5), ("hard to learn", 0.02, 0.02))
-"""The regions of the map, each with the place of its name in shares of the plot."""
+"""The regions of the map: name, and x and y of the name as fractions of the plot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +29,8 @@ class DataMap:
     """The cells of a data map.
 
     Attributes:
-        cells: the counts, variability in rows and learnability in columns
-        hits: ``(K,)`` mean hits of the samples of each cell that holds samples, NaN where none has any
+        cells: the number of samples by bin of variability (rows) and of learnability (columns)
+        hits: ``(K,)`` mean hits in each cell that holds samples, NaN if none of them has hits
     """
 
     cells: Histogram2D
@@ -39,12 +38,12 @@ class DataMap:
 
 
 def make_map(variability: FloatArray, learnability: FloatArray, hits: FloatArray) -> DataMap:
-    """Puts samples into cells.
+    """Sort samples into cells.
 
     Args:
-        variability: ``(N,)``, NaN for none; such samples are left out
-        learnability: ``(N,)``, likewise
-        hits: ``(N,)``, NaN for none; such samples are counted, and have no part in the colour
+        variability: ``(N,)``; samples without a finite value are omitted
+        learnability: ``(N,)``; samples without a finite value are omitted
+        hits: ``(N,)``; samples without a finite value count, but do not affect the colour
     """
     both = np.isfinite(variability) & np.isfinite(learnability)
     bins = int(np.clip(np.sqrt(both.sum()), 12, MOST_CELLS))
@@ -52,35 +51,35 @@ def make_map(variability: FloatArray, learnability: FloatArray, hits: FloatArray
     cells = bin_two(variability, learnability, x, y)
     known = both & np.isfinite(hits)
     sums = np.histogram2d(variability[known], learnability[known], bins=(x, y), weights=hits[known])[0]
-    numbers = np.histogram2d(variability[known], learnability[known], bins=(x, y))[0]
-    at = tuple(cells.cells.T)
-    means = np.divide(sums[at], numbers[at], out=np.full(len(at[0]), np.nan), where=numbers[at] > 0)
+    sizes = np.histogram2d(variability[known], learnability[known], bins=(x, y))[0]
+    places = tuple(cells.cells.T)
+    means = np.divide(sums[places], sizes[places], out=np.full(len(places[0]), np.nan), where=sizes[places] > 0)
     return DataMap(cells, means)
 
 
-def draw_map(data_map: DataMap, model: str) -> tuple[list[Trace], dict[str, Any]]:
-    """Traces and layout of a data map.
+def draw_map(data_map: DataMap, model: str) -> Figure:
+    """Draw a data map.
 
     Args:
-        data_map: its cells
+        data_map: the map
         model: the network
     """
     histogram = data_map.cells
-    at = histogram.cells
-    counts = histogram.counts[at[:, 0], at[:, 1]]
-    # by the logarithm: cells differ a thousandfold, and the rare ones are what is looked for
+    columns, rows = histogram.cells.T
+    counts = histogram.counts[columns, rows]
+    # on a logarithmic scale, since cells differ a thousandfold and users look for the rare samples
     weight = np.log1p(counts) / np.log1p(counts.max(initial=1))
     centres = [(edges[:-1] + edges[1:]) / 2 for edges in (histogram.x, histogram.y)]
-    told = [
+    texts = [
         f"{text}<br>hits {'unknown' if np.isnan(mean) else f'{mean:.2f}'}"
-        for text, mean in zip(samples_text(counts), data_map.hits.tolist(), strict=True)
+        for text, mean in zip(format_samples(counts), data_map.hits.tolist(), strict=True)
     ]
     trace = {
         "type": "scatter",
         "mode": "markers",
-        "x": rounded(centres[0][at[:, 0]]),
-        "y": rounded(centres[1][at[:, 1]]),
-        "text": told,
+        "x": rounded(centres[0][columns]),
+        "y": rounded(centres[1][rows]),
+        "text": texts,
         "hovertemplate": "%{text}<br>variability %{x:.3f}<br>learnability %{y:.3f}<extra></extra>",
         "marker": {
             "symbol": "square",
@@ -93,7 +92,7 @@ def draw_map(data_map: DataMap, model: str) -> tuple[list[Trace], dict[str, Any]
             "colorbar": {"title": {"text": "hits"}, "thickness": 10, "len": 0.9},
         },
     }
-    names = [
+    annotations = [
         {
             "text": f"<b>{name}</b>",
             "xref": "paper",
@@ -114,7 +113,7 @@ def draw_map(data_map: DataMap, model: str) -> tuple[list[Trace], dict[str, Any]
         score_label("learnability", model),
         xaxis={"range": [float(histogram.x[0]), float(histogram.x[-1])]},
         yaxis={"range": [float(histogram.y[0]), float(histogram.y[-1])]},
-        annotations=names,
+        annotations=annotations,
         dragmode="select",
         hovermode="closest",
         clickmode="event",

@@ -1,6 +1,7 @@
-"""Reads what events of the panel bring: positions in plots and ids, from a browser or from whoever plays one.
+"""Reads the panel's events: positions in plots, ids and state.
 
-Nothing of an event is taken as it is: a position becomes an int, an id one of FiftyOne's; what is neither is no event.
+Requests may come from anyone who can reach the server, so every value is checked. Functions here ignore positions and
+ids that are malformed, as if nothing had been clicked.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import fiftyone.operators as foo
 from bson import ObjectId
 
 MOST_POINTS = 100_000
-"""More points than any plot of the panel draws."""
+"""Points of a box beyond these are ignored; no plot of the panel has as many."""
 
 
 def clicked(ctx: foo.ExecutionContext) -> list[int]:
-    """The point of a click, as a list that may be empty."""
+    """Return the clicked point of a plot, as a list of one; empty if there is none."""
     return _points([ctx.params.get("idx")])
 
 
 def boxed(ctx: foo.ExecutionContext) -> list[int]:
-    """The points in a box; a second, empty event follows each."""
+    """Return the points in a box. FiftyOne sends a second, empty event after each box."""
     data = ctx.params.get("data")
     if not isinstance(data, list):
         return []
@@ -28,44 +29,44 @@ def boxed(ctx: foo.ExecutionContext) -> list[int]:
 
 
 def cell(ctx: foo.ExecutionContext) -> tuple[int, int] | None:
-    """Row and column of the cell of a heatmap that was clicked, None if the event does not say."""
-    place = ctx.params.get("idx")
-    if not isinstance(place, (list, tuple)) or len(place) != 2 or not all(map(_is_position, place)):
+    """Return row and column of the clicked cell of a heatmap, None if there is none."""
+    position = ctx.params.get("idx")
+    if not isinstance(position, (list, tuple)) or len(position) != 2 or not all(map(_is_index, position)):
         return None
-    return place[0], place[1]
+    return position[0], position[1]
 
 
 def sample_id(ctx: foo.ExecutionContext) -> str | None:
-    """The id of the sample that was clicked, None if the event does not say."""
+    """Return the id of the clicked sample, None if there is none."""
     id = ctx.params.get("id")
     return id if is_id(id) else None
 
 
 def is_id(value: Any) -> bool:
-    """Whether something can be the id of a sample."""
+    """True if a value can be the id of a sample."""
     return isinstance(value, str) and ObjectId.is_valid(value)
 
 
 def _points(values: list[Any]) -> list[int]:
-    return [value for value in values if _is_position(value)]
+    return [value for value in values if _is_index(value)]
 
 
-def _is_position(value: Any) -> bool:
+def _is_index(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def selected(ctx: foo.ExecutionContext) -> list[str]:
-    """The ids of the selected samples."""
+    """Return the ids of the selected samples."""
     return [id for id in ctx.selected or [] if is_id(id)]
 
 
 def check_event(ctx: foo.ExecutionContext) -> None:
-    """Checks what the browser says happened, and drops what is not as the panel had put it into the state.
+    """Check which method an event calls, and remove parts of the state that the panel cannot have set.
 
-    FiftyOne calls whatever method of the panel an event names, and the state comes back with each event.
+    FiftyOne would call any method that an event names, and the browser sends the panel's state with each event.
 
     Raises:
-        ValueError: if the event is none of the panel's
+        ValueError: if the method is no event handler, or the state is no object
     """
     method = ctx.params.get("__method__")
     if method is not None and not (isinstance(method, str) and method.startswith("on_")):
@@ -73,52 +74,52 @@ def check_event(ctx: foo.ExecutionContext) -> None:
     state = ctx.panel_state
     if not isinstance(state, dict):
         raise ValueError(f"panel_state must be an object, not {type(state).__name__}")
-    for name, fits in _STATE.items():
-        if name in state and not fits(state[name]):
+    for name, is_valid in _STATE_CHECKS.items():
+        if name in state and not is_valid(state[name]):
             del state[name]
 
 
-def _texts(value: Any) -> bool:
-    return isinstance(value, dict) and all(one is None or isinstance(one, str) for one in value.values())
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(text is None or isinstance(text, str) for text in value.values())
 
 
 def _is_own(value: Any) -> bool:
-    wanted = {"now": str, "now_count": int, "before": str, "before_count": int}
-    return value == {} or _is_record(value, wanted)
+    types = {"now": str, "now_count": int, "before": str, "before_count": int}
+    return value == {} or _is_record(value, types)
 
 
 def _is_job(value: Any) -> bool:
     texts = dict.fromkeys(("id", "state", "title", "label", "error"), str)
-    wanted = {**texts, "progress": (int, float), "in_background": bool, "remarks": list}
-    return value == {} or (_is_record(value, wanted) and all(isinstance(one, str) for one in value["remarks"]))
+    types = {**texts, "progress": (int, float), "in_background": bool, "remarks": list}
+    return value == {} or (_is_record(value, types) and all(isinstance(text, str) for text in value["remarks"]))
 
 
-def _is_record(value: Any, wanted: dict[str, Any]) -> bool:
+def _is_record(value: Any, types: dict[str, Any]) -> bool:
     return (
         isinstance(value, dict)
-        and value.keys() == wanted.keys()
-        and all(isinstance(value[name], kind) for name, kind in wanted.items())
+        and value.keys() == types.keys()
+        and all(isinstance(value[name], type_) for name, type_ in types.items())
     )
 
 
 def _are_examples(value: Any) -> bool:
-    wanted = dict.fromkeys(("id", "label", "ranks"), str)
-    return isinstance(value, list) and all(_is_record(one, wanted) for one in value)
+    types = dict.fromkeys(("id", "label", "ranks"), str)
+    return isinstance(value, list) and all(_is_record(example, types) for example in value)
 
 
 def _are_pictures(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())
+    return isinstance(value, dict) and all(isinstance(picture, dict) for picture in value.values())
 
 
-_STATE = {
+_STATE_CHECKS = {
     "own": _is_own,
     "job": _is_job,
-    "controls": _texts,
-    "sorting": _texts,
+    "controls": _are_texts,
+    "sorting": _are_texts,
     "tab": lambda value: isinstance(value, str),
     "shown_easiest": _are_examples,
     "shown_hardest": _are_examples,
     "easiest": _are_pictures,
     "hardest": _are_pictures,
 }
-"""What the panel has put into each part of its state."""
+"""A check for each part of the panel's state."""

@@ -1,10 +1,11 @@
-"""The panel's plots as Plotly traces and layouts: plain dicts, no larger than what is seen.
+"""The panel's plots as Plotly traces and layouts, which are plain dicts. Their size does not grow with the dataset.
 
-Clicks and boxes come back as positions in these traces; :mod:`binning` turns them into ranges of scores.
+Events of clicks and boxes name positions in these traces; :mod:`binning` turns them into ranges of scores.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,11 @@ from ..names import network_label, score_label
 from .binning import FloatArray, Histogram2D, rounded, score_edges
 
 Trace = dict[str, Any]
+Figure = tuple[list[Trace], dict[str, Any]]
+"""Traces and layout."""
+
 Axis = tuple[str, str]
-"""A network and a score of it."""
+"""A network and one of its scores."""
 
 ACCENT = "#ff6d04"
 COLOURS = ("#3b82f6", "#ff6d04", "#10b981", "#a855f7", "#eab308", "#ef4444", "#14b8a6", "#ec4899")
@@ -28,7 +32,14 @@ CONFIG = {"displayModeBar": False, "responsive": True}
 
 
 def layout(height: int, x: str = "", y: str = "", **more: Any) -> dict[str, Any]:
-    """A layout that leaves the room to the picture."""
+    """Return a layout with narrow margins.
+
+    Args:
+        height: the height in pixels
+        x: the title of the first axis
+        y: the title of the second axis
+        **more: further settings of Plotly; those of an axis are added to the defaults
+    """
     axis = {"automargin": True, "zeroline": False, "gridcolor": "rgba(128,128,128,0.2)"}
     settings: dict[str, Any] = {
         "height": height,
@@ -46,34 +57,33 @@ def layout(height: int, x: str = "", y: str = "", **more: Any) -> dict[str, Any]
     return settings
 
 
-def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> tuple[list[Trace], dict[str, Any]]:
-    """The paper's Table 1 as a matrix: Pearson of learnability, of rank in parentheses; the pair shown is framed."""
+def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> Figure:
+    """Draw the paper's Table 1: Pearson correlation of learnability, and of rank in parentheses.
+
+    Args:
+        comparison: the correlations
+        pair: the pair of networks to frame, unless it is no pair of two networks
+    """
     names = [network_label(model) for model in comparison.models]
     size = len(names)
-    text = [
-        [
-            ""
-            if row == column
-            else f"{comparison.pearson[row, column]:.3f}<br>({comparison.pearson_rank[row, column]:.3f})"
-            for column in range(size)
-        ]
-        for row in range(size)
-    ]
-    values = [
-        [None if row == column or np.isnan(value) else round(float(value), 4) for column, value in enumerate(line)]
-        for row, line in enumerate(comparison.pearson)
-    ]
-    hover = [
-        [
-            ""
-            if row == column
-            else f"{names[row]} ~ {names[column]}<br>Pearson of learnability {comparison.pearson[row, column]:.3f}"
+
+    def text(row: int, column: int) -> str:
+        return f"{comparison.pearson[row, column]:.3f}<br>({comparison.pearson_rank[row, column]:.3f})"
+
+    def hover(row: int, column: int) -> str:
+        return (
+            f"{names[row]} ~ {names[column]}<br>Pearson of learnability {comparison.pearson[row, column]:.3f}"
             f"<br>Pearson of rank {comparison.pearson_rank[row, column]:.3f}"
             f"<br>Spearman {comparison.spearman[row, column]:.3f}"
             f"<br>{comparison.num_samples[row, column]:,} samples"
-            for column in range(size)
-        ]
-        for row in range(size)
+        )
+
+    def off_diagonal(write: Callable[[int, int], str]) -> list[list[str]]:
+        return [["" if row == column else write(row, column) for column in range(size)] for row in range(size)]
+
+    values = [
+        [None if row == column or np.isnan(value) else round(float(value), 4) for column, value in enumerate(line)]
+        for row, line in enumerate(comparison.pearson)
     ]
     trace = {
         "type": "heatmap",
@@ -84,26 +94,26 @@ def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> tuple[l
         "zmax": 1,
         "colorscale": SCALE,
         "showscale": False,
-        "text": text,
+        "text": off_diagonal(text),
         "texttemplate": "%{text}",
-        "hovertext": hover,
+        "hovertext": off_diagonal(hover),
         "hoverinfo": "text",
         "xgap": 2,
         "ygap": 2,
     }
-    # what is compared may be two scores of one network, or the consensus, which is no network
+    # the pair may also be two scores of one network, or contain the consensus, which is no network
     framed = pair[0] != pair[1] and set(pair) <= set(comparison.models)
     places = [tuple(comparison.models.index(model) for model in order) for order in (pair, pair[::-1]) if framed]
     frames = [
         {
             "type": "rect",
-            "x0": c - 0.5,
-            "x1": c + 0.5,
-            "y0": r - 0.5,
-            "y1": r + 0.5,
+            "x0": column - 0.5,
+            "x1": column + 0.5,
+            "y0": row - 0.5,
+            "y1": row + 0.5,
             "line": {"color": ACCENT, "width": 3},
         }
-        for r, c in places
+        for row, column in places
     ]
     return [trace], layout(
         90 + 64 * size,
@@ -113,44 +123,44 @@ def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> tuple[l
     )
 
 
-def pair_histogram(histogram: Histogram2D, x: Axis, y: Axis) -> tuple[list[Trace], dict[str, Any]]:
-    """The paper's Figure 1a or 1b, or two other scores.
+def pair_histogram(histogram: Histogram2D, x: Axis, y: Axis) -> Figure:
+    """Draw a 2-D histogram, as in the paper's Figure 1a and 1b.
 
-    A heatmap shows the counts; one invisible point a cell lies over it, since Plotly tells of boxes and clicks
-    over points only.
+    A heatmap shows the counts. An invisible point lies over each cell, because Plotly reports boxes and clicks only
+    for points.
 
     Args:
         histogram: the counts
         x: network and score of the first axis
-        y: network and score of the second
+        y: network and score of the second axis
     """
     centres = [(edges[:-1] + edges[1:]) / 2 for edges in (histogram.x, histogram.y)]
     counts = histogram.counts.T
-    shown = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan)
-    heat = {
+    logarithms = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan)
+    heatmap = {
         "type": "heatmap",
         "x": rounded(centres[0]),
         "y": rounded(centres[1]),
-        "z": [[None if np.isnan(value) else round(float(value), 3) for value in line] for line in shown],
+        "z": [[None if np.isnan(value) else round(float(value), 3) for value in line] for line in logarithms],
         "colorscale": SCALE,
         "showscale": False,
         "hoverinfo": "skip",
     }
     cells = histogram.cells
-    # networks tell the axes apart, or where there is one, its scores
+    # name the axes by network, or by score if both are of one network
     names = [network_label(model) if x[0] != y[0] else score_label(score) for model, score in (x, y)]
     points = {
         "type": "scatter",
         "mode": "markers",
         "x": rounded(centres[0][cells[:, 0]]),
         "y": rounded(centres[1][cells[:, 1]]),
-        "text": samples_text(histogram.counts[cells[:, 0], cells[:, 1]]),
+        "text": format_samples(histogram.counts[cells[:, 0], cells[:, 1]]),
         "hovertemplate": f"%{{text}}<br>{names[0]} %{{x:.3g}}<br>{names[1]} %{{y:.3g}}<extra></extra>",
         "marker": {"size": 9, "opacity": 0, "color": ACCENT},
         "selected": {"marker": {"opacity": 0.35}},
         "unselected": {"marker": {"opacity": 0}},
     }
-    return [heat, points], layout(
+    return [heatmap, points], layout(
         380,
         score_label(x[1], x[0]),
         score_label(y[1], y[0]),
@@ -162,11 +172,11 @@ def pair_histogram(histogram: Histogram2D, x: Axis, y: Axis) -> tuple[list[Trace
     )
 
 
-def score_histogram(values: FloatArray, edges: FloatArray, axis: Axis) -> tuple[list[Trace], dict[str, Any]]:
-    """The histogram of one score.
+def score_histogram(values: FloatArray, edges: FloatArray, axis: Axis) -> Figure:
+    """Draw the histogram of one score.
 
     Args:
-        values: ``(N,)`` values; those that are not finite are left out
+        values: ``(N,)`` values, of which those that are not finite are omitted
         edges: the edges of the bars
         axis: network and score
     """
@@ -192,7 +202,7 @@ def score_histogram(values: FloatArray, edges: FloatArray, axis: Axis) -> tuple[
 
 @dataclass(frozen=True, eq=False)
 class ClassRows:
-    """The distribution of learnability in each class, as it is drawn.
+    """The plot of the distribution of learnability in each class.
 
     Attributes:
         plot: traces and layout
@@ -200,7 +210,7 @@ class ClassRows:
         edges: the edges of the columns
     """
 
-    plot: tuple[list[Trace], dict[str, Any]]
+    plot: Figure
     classes: list[int]
     edges: FloatArray
 
@@ -208,33 +218,33 @@ class ClassRows:
 def class_distribution(
     values: FloatArray, labels: NDArray[np.int64], classes: tuple[Any, ...], hardest_first: bool | None, model: str
 ) -> ClassRows:
-    """The distribution of learnability in each class, one row a class.
+    """Draw the distribution of learnability in each class, one row per class.
 
     Args:
         values: ``(N,)`` learnability, NaN for none
-        labels: ``(N,)`` index into the classes, -1 for none
+        labels: ``(N,)`` index into the classes, -1 for no label
         classes: the classes
-        hardest_first: whether the hardest class comes first, or last, or (None) classes stand by name
+        hardest_first: True sorts the hardest class first, False last; None sorts by name
         model: the network
     """
     known = np.isfinite(values) & (labels >= 0)
     edges = score_edges("learnability", 20, values)
     column = np.clip(np.searchsorted(edges, values[known], side="right") - 1, 0, len(edges) - 2)
-    table = np.zeros((len(classes), len(edges) - 1), np.int64)
-    np.add.at(table, (labels[known], column), 1)
-    sizes = table.sum(axis=1)
+    counts = np.zeros((len(classes), len(edges) - 1), np.int64)
+    np.add.at(counts, (labels[known], column), 1)
+    sizes = counts.sum(axis=1)
     sums = np.bincount(labels[known], values[known], len(classes))
     means = np.divide(sums, sizes, out=np.zeros(len(classes)), where=sizes > 0)
     present = [index for index in range(len(classes)) if sizes[index]]
     if hardest_first is not None:
         present.sort(key=lambda index: means[index], reverse=not hardest_first)
-    shares = table / np.maximum(sizes, 1)[:, None]
-    heat = {
+    shares = counts / np.maximum(sizes, 1)[:, None]
+    heatmap = {
         "type": "heatmap",
         "x": rounded((edges[:-1] + edges[1:]) / 2),
         "y": [f"{classes[index]} ({means[index]:.2f})" for index in present],
         "z": [[round(float(share), 4) if share else None for share in shares[index]] for index in present],
-        "text": [[f"{count:,} of {sizes[index]:,}" for count in table[index]] for index in present],
+        "text": [[f"{count:,} of {sizes[index]:,}" for count in counts[index]] for index in present],
         "hovertemplate": "%{y}<br>%{text} at %{x:.2f}<extra></extra>",
         "colorscale": SCALE,
         "showscale": False,
@@ -246,13 +256,13 @@ def class_distribution(
         xaxis={"range": [float(edges[0]), float(edges[-1])]},
         yaxis={"autorange": "reversed", "type": "category"},
     )
-    return ClassRows(([heat], shape), present, edges)
+    return ClassRows(([heatmap], shape), present, edges)
 
 
 def sample_curves(
     curves: list[tuple[str, str, NDArray[np.int64], NDArray[np.float16]]],
-) -> tuple[list[Trace], dict[str, Any]]:
-    """The probability of the true label after each epoch, a line for each sample and network.
+) -> Figure:
+    """Draw the probability of the label after each epoch, one line per sample and network.
 
     Args:
         curves: (sample, network, ``(M,)`` measured epochs, ``(M,)`` probabilities) of each line
@@ -262,7 +272,7 @@ def sample_curves(
     dashes = ("solid", "dot", "dash", "dashdot", "longdash")
     traces: list[Trace] = []
     for sample, model, epochs, values in curves:
-        # one sample: the colour tells the network; several: the colour tells the sample, the dash the network
+        # one sample: a colour per network; several: a colour per sample and a dash per network
         colour = COLOURS[(models.index(model) if len(samples) == 1 else samples.index(sample)) % len(COLOURS)]
         name = network_label(model) if len(samples) == 1 else f"{sample}, {network_label(model)}"
         traces.append(
@@ -280,7 +290,7 @@ def sample_curves(
             }
         )
     return traces, layout(
-        # the legend has two or three lines of text in a row, and takes its room from the plot
+        # the legend has two or three entries per row and takes its height from the plot
         300 + 16 * (len(curves) // 2),
         "epoch",
         "probability of the label",
@@ -291,29 +301,33 @@ def sample_curves(
     )
 
 
-def training_curves(curves: dict[str, dict[str, FloatArray]]) -> tuple[list[Trace], dict[str, Any]]:
-    """The accuracy on the training images after each epoch, a line for each network and run."""
+def training_curves(curves: dict[str, dict[str, FloatArray]]) -> Figure:
+    """Draw the accuracy on the training images after each epoch, one line per network and run.
+
+    Args:
+        curves: ``(runs, epochs)`` train_loss and measured_accuracy of each network
+    """
     traces: list[Trace] = []
-    # scores from elsewhere may come without any epoch
+    # imported scores have no epochs
     curves = {model: arrays for model, arrays in curves.items() if arrays["measured_accuracy"].size}
     for index, (model, arrays) in enumerate(curves.items()):
         for run, accuracy in enumerate(arrays["measured_accuracy"]):
-            # not every epoch need have been measured, and a run may have ended before others
+            # a run may have measured only some epochs, and may have stopped early
             epochs = np.flatnonzero(~np.isnan(accuracy))
             accuracy, loss = accuracy[epochs], arrays["train_loss"][run, epochs]
-            # scores from elsewhere come without losses
-            told = "" if np.isnan(loss).any() else ", loss %{customdata:.3f}"
+            # a training loop of the user's own need not record losses
+            loss_text = "" if np.isnan(loss).any() else ", loss %{customdata:.3f}"
             traces.append(
                 {
                     "type": "scatter",
                     "mode": "lines",
                     "x": (epochs + 1).tolist(),
                     "y": [round(float(value), 4) for value in accuracy],
-                    "customdata": [round(float(value), 4) for value in loss] if told else [],
+                    "customdata": [round(float(value), 4) for value in loss] if loss_text else [],
                     "name": network_label(model),
                     "showlegend": run == 0,
                     "line": {"color": COLOURS[index % len(COLOURS)]},
-                    "hovertemplate": f"{network_label(model)}<br>epoch %{{x}}: accuracy %{{y:.3f}}{told}"
+                    "hovertemplate": f"{network_label(model)}<br>epoch %{{x}}: accuracy %{{y:.3f}}{loss_text}"
                     "<extra></extra>",
                 }
             )
@@ -329,15 +343,15 @@ def training_curves(curves: dict[str, dict[str, FloatArray]]) -> tuple[list[Trac
 
 
 def _epochs(count: int) -> dict[str, Any]:
-    """An axis of epochs, which are whole: left to itself, Plotly puts ticks between few of them."""
+    """Return an axis of epochs. By default Plotly would put ticks between whole epochs if there are few."""
     return {"tickformat": "d", **({"dtick": 1} if count <= 10 else {})}
 
 
 def _legend(y: float) -> dict[str, Any]:
-    """A legend below the plot, over its whole width: the App would put it at the right, where it takes half of it."""
+    """Return a legend below the plot. On the right, where the App puts it by default, it would take half the width."""
     return {"orientation": "h", "x": 0, "xanchor": "left", "y": y, "yanchor": "top"}
 
 
-def samples_text(counts: NDArray[np.int64]) -> list[str]:
-    """How many samples each point stands for, in words."""
+def format_samples(counts: NDArray[np.int64]) -> list[str]:
+    """Write each number of samples, as "1,234 samples"."""
     return [f"{count:,} sample{'s' if count > 1 else ''}" for count in counts.tolist()]

@@ -1,4 +1,4 @@
-"""What the panel says of suggested labels: how many, what they rest on, and which label would become which."""
+"""The review of suggested labels: how many there are, what they are based on, and which label would become which."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED, THRESHO
 
 from ..memory import remember
 from ..names import format_models
-from .figures import SCALE, Trace, layout
-from .table import Scope, build_view, state_of
+from .figures import SCALE, Figure, layout
+from .scope import Scope, build_view, scope_of
+from .table import dataset_state
 
 MOST_CLASSES = 30
-"""The rows and columns that the picture of given and suggested labels has at most."""
+"""The largest number of rows, and of columns, in the heatmap of given and suggested labels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Review:
-    """The suggestions for the samples that the panel speaks of.
+    """The suggestions for the samples in the panel's scope.
 
     Attributes:
-        label_field: the field of the labels that are contradicted, None if it is gone
-        path: where its labels stand
-        copies: where the labels stand in the copies of the field that accepted suggestions go into
-        counts: the samples by verdict
-        changes: the samples that are probably mislabelled and not accepted, by given and suggested label
-        accepted: how many that are probably mislabelled have the suggested label by now, in the field or in a copy
-        written: what a copy holds for each suggested label that was accepted there, a text or a number
-        of: the networks that the suggestions rest on
-        threshold: the contradiction from which on a label is called probably wrong
+        label_field: the field of the labels in question, None if it is gone
+        path: the path of its labels
+        copies: the paths of the labels in copies of the field, which accepted suggestions are written to
+        counts: number of samples by verdict
+        changes: number of samples that are probably mislabelled and not accepted, by (given, suggested) label
+        accepted: number of probably mislabelled samples that have the suggested label, in the field or in a copy
+        accepted_values: the value in a copy by accepted suggestion: the suggestion is a text, the value may be a number
+        models: the networks that the suggestions are based on
+        threshold: labels with at least this contradiction are called probably mislabelled
     """
 
     label_field: str | None
@@ -49,50 +50,55 @@ class Review:
     counts: Counter[str]
     changes: Counter[tuple[Any, str]]
     accepted: int
-    written: dict[str, Any]
-    of: tuple[str, ...]
+    accepted_values: dict[str, Any]
+    models: tuple[str, ...]
     threshold: float
 
     @property
     def given(self) -> list[Any]:
-        """The given labels that the picture shows, in the order of its rows."""
+        """The given labels, in the order of the heatmap's rows."""
         return _most_frequent(self.changes, 0)
 
     @property
     def suggested(self) -> list[str]:
-        """The suggested labels that the picture shows, in the order of its columns."""
+        """The suggested labels, in the order of the heatmap's columns."""
         return _most_frequent(self.changes, 1)
 
     @property
-    def shown(self) -> int:
-        """The samples that the picture counts."""
+    def num_shown(self) -> int:
+        """The number of samples that the heatmap counts."""
         rows, columns = set(self.given), set(self.suggested)
         return sum(count for (old, new), count in self.changes.items() if old in rows and new in columns)
 
     @property
     def basis(self) -> str:
-        """One line that says what the verdicts rest on."""
+        """What the verdicts mean, for users."""
         times = f"{self.threshold / (1 - self.threshold):.3g}" if self.threshold < 1 else "infinitely many"
         return (
-            f"By the training of {format_models(self.of)}. *Probably mislabelled*: it settled on one other class, "
-            f"which had at least {times} times the probability of the given one over the whole training, and a quarter "
-            "of it all. *Hard but plausible*: it preferred another class without settling on it, as with atypical and "
-            "ambiguous images."
+            f"Based on the training of {format_models(self.models)}. *Probably mislabelled*: the training settled on "
+            f"one other class. Averaged over all epochs, that class had at least {times} times the probability of the "
+            "given label, and at least a quarter of all probability. *Hard but plausible*: the training preferred "
+            "another class without settling on it, as with atypical and ambiguous images."
         )
 
 
+def scope_review(ctx: foo.ExecutionContext) -> Review | None:
+    """Return the review of the samples in the panel's scope, None if no labels were suggested."""
+    return load_review(ctx.dataset, scope_of(ctx))
+
+
 def load_review(dataset: fo.Dataset, scope: Scope) -> Review | None:
-    """The suggestions for the samples of a scope; None if nothing was suggested.
+    """Return the review of the samples in a scope, None if no labels were suggested.
 
     Args:
         dataset: the dataset
-        scope: what the panel speaks of
+        scope: the scope
     """
     key = owning_run(dataset, CONTRADICTION)
     if key is None or not all(dataset.has_field(name) for name in (SUGGESTION, VERDICT)):
         return None
     return remember(
-        ("review", key, *state_of(dataset), scope.mark),
+        ("review", key, dataset_state(dataset), scope.fingerprint),
         lambda: _read(dataset, key, build_view(dataset, scope.stages, scope.filters)),
     )
 
@@ -106,49 +112,48 @@ def _read(dataset: fo.Dataset, key: str, samples: foc.SampleCollection) -> Revie
         label_field = path = None
     copies = () if label_field is None or path is None else _copies(dataset, label_field, path)
     contradicted = samples.match(F(VERDICT).is_in([MISLABELLED, HARD]))
-    verdicts, suggested, *labels = contradicted.values(
-        [VERDICT, f"{SUGGESTION}.label", *([path, *copies] if path else [])]
-    )
+    label_paths = [path, *copies] if path else []
+    verdicts, suggested, *labels = contradicted.values([VERDICT, f"{SUGGESTION}.label", *label_paths])
     changes: Counter[tuple[Any, str]] = Counter()
     accepted = 0
-    written: dict[str, Any] = {}
-    # without the field of the labels there is nothing to change
+    accepted_values: dict[str, Any] = {}
+    # without the field of the labels, no label can change
     for verdict, new, old, *copied in zip(verdicts, suggested, *labels, strict=True) if labels else ():
         if verdict != MISLABELLED or old is None or new is None:
             continue
         fixed = next((label for label in copied if label is not None and str(label) == new), None)
         if fixed is not None:
-            written[new] = fixed
+            accepted_values[new] = fixed
         if fixed is not None or str(old) == new:
             accepted += 1
         else:
             changes[old, new] += 1
     return Review(
-        label_field,
-        path,
-        copies,
-        Counter(verdicts),
-        changes,
-        accepted,
-        written,
-        tuple(getattr(config, "of", ())),
-        getattr(config, "threshold", THRESHOLD),
+        label_field=label_field,
+        path=path,
+        copies=copies,
+        counts=Counter(verdicts),
+        changes=changes,
+        accepted=accepted,
+        accepted_values=accepted_values,
+        models=tuple(getattr(config, "of", ())),
+        threshold=getattr(config, "threshold", THRESHOLD),
     )
 
 
 def _copies(dataset: fo.Dataset, label_field: str, path: str) -> tuple[str, ...]:
-    """Where the labels stand in the copies of a label field, whose own stand at ``path``."""
-    within = path.removeprefix(label_field)
-    return tuple(f"{name}{within}" for name, note in notes_of(dataset).items() if note.copy_of == label_field)
+    """Return the paths of the labels in the copies of a label field, whose own labels have the path ``path``."""
+    suffix = path.removeprefix(label_field)
+    return tuple(f"{name}{suffix}" for name, note in notes_of(dataset).items() if note.copy_of == label_field)
 
 
 def match_change(review: Review, row: int, column: int) -> F | None:
-    """An expression for the samples that a cell of the picture counts, None if it counts none.
+    """Return an expression that matches the samples of a cell of the heatmap; None if the cell is empty.
 
-    Only the verdict is left to be matched.
+    The expression does not match the verdict.
 
     Args:
-        review: what is drawn
+        review: the review
         row: the row, from the top
         column: the column
     """
@@ -157,27 +162,27 @@ def match_change(review: Review, row: int, column: int) -> F | None:
         return None
     if not review.changes.get((given[row], suggested[column])):
         return None
-    # not bare, since MongoDB would take a class "$x" for a field
+    # $literal, because MongoDB would take a class "$x" for a field
     old, new = E({"$literal": given[row]}), E({"$literal": suggested[column]})
     inside = (F(review.path) == old) & (F(f"{SUGGESTION}.label") == new)
-    if suggested[column] in review.written:
-        # a suggestion that was accepted in any copy is not counted
-        fixed = E({"$literal": review.written[suggested[column]]})
+    if suggested[column] in review.accepted_values:
+        # the heatmap does not count a suggestion that was accepted in a copy
+        fixed = E({"$literal": review.accepted_values[suggested[column]]})
         for copy in review.copies:
             inside &= F(copy) != fixed
     return inside
 
 
-def draw_changes(review: Review) -> tuple[list[Trace], dict[str, Any]]:
-    """The picture of given labels (rows) and suggested ones (columns): how many are probably mislabelled so."""
+def draw_changes(review: Review) -> Figure:
+    """Draw the number of probably mislabelled samples by given label (rows) and suggested label (columns)."""
     given, suggested = review.given, review.suggested
     counts = [[review.changes.get((old, new), 0) for new in suggested] for old in given]
-    heat = {
+    heatmap = {
         "type": "heatmap",
         "x": [str(label) for label in suggested],
         "y": [str(label) for label in given],
-        "z": [[count or None for count in line] for line in counts],
-        "text": [[f"{count:,}" if count else "" for count in line] for line in counts],
+        "z": [[count or None for count in row] for row in counts],
+        "text": [[f"{count:,}" if count else "" for count in row] for row in counts],
         "texttemplate": "%{text}",
         "hovertemplate": "given %{y}<br>suggested %{x}<br>%{text} samples<extra></extra>",
         "colorscale": SCALE,
@@ -185,18 +190,18 @@ def draw_changes(review: Review) -> tuple[list[Trace], dict[str, Any]]:
         "xgap": 2,
         "ygap": 2,
     }
-    return [heat], layout(
+    # "category", because Plotly would take labels such as "3" for numbers
+    return [heatmap], layout(
         130 + 26 * len(given),
         "suggested label",
         "given label",
-        # labels such as "3" are no numbers
         xaxis={"type": "category", "fixedrange": True},
         yaxis={"type": "category", "autorange": "reversed", "fixedrange": True},
     )
 
 
-def show_labels(ctx: foo.ExecutionContext, review: Review) -> None:
-    """Has the grid write given and suggested label, and the verdict, on each sample, beside what it writes already."""
+def show_label_fields(ctx: foo.ExecutionContext, review: Review) -> None:
+    """Make the grid write given label, suggested label and verdict on each sample, beside its active fields."""
     wanted = [name for name in (review.label_field, SUGGESTION, VERDICT) if name]
     active = list(ctx.active_fields or [])
     if any(name not in active for name in wanted):
@@ -204,7 +209,7 @@ def show_labels(ctx: foo.ExecutionContext, review: Review) -> None:
 
 
 def _most_frequent(changes: Counter[Any], side: int) -> list[Any]:
-    """The labels of one side of the changes, by name; of too many the most frequent."""
+    """Return the labels on one side of the changes, sorted by name; if there are too many, the most frequent."""
     totals: Counter[Any] = Counter()
     for pair, count in changes.items():
         totals[pair[side]] += count

@@ -1,20 +1,19 @@
-"""The scores that the panel draws, as arrays: read once for each state of a dataset and kept for the next events.
+"""The scores that the panel shows, as arrays.
 
-FiftyOne runs the plugin's ``__init__`` anew on each call; this module stays, and with it what it remembers.
+All scores of a dataset are read once, and after a change of a few samples only those are read again.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import threading
+import itertools
+import time
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 import fiftyone as fo
-import fiftyone.core.collections as foc
+import fiftyone.operators as foo
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,48 +26,38 @@ from fiftyone_learnability.dataset.arrays import (
     read_columns_of,
     read_ids,
 )
-from fiftyone_learnability.dataset.internals import build_app_view, dataset_id, sample_collection
-from fiftyone_learnability.dataset.notes import notes_of, owning_run, score_field
-from fiftyone_learnability.dataset.registry import unpacked
+from fiftyone_learnability.dataset.internals import dataset_id, sample_collection
+from fiftyone_learnability.dataset.notes import notes_of, score_field
 from fiftyone_learnability.dataset.scored import find_models, label_path_of
-from fiftyone_learnability.dataset.stages import check_stage_classes
-from fiftyone_learnability.experiment.curves import measured_epochs
-from fiftyone_learnability.experiment.files import Archive, open_archive
 from fiftyone_learnability.scores.catalog import SCORES
 
 from ..memory import remember
+from .scope import Scope, build_view, scope_of
 
-Stages = list[dict[str, Any]]
+MOST_READ_AGAIN = 10_000
+"""After a change of more samples than this, all samples are read."""
 
+LATENESS = timedelta(minutes=1)
+"""A change may be dated this much too early, because clocks differ and a write takes time."""
 
-@dataclass(frozen=True, eq=False)
-class Scope:
-    """The samples that the panel speaks of.
-
-    Attributes:
-        stages: the stages of their view, serialized
-        filters: the filters of the App's sidebar
-        mark: changes whenever either does
-    """
-
-    stages: Stages
-    filters: dict[str, Any]
-    mark: str
+_versions = itertools.count(time.time_ns())
+"""Begins at the clock, since open pages remember versions from before the server was restarted."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """All scores of N samples that are fields.
+    """The scores of N samples that are stored in fields.
 
     Attributes:
         models: the networks
-        scores: the names of the scores of each network, and of the consensus where there is one, which comes last
+        scores: the names of the scores of each network, then of the consensus if there is one
         columns: ``(N,)`` values by field, NaN where a sample has none
         ids: ``(N,)`` ids of the samples that any network has scored, as bytes, sorted
-        classes: the labels' classes, sorted
-        labels: ``(N,)`` index into the classes, -1 for none
+        classes: the classes of the labels, sorted
+        labels: ``(N,)`` index into the classes, -1 for no label
         label_path: the field of the labels, None if it is gone
-        num_samples: the samples of the view, with and without scores
+        num_samples: the number of samples in the view, with and without scores
+        version: differs for every table
     """
 
     models: tuple[str, ...]
@@ -79,12 +68,13 @@ class ScoreTable:
     labels: NDArray[np.int64]
     label_path: str | None
     num_samples: int
+    version: int = field(default_factory=_versions.__next__, init=False)
 
     def select(self, keep: NDArray[np.bool_], num_samples: int) -> ScoreTable:
-        """The samples for which ``keep`` is true."""
+        """Return the samples for which ``keep`` is true, out of a view of ``num_samples``."""
         return replace(
             self,
-            columns={field: values[keep] for field, values in self.columns.items()},
+            columns={name: values[keep] for name, values in self.columns.items()},
             ids=self.ids[keep],
             labels=self.labels[keep],
             num_samples=num_samples,
@@ -92,7 +82,7 @@ class ScoreTable:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The networks, and the consensus where there is one."""
+        """The networks, and the consensus if there is one."""
         return tuple(self.scores)
 
     @property
@@ -107,287 +97,208 @@ class ScoreTable:
         return int(max((np.nanmax(values, initial=1) for values in ranks), default=1))
 
     def values(self, model: str, score: str) -> NDArray[np.float64]:
-        """``(N,)`` a score of a network; all NaN if it has none."""
+        """Return ``(N,)`` values of a network's score; all NaN if the network does not have it."""
         values = self.columns.get(score_field(model, score))
         return np.full(len(self.ids), np.nan) if values is None else values
 
 
+def scope_table(ctx: foo.ExecutionContext) -> ScoreTable:
+    """Return the scores of the samples in the panel's scope."""
+    return load_scores(ctx.dataset, scope_of(ctx))
+
+
 def load_scores(dataset: fo.Dataset, scope: Scope) -> ScoreTable:
-    """The scores of the samples of a scope.
+    """Return the scores of the samples in a scope.
 
     Args:
         dataset: the dataset
-        scope: what the panel speaks of
+        scope: the scope
     """
-    state = state_of(dataset)
-    everything = remember(("all", *state), lambda: _read(dataset, state))
+    state = dataset_state(dataset)
+    everything = remember(("table", state), lambda: _read(dataset, state))
     if not scope.stages and not scope.filters:
         return everything
 
     def narrow() -> ScoreTable:
-        inside = _selected(dataset, scope, everything.ids)
+        inside = _selected_ids(dataset, scope, everything.ids)
         if inside is None:
             inside = ids_in_view(build_view(dataset, scope.stages, scope.filters))
         return everything.select(find_ids(everything.ids, inside) >= 0, len(inside))
 
-    return remember(("scope", *state, scope.mark), narrow)
+    return remember(("table", state, scope.fingerprint), narrow)
 
 
-def _selected(dataset: fo.Dataset, scope: Scope, known: Ids) -> Ids | None:
-    """The samples of a view that is a selection by id, most of which MongoDB need not be asked for; None of others."""
+def _selected_ids(dataset: fo.Dataset, scope: Scope, scored: Ids) -> Ids | None:
+    """Return the samples of a scope that selects samples by id, None for any other scope.
+
+    MongoDB takes long to match many ids, so it is asked only for those that are not known to exist.
+    """
     if len(scope.stages) != 1 or scope.filters or dataset.media_type == "group":
         return None
     (stage,) = scope.stages
     try:
         if stage["_cls"] != "fiftyone.core.stages.Select":
             return None
-        # each may be named several times
-        asked = np.unique(pack_ids(dict(stage["kwargs"])["sample_ids"]))
-    # a single id, or whatever a request may bring
+        # a stage may name an id several times
+        ids = np.unique(pack_ids(dict(stage["kwargs"])["sample_ids"]))
+    # a single id in place of a list, or a malformed request
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    is_known = find_ids(asked, known) >= 0
-    others = asked[~is_known]
-    if not len(others):
-        return asked
-    if len(others) > _MOST_READ_AGAIN:
+    is_scored = find_ids(ids, scored) >= 0
+    unscored = ids[~is_scored]
+    if not len(unscored):
+        return ids
+    if len(unscored) > MOST_READ_AGAIN:
         return None
-    there = read_columns_of(sample_collection(dataset), others, [], None)[0]
-    return np.sort(np.concatenate([asked[is_known], there]))
+    existing = read_columns_of(sample_collection(dataset), unscored, [], None)[0]
+    return np.sort(np.concatenate([ids[is_scored], existing]))
 
 
-def build_view(dataset: fo.Dataset, stages: Stages, filters: dict[str, Any] | None = None) -> foc.SampleCollection:
-    """The view of stages and filters.
+class DatasetState(NamedTuple):
+    """Differs whenever samples, scores or runs of a dataset have changed.
 
-    Raises:
-        ValueError: if the stages are not FiftyOne's
-    """
-    check_stage_classes(stages or [])
-    return build_app_view(dataset, stages, filters)
-
-
-def load_dynamics(
-    dataset: fo.Dataset, model: str
-) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.float16]] | None:
-    """The probability of every sample's label after every epoch.
-
-    Args:
-        dataset: the dataset
-        model: the network
-
-    Returns:
-        ``(N,)`` ids, sorted, ``(M,)`` the epochs that were measured, and ``(M, N)`` probabilities; None if its run is
-        gone or did not keep them
-    """
-    archive = _archive(dataset, model)
-    if archive is None or "dynamics" not in archive:
-        return None
-
-    def read() -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.float16]]:
-        return archive["ids"], measured_epochs(archive["measured_accuracy"]), archive["dynamics"]
-
-    return remember(("dynamics", id(archive)), read, archive)
-
-
-def load_ahead(dataset: fo.Dataset, models: tuple[str, ...]) -> None:
-    """Starts to read the dynamics of some networks, which takes a second for 50,000 samples, before anybody asks.
-
-    Args:
-        dataset: the dataset
-        models: the networks
+    Attributes:
+        dataset_id: the id of the dataset
+        newest: when a sample was changed last
+        num_samples: the number of samples
+        scores: (network, names of its scores) for each network with scores in fields
     """
 
-    def read() -> None:
-        for model in models:
-            load_dynamics(dataset, model)
-
-    threading.Thread(target=read, daemon=True).start()
-
-
-def load_training_curves(dataset: fo.Dataset, model: str) -> dict[str, NDArray[np.float64]] | None:
-    """The learning curves of the trainings of a network.
-
-    Args:
-        dataset: the dataset
-        model: the network
-
-    Returns:
-        ``(runs, epochs)`` train_loss, train_accuracy and measured_accuracy; None if its run is gone
-    """
-    archive = _archive(dataset, model)
-    if archive is None:
-        return None
-    return {name: archive[name] for name in ("train_loss", "train_accuracy", "measured_accuracy")}
+    dataset_id: Hashable
+    newest: datetime | None
+    num_samples: int
+    scores: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def _archive(dataset: fo.Dataset, model: str) -> Archive | None:
-    """The arrays that the run of a network keeps, each read when it is asked for: the dynamics are large."""
-    key = owning_run(dataset, score_field(model))
-    if key is None or key not in dataset.list_runs():
-        return None
-
-    def read() -> dict[str, Archive]:
-        # once for all networks of the run, which are stored as one
-        results = dataset.load_run_results(key, cache=False, load_view=False)
-        archives = {} if results is None else unpacked(results.archives)
-        return {name: open_archive(io.BytesIO(archive)) for name, archive in archives.items()}
-
-    timestamp = dataset.get_run_info(key).timestamp
-    return remember(("archives", str(dataset_id(dataset)), key, str(timestamp)), read).get(model)
-
-
-def measured_scores(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
-    """The scores that the run of a network keeps, written as fields or not.
-
-    Args:
-        dataset: the dataset
-        model: the network
-    """
-    archive = _archive(dataset, model)
-    if archive is None:
-        return ()
-    kept = {name.removeprefix("run_") for name in archive.files if name.startswith("run_")} | {"rank"}
-    if "learnability" in kept and archive["train_loss"].shape[0] > 1:
-        kept.add("spread")
-    return tuple(name for name in SCORES if name in kept)
-
-
-def predicted_classes(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
-    """The classes that the mean predictions of a network are over; none if its run has not kept them.
-
-    Args:
-        dataset: the dataset
-        model: the network
-    """
-    archive = _archive(dataset, model)
-    if archive is None or "prediction" not in archive.files:
-        return ()
-    return tuple(json.loads(str(archive["header"]))["classes"])
-
-
-def state_of(dataset: fo.Dataset) -> tuple[Hashable, ...]:
-    """Changes whenever samples, scores or runs of a dataset do."""
-    return (
+def dataset_state(dataset: fo.Dataset) -> DatasetState:
+    """Return the state of a dataset. This is fast: it uses an index."""
+    samples = sample_collection(dataset)
+    newest_first = [("last_modified_at", -1)]
+    sample = samples.find_one({}, {"last_modified_at": 1, "_id": 0}, sort=newest_first) or {}
+    newest = sample.get("last_modified_at")
+    return DatasetState(
         str(dataset_id(dataset)),
-        str(_newest(dataset)),
-        sample_collection(dataset).estimated_document_count(),
-        tuple(_written_scores(dataset).items()),
+        newest if isinstance(newest, datetime) else None,
+        samples.estimated_document_count(),
+        tuple(_scores_in_fields(dataset).items()),
     )
 
 
-def _newest(dataset: fo.Dataset) -> datetime | None:
-    """When a sample was changed last."""
-    # by its index, so that this costs nothing
-    found = sample_collection(dataset).find_one({}, {"last_modified_at": 1, "_id": 0}, sort=[("last_modified_at", -1)])
-    newest = (found or {}).get("last_modified_at")
-    return newest if isinstance(newest, datetime) else None
-
-
-def _written_scores(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:
-    """The scores that are fields, by network, the consensus last; only of networks that have learnability."""
-    found: dict[str, set[str]] = {}
+def _scores_in_fields(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:
+    """Return the scores that are fields by network, the consensus last; only of networks that have learnability."""
+    scores: dict[str, set[str]] = {}
     derived = set()
-    # once through the schema, since this is asked for at each event
+    # visit the schema once, because every event calls this
     for name, note in notes_of(dataset).items():
-        # a field that somebody has renamed is no longer where everybody looks for it
+        # a field that the user has renamed is not the network's field any more
         if note.model is not None and note.score in SCORES and name == score_field(note.model, note.score):
-            found.setdefault(note.model, set()).add(note.score)
+            scores.setdefault(note.model, set()).add(note.score)
             derived |= {note.model} if note.derived else set()
     return {
-        model: tuple(name for name in SCORES if name in found[model])
-        for model in sorted(found, key=lambda model: model in derived)
-        if "learnability" in found[model]
+        model: tuple(name for name in SCORES if name in scores[model])
+        for model in sorted(scores, key=lambda model: model in derived)
+        if "learnability" in scores[model]
     }
 
 
-def _read(dataset: fo.Dataset, state: tuple[Hashable, ...]) -> ScoreTable:
-    """All scores: read anew of the samples that were changed since they were read last, or of all."""
-    # what is dated before this has come
-    settled = datetime.now(timezone.utc).replace(tzinfo=None) - _LATE
-    newest = _newest(dataset)
-    before = _last_read.get(state[0])
-    table = None if before is None else _read_again(dataset, state, before)
+def _label_path(dataset: fo.Dataset) -> str | None:
+    paths = (label_path_of(dataset, model) for model in _scores_in_fields(dataset))
+    return next((path for path in paths if path), None)
+
+
+class _LastRead(NamedTuple):
+    """What was read last of a dataset.
+
+    Attributes:
+        state: the state of the dataset then
+        settled: every change that is dated before this has been read
+        table: the scores
+    """
+
+    state: DatasetState
+    settled: datetime | None
+    table: ScoreTable
+
+
+_DATASETS_KEPT = 2
+_last_read: dict[Hashable, _LastRead] = {}
+"""By dataset id."""
+
+
+def _read(dataset: fo.Dataset, state: DatasetState) -> ScoreTable:
+    """Read all scores: only of the samples that changed since the last time if possible, else of all."""
+    # taken before reading: every change that is dated earlier has reached the database
+    horizon = datetime.now(timezone.utc).replace(tzinfo=None) - LATENESS
+    last = _last_read.get(state.dataset_id)
+    table = None if last is None else _read_changed(dataset, state, last)
     if table is None:
         table = _read_all(dataset)
-    _last_read[state[0]] = state, None if newest is None else min(newest, settled), table
+    settled = None if state.newest is None else min(state.newest, horizon)
+    _last_read[state.dataset_id] = _LastRead(state, settled, table)
     while len(_last_read) > _DATASETS_KEPT:
         _last_read.pop(next(iter(_last_read)), None)
     return table
 
 
-_LastRead = tuple[tuple[Hashable, ...], datetime | None, ScoreTable]
-
-_last_read: dict[Hashable, _LastRead] = {}
-"""What was read last of a dataset: its state, up to when no change can have been missed, and the scores."""
-
-_DATASETS_KEPT = 2
-_MOST_READ_AGAIN = 10_000
-
-_LATE = timedelta(minutes=1)
-"""By how much a change may be dated too early: clocks differ, and a write takes a while."""
-
-
-def _read_again(dataset: fo.Dataset, state: tuple[Hashable, ...], before: _LastRead) -> ScoreTable | None:
-    """The scores that were read before, with those that were changed since; None if all have to be read."""
-    (_, _, count, scores), settled, table = before
-    if settled is None or (count, scores) != state[2:] or table.label_path != _label_path(dataset):
+def _read_changed(dataset: fo.Dataset, state: DatasetState, last: _LastRead) -> ScoreTable | None:
+    """Read the samples that changed since the last time into a copy of the table; None if all have to be read."""
+    table = last.table
+    if last.settled is None or (last.state.num_samples, last.state.scores) != (state.num_samples, state.scores):
         return None
-    collection, since = sample_collection(dataset), {"last_modified_at": {"$gt": settled}}
-    if collection.count_documents(since, limit=_MOST_READ_AGAIN + 1) > _MOST_READ_AGAIN:
+    if table.label_path != _label_path(dataset):
+        return None
+    collection, since = sample_collection(dataset), {"last_modified_at": {"$gt": last.settled}}
+    if collection.count_documents(since, limit=MOST_READ_AGAIN + 1) > MOST_READ_AGAIN:
         return None
     changed = read_ids(collection, [{"$match": since}])
     places = find_ids(changed, table.ids)
-    # one that is new here takes the place of one that was deleted, or has only now been scored
+    # a sample that the table lacks was scored only now, or was added while another one was deleted
     if (places < 0).any():
         return None
-    there, values, labels = read_columns_of(collection, changed, list(table.columns), table.label_path)
-    number = {label: index for index, label in enumerate(table.classes)}
-    known = [label is None or (isinstance(label, (str, int)) and label in number) for label in labels]
-    if not np.array_equal(there, changed) or not all(known):
+    existing, values, labels = read_columns_of(collection, changed, list(table.columns), table.label_path)
+    index = {label: position for position, label in enumerate(table.classes)}
+    known = [label is None or (isinstance(label, (str, int)) and label in index) for label in labels]
+    if not np.array_equal(existing, changed) or not all(known):
         return None
-    codes = np.array([-1 if label is None else number[label] for label in labels], np.int64)
-    new = dict(zip(table.columns, values, strict=True))
-    if np.isnan([new[score_field(model)] for model in table.sources]).all(axis=0).any():
-        # it may have lost its scores
+    new_labels = np.array([-1 if label is None else index[label] for label in labels], np.int64)
+    new_values = dict(zip(table.columns, values, strict=True))
+    # a sample that lost its last score does not belong into the table
+    if np.isnan([new_values[score_field(model)] for model in table.sources]).all(axis=0).any():
         return None
-    same = [np.array_equal(old[places], new[name], equal_nan=True) for name, old in table.columns.items()]
-    if all(same) and np.array_equal(table.labels[places], codes):
-        # as after tagging: what was drawn of them holds as well
+    same = [np.array_equal(old[places], new_values[name], equal_nan=True) for name, old in table.columns.items()]
+    if all(same) and np.array_equal(table.labels[places], new_labels):
+        # something else changed, such as tags: all plots of the table remain valid
         return table
-    columns, new_labels = {name: old.copy() for name, old in table.columns.items()}, table.labels.copy()
-    new_labels[places] = codes
+    columns, all_labels = {name: old.copy() for name, old in table.columns.items()}, table.labels.copy()
+    all_labels[places] = new_labels
     for name, column in columns.items():
-        column[places] = new[name]
-    if len(np.unique(new_labels[new_labels >= 0])) < len(table.classes):
-        # the last of a class has another label
+        column[places] = new_values[name]
+    # a class whose last sample got another label does not belong into the table
+    if len(np.unique(all_labels[all_labels >= 0])) < len(table.classes):
         return None
-    return replace(table, columns=columns, labels=new_labels)
-
-
-def _label_path(dataset: fo.Dataset) -> str | None:
-    return next((path for model in _written_scores(dataset) if (path := label_path_of(dataset, model))), None)
+    return replace(table, columns=columns, labels=all_labels)
 
 
 def _read_all(dataset: fo.Dataset) -> ScoreTable:
-    scores, networks = _written_scores(dataset), set(find_models(dataset))
+    scores, networks = _scores_in_fields(dataset), set(find_models(dataset))
     label_path = _label_path(dataset)
     fields = [score_field(model, score) for model, names in scores.items() for score in names]
     collection = sample_collection(dataset)
-    total = collection.estimated_document_count()
+    num_samples = collection.estimated_document_count()
     scored = {"$or": [{score_field(model): {"$ne": None}} for model in scores]} if scores else {"_id": None}
     ids, values, labels, classes = read_columns(collection, scored, fields, label_path)
-    # those of several types, which nobody but a hostile hand mixes, can be put into some order too
+    # texts and whole numbers cannot be compared with each other
     order = sorted(range(len(classes)), key=lambda index: (isinstance(classes[index], str), classes[index]))
-    number = np.full(len(classes) + 1, -1)
-    number[order] = np.arange(len(classes))
+    # one more place, which the index -1 of samples without a label finds
+    new_index = np.full(len(classes) + 1, -1)
+    new_index[order] = np.arange(len(classes))
     return ScoreTable(
         tuple(model for model in scores if model in networks),
         scores,
         dict(zip(fields, values, strict=True)),
         ids,
         tuple(classes[index] for index in order),
-        # -1 is the last
-        number[labels],
+        new_index[labels],
         label_path,
-        total,
+        num_samples,
     )

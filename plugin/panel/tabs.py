@@ -1,4 +1,4 @@
-"""What each tab of the panel draws, from the scores and from what is chosen."""
+"""The choices that the user makes in the panel, and the plots of each tab."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fiftyone_learnability import compare_scores
 from fiftyone_learnability.dataset.arrays import find_ids, pack_ids
 from fiftyone_learnability.scores.comparison import Comparison
 
+from ..archives import load_dynamics, load_training_curves
 from ..memory import remember
 from . import figures
 from .binning import FloatArray, Histogram2D, bin_two, score_edges
 from .data_map import MAP_SCORES, DataMap, draw_map, make_map
 from .events import selected
-from .review import draw_changes
-from .scope import scope_review
-from .table import ScoreTable, load_dynamics, load_training_curves
+from .review import draw_changes, scope_review
+from .table import ScoreTable
 
 TABS = {
     "compare": "Compare",
@@ -32,25 +32,26 @@ TABS = {
     "curves": "Curves",
 }
 SAME = "same"
-"""The choice of the second score that follows the first."""
+"""The choice of the second score that always equals the first."""
 
 ORDERS = {"hardest": "Hardest first", "easiest": "Easiest first", "name": "By name"}
 NUM_EXAMPLES = 8
 MOST_CURVES = 6
 
-Plots = dict[str, tuple[list[figures.Trace], dict[str, Any]]]
+Plots = dict[str, figures.Figure]
+"""By name of the property of the panel that shows the plot."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is chosen in the panel.
+    """The user's choices.
 
     Attributes:
         tab: the open tab, one of :data:`TABS`
-        first: the network (or the consensus) that sorting, tagging and the plots of one network are about
-        quantity: the score of it that is shown
-        second: the network it is compared with, by default another one
-        against: the score of that, or :data:`SAME`
+        first: the network (or the consensus) for sorting, tagging and the plots of one network
+        quantity: its score
+        second: the network that it is compared with; a different one unless two scores of one network are compared
+        against: the score of the second network, or :data:`SAME`
         order: the order of classes, one of :data:`ORDERS`
     """
 
@@ -63,7 +64,12 @@ class Choice:
 
     @classmethod
     def read(cls, ctx: foo.ExecutionContext, table: ScoreTable) -> Choice:
-        """What the panel's state says, or the default where it says nothing that exists."""
+        """Read the choices from the panel's state; a choice that does not exist gets its default.
+
+        Args:
+            ctx: the context of the event
+            table: the scores of the samples in the panel's scope
+        """
         first, second, quantity, against = (
             ctx.panel.get_state(f"controls.{name}") for name in ("first", "second", "quantity", "against")
         )
@@ -75,58 +81,58 @@ class Choice:
         if second not in table.sources:
             second = None
         if second in (None, first) and not (second == first and against in scores and against != quantity):
-            # no score is compared with itself
+            # comparing a score with itself shows nothing
             second = next((model for model in table.sources if model != first), first)
         if second != first:
             against = against if against in table.scores[second] else SAME
             if against == SAME and quantity not in table.scores[second]:
                 against = "learnability"
         elif against not in scores or against == quantity:
-            against = next(iter(others(table, first, quantity)), SAME)
+            against = next(iter(comparable_scores(table, first, quantity)), SAME)
         tab, order = ctx.panel.get_state("tab"), ctx.panel.get_state("sorting.order")
         return cls(_one_of(tab, TABS), first, quantity, second, against, _one_of(order, ORDERS))
 
     @property
     def pair(self) -> tuple[str, str]:
-        """Both networks."""
+        """The two networks."""
         return self.first, self.second
 
     @property
     def x(self) -> figures.Axis:
-        """Network and score that are shown."""
+        """Network and score of the x axis."""
         return self.first, self.quantity
 
     @property
     def y(self) -> figures.Axis:
-        """Network and score that they are compared with; the same where there is nothing to compare."""
+        """Network and score of the y axis; those of the x axis if there is nothing to compare."""
         return self.second, self.quantity if self.against == SAME else self.against
 
 
-def others(table: ScoreTable, model: str, score: str) -> list[str]:
-    """The scores of a network that one of its scores can be compared with.
+def comparable_scores(table: ScoreTable, model: str, score: str) -> list[str]:
+    """Return the scores of a network that one of its scores can be compared with, the most useful first.
 
-    A rank is another way to write the learnability it was made of: they are compared only if there is more to see.
+    Rank orders samples exactly as learnability does, so comparing those two comes last, and never alone.
     """
-    beside = [name for name in table.scores.get(model, ()) if name != score]
-    telling = [name for name in beside if {name, score} != {"learnability", "rank"}]
-    return [*telling, *(name for name in beside if name not in telling)] if telling else []
+    others = [name for name in table.scores.get(model, ()) if name != score]
+    independent = [name for name in others if {name, score} != {"learnability", "rank"}]
+    return [*independent, *(name for name in others if name not in independent)] if independent else []
 
 
 def draw_plots(ctx: foo.ExecutionContext, table: ScoreTable, choice: Choice) -> Plots:
-    """Traces and layout of each plot of the open tab, by the name of its place in the panel.
+    """Draw the plots of the open tab.
 
     Args:
         ctx: the context of the event
-        table: the scores of the samples that the panel speaks of
-        choice: what is chosen
+        table: the scores of the samples in the panel's scope
+        choice: the user's choices
     """
     if choice.tab == "curves":
         return _curve_plots(ctx.dataset, table, selected(ctx))
     if choice.tab == "labels":
         review = scope_review(ctx)
         return {} if review is None or not review.changes else {"changes": draw_changes(review)}
-    # an event draws what is new, and lays out what is there: the same plots
-    return remember(("plots", id(table), choice), lambda: _score_plots(table, choice), table)
+    # an event needs the plots twice: once to send their data, once to lay them out
+    return remember(("plots", table.version, choice), lambda: _score_plots(table, choice))
 
 
 def _score_plots(table: ScoreTable, choice: Choice) -> Plots:
@@ -151,18 +157,18 @@ def _curve_plots(dataset: fo.Dataset, table: ScoreTable, chosen: list[str]) -> P
     curves = selected_curves(dataset, table, chosen)
     if curves:
         plots["samples"] = figures.sample_curves(curves)
-    trainings = {model: load_training_curves(dataset, model) for model in table.models}
-    plots["trainings"] = figures.training_curves({name: one for name, one in trainings.items() if one is not None})
+    trainings = ((model, load_training_curves(dataset, model)) for model in table.models)
+    plots["trainings"] = figures.training_curves({model: arrays for model, arrays in trainings if arrays is not None})
     return plots
 
 
 def comparison(table: ScoreTable) -> Comparison:
-    """The correlations of all networks."""
-    return remember(("comparison", id(table)), lambda: compare_scores(table.learnability), table)
+    """Return the correlations of all networks."""
+    return remember(("comparison", table.version), lambda: compare_scores(table.learnability))
 
 
 def pair_histogram(table: ScoreTable, choice: Choice) -> Histogram2D:
-    """The 2-D histogram of what is compared; equal scores share their edges, and agree on the diagonal."""
+    """Count the samples by both axes; two axes of the same score have the same edges, so equals lie on the diagonal."""
     first, second = table.values(*choice.x), table.values(*choice.y)
     bins = int(np.clip(np.sqrt((np.isfinite(first) & np.isfinite(second)).sum() / 3), 8, 40))
     if choice.x[1] == choice.y[1]:
@@ -176,22 +182,22 @@ def pair_histogram(table: ScoreTable, choice: Choice) -> Histogram2D:
 
 
 def histogram_edges(table: ScoreTable, choice: Choice) -> FloatArray:
-    """The edges of the bars of the score that is shown."""
+    """Return the edges of the bars of the x axis's score."""
     return score_edges(choice.quantity, figures.HISTOGRAM_BINS, table.values(*choice.x), table.num_ranks)
 
 
 def missing_for_map(table: ScoreTable, model: str) -> list[str]:
-    """The scores that a network's data map needs and that are no fields yet."""
+    """Return the scores that the data map of a network needs and that are not fields yet."""
     return [score for score in MAP_SCORES if score not in table.scores.get(model, ())]
 
 
 def bin_map(table: ScoreTable, choice: Choice) -> DataMap:
-    """The cells of the data map of the shown network."""
+    """Compute the data map of the first network."""
     return make_map(*(table.values(choice.first, score) for score in MAP_SCORES))
 
 
 def class_rows(table: ScoreTable, choice: Choice) -> figures.ClassRows:
-    """The distribution of learnability in each class."""
+    """Compute the distribution of learnability in each class."""
     hardest_first = {"hardest": True, "easiest": False}.get(choice.order)
     return figures.class_distribution(
         table.values(choice.first, "learnability"), table.labels, table.classes, hardest_first, choice.first
@@ -199,7 +205,7 @@ def class_rows(table: ScoreTable, choice: Choice) -> figures.ClassRows:
 
 
 def find_examples(table: ScoreTable, choice: Choice) -> dict[str, NDArray[np.int64]]:
-    """The samples that are easiest, and hardest, for both networks: by the sum of their ranks, as in Figure 1c."""
+    """Return the indices of the easiest and hardest samples by the sum of both networks' ranks, as in Figure 1c."""
     ranks = table.values(choice.first, "rank") + table.values(choice.second, "rank")
     known = np.flatnonzero(~np.isnan(ranks))
     order = known[np.argsort(ranks[known], kind="stable")]
@@ -209,21 +215,20 @@ def find_examples(table: ScoreTable, choice: Choice) -> dict[str, NDArray[np.int
 def selected_curves(
     dataset: fo.Dataset, table: ScoreTable, chosen: list[str]
 ) -> list[tuple[str, str, NDArray[np.int64], NDArray[np.float16]]]:
-    """(label and short id, network, measured epochs, probabilities after each) of the first selected samples."""
+    """Return a curve per network of the first selected samples, for :func:`figures.sample_curves`."""
     curves, chosen = [], chosen[:MOST_CURVES]
-    places = dict(zip(chosen, find_ids(pack_ids(chosen), table.ids).tolist(), strict=True))
+    rows = dict(zip(chosen, find_ids(pack_ids(chosen), table.ids).tolist(), strict=True))
     for model in table.models if chosen else ():
         dynamics = load_dynamics(dataset, model)
         if dynamics is None:
             continue
-        ids, epochs, probabilities = dynamics
         for sample in chosen:
-            column = int(np.searchsorted(ids, sample))
-            if column == len(ids) or ids[column] != sample:
+            column = int(np.searchsorted(dynamics.ids, sample))
+            if column == len(dynamics.ids) or dynamics.ids[column] != sample:
                 continue
-            place = places[sample]
-            label = table.classes[table.labels[place]] if place >= 0 and table.labels[place] >= 0 else "?"
-            curves.append((f"{label} …{sample[-4:]}", model, epochs, probabilities[:, column]))
+            row = rows[sample]
+            label = table.classes[table.labels[row]] if row >= 0 and table.labels[row] >= 0 else "?"
+            curves.append((f"{label} …{sample[-4:]}", model, dynamics.epochs, dynamics.probabilities[:, column]))
     return curves
 
 

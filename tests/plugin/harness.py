@@ -19,6 +19,8 @@ import fiftyone.operators as foo
 from fiftyone.operators.executor import ExecutionContext, ExecutionResult, Executor
 from fiftyone.operators.registry import OperatorRegistry
 
+from fiftyone_learnability.dataset.internals import build_view, serialize_stages
+
 PLUGIN = "@fiftyone-learnability/learnability"
 PANEL = f"{PLUGIN}/learnability_panel"
 
@@ -135,7 +137,7 @@ class PanelHarness:
 
     def show(self, view: fo.DatasetView | None) -> Answer:
         """The user chooses a view."""
-        self.stages = [] if view is None else through_browser(view._serialize())
+        self.stages = [] if view is None else through_browser(serialize_stages(view))
         return self.event("on_change_view")
 
     def select(self, *ids: str) -> Answer:
@@ -146,7 +148,7 @@ class PanelHarness:
     @property
     def view(self) -> fo.DatasetView:
         """The view that the App shows, without filters."""
-        return fo.DatasetView._build(self.dataset, self.stages)
+        return build_view(self.dataset, self.stages)
 
     @property
     def ids(self) -> list[str]:

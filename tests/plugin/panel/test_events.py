@@ -203,7 +203,7 @@ def test_an_invalid_state_is_refused(everything: fo.Dataset, state: Any) -> None
 def test_stages_run_no_command(everything: fo.Dataset, tmp_path: Path) -> None:
     """FiftyOne imports and calls what serialized stages name."""
     canary = tmp_path / "canary"
-    build = plugin_module("panel.table").build_view
+    build = plugin_module("panel.scope").build_view
     with pytest.raises(ValueError, match="Popen"):
         build(everything, [{"_cls": "subprocess.Popen", "kwargs": [["args", ["touch", str(canary)]]]}])
     assert not canary.exists()

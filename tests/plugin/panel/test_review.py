@@ -131,7 +131,7 @@ def test_only_the_most_frequent_of_many_classes_are_drawn(make_dataset: MakeData
     assert len(heat["x"]) == len(heat["y"]) == 30
     assert set(classes[:10]) <= set(heat["y"])
     drawn = sum(count or 0 for line in heat["z"] for count in line)
-    assert f"{50 - drawn} in other classes" in answer.layout["about_changes"]["default"]
+    assert f"{50 - drawn} samples in less frequent classes" in answer.layout["about_changes"]["default"]
     assert drawn >= 20
 
 
@@ -153,7 +153,7 @@ def test_accepted_labels_are_no_longer_to_be_changed(reviewed: ReviewCase) -> No
     execute("apply_label_fixes", reviewed.dataset, {"in_place": True}, selected=chosen, view_target="SELECTED_SAMPLES")
     answer = panel.event("on_written")
     assert answer.drawn == ["changes"]
-    assert "4 of them have the suggested label by now" in answer.layout["about_labels"]["default"]
+    assert "4 of them have the suggested label now" in answer.layout["about_labels"]["default"]
     left = sum(count or 0 for line in panel.data["changes"][0]["z"] for count in line)
     assert left == len(wrong) - 4
 
@@ -165,7 +165,7 @@ def test_labels_accepted_in_a_copy_are_no_longer_to_be_changed(reviewed: ReviewC
     answer = panel.event("on_written")
     assert answer.drawn == ["changes"]
     text = answer.layout["about_labels"]["default"]
-    assert f"**{len(wrong)}** probably mislabelled (4 of them have the suggested label by now)" in text
+    assert f"**{len(wrong)}** probably mislabelled (4 of them have the suggested label now)" in text
     # a suggestion counts once, whether it was accepted in one copy, in several, or in the labels themselves
     reviewed.accept(wrong[3:6], into="mine")
     reviewed.accept(wrong[5:7], in_place=True)
@@ -199,7 +199,7 @@ def test_only_copies_of_the_labels_count_as_accepted(reviewed: ReviewCase) -> No
     # a copy in which the other samples keep their given labels
     reviewed.accept(reviewed.with_verdict("hard")[:1])
     panel, answer = open_labels(reviewed)
-    assert "by now" not in answer.layout["about_labels"]["default"]
+    assert "label now" not in answer.layout["about_labels"]["default"]
     assert sum(count or 0 for line in panel.data["changes"][0]["z"] for count in line) == len(wrong)
 
 

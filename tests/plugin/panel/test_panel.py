@@ -1,4 +1,4 @@
-"""The panel, played event by event; what it shows in the grid is counted anew with numpy from the raw scores."""
+"""The panel, event by event; NumPy counts again which samples the grid has to show."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from bson import ObjectId
 from numpy.typing import NDArray
 
 import fiftyone_learnability as fol
+from fiftyone_learnability.dataset.internals import dataset_id, get_database
 
-from .harness import Answer, PanelHarness, execute, plugin_module
-from .made_up import MODELS, add_samples, awkward_scores, write_scores
+from ..harness import Answer, PanelHarness, execute, plugin_module
+from ..made_up import MODELS, add_samples, awkward_scores, write_scores
+from .cases import Values, inside, inside_any
 
 COUNT, BINS, EPOCHS = 220, 8, 4
 CLASSES = ("ant", "bee", "$cow", "dog")
-Values = NDArray[np.float64]
 
 
 @dataclass
 class Case:
-    """A dataset and, by sample in the order of the dataset, what was written to it."""
+    """A dataset and the labels, scores and ranks of its samples, in their order."""
 
     dataset: fo.Dataset
     ids: NDArray[Any]
@@ -43,7 +44,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def case() -> Iterator[Case]:
-    """Three networks; the third has scored all but 60 samples, some scores are NaN, some samples have no label."""
+    """Three networks, of which the third has not scored 60 samples. Some scores are NaN, some labels are missing."""
     rng = np.random.default_rng(7)
     dataset = fo.Dataset()
     labels = [None if index % 25 == 0 else CLASSES[index * 5 // 3 % 4] for index in range(COUNT)]
@@ -55,7 +56,7 @@ def case() -> Iterator[Case]:
     part = dataset.limit(COUNT - 60)
     few = {"mobilenet": dynamics["mobilenet"][:, :-60]}
     write_scores(part, {"mobilenet": scores["mobilenet"][:-60]}, "third", epochs=EPOCHS, dynamics=few)
-    # as a hand that edits fields may leave them
+    # values that a user may have edited
     scores["resnet20"][[3, 4]] = np.nan
     dataset.set_values("learnability_resnet20", {ids[3]: float("nan"), ids[4]: None}, key_field="id")
     ranks = {
@@ -74,25 +75,18 @@ def panel(case: Case) -> PanelHarness:
 
 
 def edges_of(centres: list[float], quantity: str, bins: int) -> Values:
-    """The edges of bins, from what a plot shows of them."""
+    """Return the edges of the bins of a plot."""
     if quantity == "learnability":
         return np.linspace(0, 1, bins + 1)
-    # whole numbers of ranks from 0.5 on
+    # bins of ranks begin at 0.5 and hold equally many whole numbers
     width = round(centres[1] - centres[0])
     return 0.5 + width * np.arange(bins + 1)
 
 
-def inside(values: Values, edges: Values, bin: int) -> NDArray[np.bool_]:
-    """The samples in a bin by numpy; only the last one has its upper edge."""
-    with np.errstate(invalid="ignore"):
-        below = values <= edges[-1] if bin == len(edges) - 2 else values < edges[bin + 1]
-        return (values >= edges[bin]) & below
+# datasets with few scores or none
 
 
-# what the App shows before there are scores
-
-
-def test_without_scores_there_is_a_button(make_dataset: Any) -> None:
+def test_without_scores_the_panel_offers_to_compute_them(make_dataset: Any) -> None:
     dataset = make_dataset(["/no/a.png", "/no/b.png"], ["a", "b"])
     panel = PanelHarness(dataset)
     answer = panel.open()
@@ -102,7 +96,7 @@ def test_without_scores_there_is_a_button(make_dataset: Any) -> None:
     (prompt,) = panel.event("on_compute").called("prompt_user_for_operation")
     assert prompt["operator_uri"].endswith("/compute_learnability")
     assert prompt["on_success"].endswith("#on_timer")
-    # nothing that a stray event of another layout could break
+    # stray events change nothing
     for method in ("on_change_view", "on_change_selected", "on_timer", "on_change_dataset"):
         assert not panel.event(method).drawn
 
@@ -147,7 +141,7 @@ def test_a_cell_shows_exactly_its_samples(case: Case, pair: tuple[str, str], qua
             for row in range(len(edges) - 1)
         ]
     )
-    # the picture: how many samples are where
+    # the heatmap shows the logarithm of the counts
     drawn = np.array([[0 if value is None else round(10**value) for value in line] for line in heat["z"]])
     np.testing.assert_array_equal(drawn, cells.sum(axis=2))
     assert drawn.sum() == (~np.isnan(first) & ~np.isnan(second)).sum()
@@ -181,8 +175,7 @@ def test_a_box_shows_exactly_its_samples(case: Case, quantity: str, rng: np.rand
         data = [{"idx": int(index), "x": xs[index], "y": ys[index]} for index in np.flatnonzero(caught)]
         rng.shuffle(data)
         panel.event("on_pair_box", data=data)
-        expected = np.any([inside(first, edges, column) for column in range(left, right + 1)], axis=0)
-        expected &= np.any([inside(second, edges, row) for row in range(low, high + 1)], axis=0)
+        expected = inside_any(first, edges, left, right) & inside_any(second, edges, low, high)
         assert sorted(panel.ids) == case.chosen(expected)
 
 
@@ -202,8 +195,7 @@ def test_a_bar_and_a_range_show_exactly_their_samples(case: Case, quantity: str)
     last = len(bars["x"]) - 1
     for low, high in ((0, last), (0, 0), (last, last), (3, 11), (20, last)):
         panel.event("on_histogram_box", data=[{"idx": bin} for bin in range(high, low - 1, -1)])
-        expected = np.any([inside(values, edges, bin) for bin in range(low, high + 1)], axis=0)
-        assert sorted(panel.ids) == case.chosen(expected)
+        assert sorted(panel.ids) == case.chosen(inside_any(values, edges, low, high))
 
 
 @pytest.mark.parametrize("order", ["hardest", "easiest", "name"])
@@ -234,7 +226,7 @@ def test_a_cell_of_a_class_shows_exactly_its_samples(case: Case, order: str) -> 
     assert shown == (known & (case.labels != None)).sum()  # noqa: E711
 
 
-# what the other controls do
+# the other controls
 
 
 def test_the_matrix_shows_correlations_and_chooses_the_pair(case: Case, panel: PanelHarness) -> None:
@@ -253,15 +245,15 @@ def test_the_matrix_shows_correlations_and_chooses_the_pair(case: Case, panel: P
     assert sorted(panel.event("on_matrix", idx=[2, 1]).drawn) == ["histogram", "matrix", "pair"]
     assert (panel.state["controls"]["first"], panel.state["controls"]["second"]) == ("mobilenet", "vgg16")
     assert pair_total(panel) == (~np.isnan(case.scores["mobilenet"]) & ~np.isnan(case.scores["vgg16"])).sum()
-    # the dropdowns tell of what was set
+    # the dropdowns already show the pair
     assert not panel.event("on_control").drawn
-    # the pair is framed in the layout, at both of its places
+    # the layout frames the pair in both of its cells
     shapes = panel.event("on_control").layout["matrix"]["view"]["layout"]["shapes"]
     assert {(shape["x0"] + 0.5, shape["y0"] + 0.5) for shape in shapes} == {(1, 2), (2, 1)}
 
 
 def pair_total(panel: PanelHarness) -> int:
-    """The samples that the 2-D histogram counts."""
+    """Return the number of samples that the 2-D histogram counts."""
     return sum(int(text.split()[0].replace(",", "")) for text in panel.data["pair"][1]["text"])
 
 
@@ -286,7 +278,7 @@ def test_sorting(case: Case, panel: PanelHarness, method: str, sign: int) -> Non
     assert shown == sorted(of_id.values(), reverse=sign < 0)
 
 
-def test_sorting_leaves_out_samples_without_a_score(case: Case, panel: PanelHarness) -> None:
+def test_sorting_omits_samples_without_a_score(case: Case, panel: PanelHarness) -> None:
     panel.choose("controls.first", "mobilenet")
     panel.event("on_hardest")
     assert sorted(panel.ids) == case.chosen(~np.isnan(case.scores["mobilenet"]))
@@ -331,7 +323,7 @@ def test_curves_of_the_selected_samples(case: Case, panel: PanelHarness) -> None
     for number, trace in zip((0, 1, 0), panel.data["trainings"], strict=True):
         np.testing.assert_allclose(trace["y"], np.linspace(0.1 + number / 10, 0.9, EPOCHS), atol=1e-4)
         np.testing.assert_allclose(trace["customdata"], 1 - np.array(trace["y"]), atol=2e-4)
-    # one that all networks have scored, and one that the third has not
+    # a sample that all networks have scored, and one that the third has not
     chosen = [case.ids[10].item(), case.ids[-1].item()]
     answer = panel.select(*chosen)
     assert answer.drawn == ["samples", "trainings"]
@@ -349,7 +341,7 @@ def test_curves_of_the_selected_samples(case: Case, panel: PanelHarness) -> None
                 line = lines[f"{case.labels[index]} …{id[-4:]}, {label}"]
                 np.testing.assert_allclose(line, expected.astype(float), atol=6e-4)
     assert not panel.event("on_change_selected").drawn
-    # of many, the first ones, and it says so
+    # of many selected samples, the first ones are drawn
     answer = panel.select(*case.ids[:9].tolist())
     assert len(panel.data["samples"]) == 6 * 3
     assert "the first 6 of 9" in answer.layout["about_samples"]["default"]
@@ -357,7 +349,7 @@ def test_curves_of_the_selected_samples(case: Case, panel: PanelHarness) -> None
     assert "samples" not in panel.event("on_timer").layout
 
 
-def test_curves_that_were_not_kept(make_dataset: Any) -> None:
+def test_runs_without_dynamics_have_no_curves(make_dataset: Any) -> None:
     dataset = make_dataset([f"/no/{index}.png" for index in range(10)], list("ab") * 5)
     write_scores(dataset, {"resnet20": np.linspace(0, 1, 10)})
     panel = PanelHarness(dataset)
@@ -366,7 +358,7 @@ def test_curves_that_were_not_kept(make_dataset: Any) -> None:
     answer = panel.select(dataset.first().id)
     assert answer.drawn == ["trainings"]
     assert "kept no curves" in answer.layout["about_samples"]["default"]
-    # the run is gone, the fields have stayed
+    # now the run is gone, but its fields are not
     dataset._doc.runs.clear()
     dataset.save()
     answer = panel.event("on_load")
@@ -396,11 +388,11 @@ def test_tag_and_save_open_forms(panel: PanelHarness) -> None:
     assert prompt["operator_uri"] == "@voxel51/operators/save_view"
 
 
-# what it follows
+# views and filters
 
 
 def every_click(panel: PanelHarness) -> list[tuple[str, dict[str, Any]]]:
-    """Events that filter the grid, those at the edges of the scale among them."""
+    """Return events that filter the grid, some of them at the ends of the scale."""
     cells = len(panel.data["pair"][1]["x"])
     return [
         ("on_pair_click", {"idx": 0}),
@@ -426,7 +418,7 @@ def test_it_does_not_follow_its_own_filter(case: Case, panel: PanelHarness, quan
         assert not panel.event(method, **params).drawn
         alone[number] = panel.ids
         assert alone[number]
-    # one after the other, each replaces what the one before it did
+    # each event replaces the filter of the one before
     for number, (method, params) in enumerate(every_click(panel)):
         answer = panel.event(method, **params)
         assert not answer.drawn
@@ -447,7 +439,7 @@ def test_it_follows_the_view(case: Case, panel: PanelHarness) -> None:
     assert pair_total(panel) == (known & ~np.isnan(case.scores["vgg16"])).sum()
     assert f"**{of_ants.sum()}** samples" in answer.layout["scope"]["default"]
     assert not panel.event("on_change_view").drawn
-    # clicks stay within it, and a reset goes back to it
+    # clicks show samples of the view only, and a reset goes back to it
     edges = np.linspace(0, 1, 41)
     for bin in (0, 39, 30):
         panel.event("on_histogram_click", idx=bin)
@@ -455,7 +447,7 @@ def test_it_follows_the_view(case: Case, panel: PanelHarness) -> None:
     answer = panel.event("on_reset")
     assert not answer.called("clear_view")
     assert sorted(panel.ids) == case.chosen(of_ants)
-    # with nothing of its own there, it clears the view
+    # without a filter of its own, a reset clears the view
     answer = panel.event("on_reset")
     assert answer.called("clear_view")
     assert sorted(set(answer.drawn)) == ["histogram", "matrix", "pair"]
@@ -479,7 +471,7 @@ def test_it_follows_what_the_user_adds_to_its_filter(case: Case, panel: PanelHar
     assert len(filtered) > 2
     panel.show(panel.view.limit(2))
     assert pair_total(panel) == 2
-    # and when the user takes the panel's filter away, it is the whole dataset again
+    # when the user removes the panel's filter, the panel shows the whole dataset
     panel.show(None)
     assert pair_total(panel) == COUNT - 2
 
@@ -512,7 +504,7 @@ def test_it_follows_a_saved_view(case: Case, panel: PanelHarness) -> None:
         case.dataset.delete_saved_view("dogs")
 
 
-def test_an_empty_view_breaks_nothing(case: Case, panel: PanelHarness) -> None:
+def test_an_empty_view(case: Case, panel: PanelHarness) -> None:
     panel.show(case.dataset.match(fo.ViewField("ground_truth.label") == "unicorn"))
     assert pair_total(panel) == 0
     for tab in ("examples", "classes", "curves", "compare"):
@@ -521,7 +513,7 @@ def test_an_empty_view_breaks_nothing(case: Case, panel: PanelHarness) -> None:
     assert panel.state["shown_easiest"] == []
 
 
-def test_it_sees_new_scores_and_deleted_samples(make_dataset: Any) -> None:
+def test_it_notices_new_scores_and_deleted_samples(make_dataset: Any) -> None:
     dataset = make_dataset([f"/no/{index}.png" for index in range(20)], list("ab") * 10)
     write_scores(dataset, {"resnet20": np.linspace(0, 1, 20), "vgg16": np.linspace(0, 1, 20)})
     panel = PanelHarness(dataset)
@@ -555,7 +547,7 @@ def test_another_dataset_starts_over(case: Case, panel: PanelHarness, make_datas
     assert panel.state["own"] == {}
 
 
-# what it sends
+# messages to the browser
 
 
 def test_nothing_is_drawn_twice(panel: PanelHarness) -> None:
@@ -571,7 +563,7 @@ def test_nothing_is_drawn_twice(panel: PanelHarness) -> None:
     assert panel.tab("examples").drawn == []
 
 
-def test_a_selection_is_nothing_to_the_other_tabs(panel: PanelHarness) -> None:
+def test_other_tabs_ignore_the_selection(panel: PanelHarness) -> None:
     answer = panel.select(*panel.dataset.limit(3).values("id"))
     assert not answer.drawn
     assert [name for name, _ in answer.calls] == ["show_panel_output"]
@@ -616,7 +608,7 @@ def test_state_stays_small(make_dataset: Any, rng: np.random.Generator) -> None:
     assert max(answer.kilobytes for answer in answers) < 150
 
 
-# jobs, as the panel shows them; the worker itself has its own tests
+# jobs
 
 
 @pytest.fixture
@@ -627,10 +619,10 @@ def queued(make_dataset: Any, digits: tuple[list[str], list[str]]) -> fo.Dataset
 
 
 def operation_of(dataset: fo.Dataset) -> ObjectId:
-    return fo.core.odm.get_db_conn()["delegated_ops"].find_one({"dataset_id": dataset._doc.id})["_id"]
+    return get_database()["delegated_ops"].find_one({"dataset_id": dataset_id(dataset)})["_id"]
 
 
-def test_a_job_shows_how_far_it_is_and_its_end(queued: fo.Dataset) -> None:
+def test_a_job_shows_its_progress_and_its_end(queued: fo.Dataset) -> None:
     service, id = plugin_module("jobs.job").DelegatedOperationService(), operation_of(queued)
     panel = PanelHarness(queued)
     layout = panel.open().layout
@@ -644,7 +636,7 @@ def test_a_job_shows_how_far_it_is_and_its_end(queued: fo.Dataset) -> None:
     assert panel.state["job"]["progress"] == 0.25
     assert layout["job"]["type"]["properties"]["progress"]["view"]["label"] == "epoch 2/7"
     assert not panel.event("on_timer").called("patch_panel_state")
-    # it ends: new fields, new drawing, and the panel gets slow again
+    # when it ends, the panel draws the new fields and looks less often
     write_scores(queued, {"resnet20": np.array([0.2, 0.8])})
     service.set_completed(id, fo.operators.executor.ExecutionResult())
     answer = panel.event("on_timer")
@@ -665,7 +657,7 @@ def test_a_job_can_be_cancelled_and_dismissed(queued: fo.Dataset) -> None:
     assert (alert["severity"], alert["description"]) == ("info", "Cancelled by user")
     assert "cancel" not in answer.layout
     assert "compute" in answer.layout
-    # once more, as a double click does
+    # a double click
     assert "Too late" in panel.event("on_cancel").called("notify")[0]["message"]
     answer = panel.event("on_dismiss")
     assert "job_failed" not in answer.layout
@@ -673,7 +665,7 @@ def test_a_job_can_be_cancelled_and_dismissed(queued: fo.Dataset) -> None:
     assert "job_failed" not in PanelHarness(queued).open().layout
 
 
-def test_a_job_that_writes_can_no_longer_be_cancelled(queued: fo.Dataset) -> None:
+def test_a_job_that_is_writing_cannot_be_cancelled(queued: fo.Dataset) -> None:
     jobs, id = plugin_module("jobs.job"), operation_of(queued)
     service = jobs.DelegatedOperationService()
     service.set_running(id)

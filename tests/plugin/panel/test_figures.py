@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from .harness import plugin_module
+from ..harness import plugin_module
 
 
 def test_curves_skip_the_epochs_that_were_not_measured() -> None:

@@ -1,0 +1,145 @@
+"""The arrays that a run keeps in the database: scores of each run, training curves, dynamics, mean predictions."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from typing import NamedTuple
+
+import fiftyone as fo
+import numpy as np
+from numpy.typing import NDArray
+
+from fiftyone_learnability.dataset.internals import dataset_id
+from fiftyone_learnability.dataset.notes import owning_run, score_field
+from fiftyone_learnability.dataset.registry import unpacked
+from fiftyone_learnability.experiment.curves import measured_epochs
+from fiftyone_learnability.experiment.files import Archive, open_archive
+from fiftyone_learnability.scores.catalog import SCORES
+
+from .memory import remember
+
+
+class Dynamics(NamedTuple):
+    """The probability of each sample's label over the epochs of a training.
+
+    Attributes:
+        ids: ``(N,)`` ids of the samples, sorted
+        epochs: ``(M,)`` the measured epochs, counted from 1
+        probabilities: ``(M, N)`` probability of the label after each of them
+    """
+
+    ids: NDArray[np.str_]
+    epochs: NDArray[np.int64]
+    probabilities: NDArray[np.float16]
+
+
+class _RunVersion(NamedTuple):
+    """Identifies the results of a run: another run with the same key has another timestamp."""
+
+    dataset_id: str
+    key: str
+    timestamp: str
+
+
+def load_dynamics(dataset: fo.Dataset, model: str) -> Dynamics | None:
+    """Return the dynamics of a network, None if its run is gone or did not record them.
+
+    Args:
+        dataset: the dataset
+        model: the network
+    """
+    version = _run_version(dataset, model)
+    archive = None if version is None else _load_archives(dataset, version).get(model)
+    if archive is None or "dynamics" not in archive:
+        return None
+    return remember(
+        ("dynamics", version, model),
+        lambda: Dynamics(archive["ids"], measured_epochs(archive["measured_accuracy"]), archive["dynamics"]),
+    )
+
+
+def load_ahead(dataset: fo.Dataset, models: tuple[str, ...]) -> None:
+    """Start to load the dynamics of some networks in a thread: for 50,000 samples this takes about a second.
+
+    Args:
+        dataset: the dataset
+        models: the networks
+    """
+
+    def load() -> None:
+        for model in models:
+            load_dynamics(dataset, model)
+
+    threading.Thread(target=load, daemon=True).start()
+
+
+def load_training_curves(dataset: fo.Dataset, model: str) -> dict[str, NDArray[np.float64]] | None:
+    """Return the training curves of a network, None if its run is gone.
+
+    Args:
+        dataset: the dataset
+        model: the network
+
+    Returns:
+        ``(runs, epochs)`` train_loss, train_accuracy and measured_accuracy by name
+    """
+    archive = _load_archive(dataset, model)
+    if archive is None:
+        return None
+    return {name: archive[name] for name in ("train_loss", "train_accuracy", "measured_accuracy")}
+
+
+def measured_scores(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
+    """Return the scores that the run of a network measured, whether they are fields or not.
+
+    Args:
+        dataset: the dataset
+        model: the network
+    """
+    archive = _load_archive(dataset, model)
+    if archive is None:
+        return ()
+    measured = {name.removeprefix("run_") for name in archive.files if name.startswith("run_")} | {"rank"}
+    if "learnability" in measured and archive["train_loss"].shape[0] > 1:
+        measured.add("spread")
+    return tuple(name for name in SCORES if name in measured)
+
+
+def predicted_classes(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
+    """Return the classes of a network's mean predictions; empty if its run did not record predictions.
+
+    Args:
+        dataset: the dataset
+        model: the network
+    """
+    archive = _load_archive(dataset, model)
+    if archive is None or "prediction" not in archive.files:
+        return ()
+    return tuple(json.loads(str(archive["header"]))["classes"])
+
+
+def _load_archive(dataset: fo.Dataset, model: str) -> Archive | None:
+    version = _run_version(dataset, model)
+    return None if version is None else _load_archives(dataset, version).get(model)
+
+
+def _run_version(dataset: fo.Dataset, model: str) -> _RunVersion | None:
+    """Return which run wrote the scores of a network, None if that run is gone."""
+    key = owning_run(dataset, score_field(model))
+    if key is None or key not in dataset.list_runs():
+        return None
+    return _RunVersion(str(dataset_id(dataset)), key, str(dataset.get_run_info(key).timestamp))
+
+
+def _load_archives(dataset: fo.Dataset, version: _RunVersion) -> dict[str, Archive]:
+    """Open the archives of all networks of a run. Their arrays are read when asked for, since dynamics are large."""
+
+    def load() -> dict[str, Archive]:
+        # the database stores the networks of a run together, so load them together
+        results = dataset.load_run_results(version.key, cache=False, load_view=False)
+        archives = {} if results is None else unpacked(results.archives)
+        return {model: open_archive(io.BytesIO(archive)) for model, archive in archives.items()}
+
+    return remember(("archives", version), load)
