@@ -138,6 +138,7 @@ def prepare(count: int) -> str:
 
     import fiftyone_learnability as fol
     from fiftyone_learnability.dataset.fields import write_results
+    from fiftyone_learnability.dataset.target import WriteTarget
 
     dataset = synthetic_dataset(count)
     dataset.persistent = True
@@ -153,7 +154,7 @@ def prepare(count: int) -> str:
     prediction[wrong, (first.labels[wrong] + 1) % len(first.classes)] += 60
     prediction /= prediction.sum(axis=1, keepdims=True)
     object.__setattr__(first, "prediction", prediction.astype(np.float16))
-    write_results(dataset, results, "learnability", settings_of(count, epochs))
+    write_results(WriteTarget.of_scores(dataset, list(results), "learnability"), results, settings_of(count, epochs))
     fol.add_scores(dataset, ["hits", "variability"], MODELS[0])
     fol.suggest_label_fixes(dataset, MODELS[0])
     return str(dataset.name)

@@ -131,10 +131,11 @@ def race(count: int, rounds: int, dynamics: bool = False) -> dict[str, list[floa
 
 def write(dataset: fo.Dataset, results: dict[str, Any]) -> None:
     """Writes the scores as ``compute_learnability`` does."""
-    from fiftyone_learnability.dataset.fields import choose_key, write_results
+    from fiftyone_learnability.dataset.fields import write_results
+    from fiftyone_learnability.dataset.target import choose_target
 
-    key = choose_key(dataset, list(results), None, False)
-    write_results(dataset, results, key, settings_of(len(next(iter(results.values())).ids), EPOCHS))
+    target = choose_target(dataset, list(results), None)
+    write_results(target, results, settings_of(len(next(iter(results.values())).ids), EPOCHS))
 
 
 def seconds_of(work: Callable[[], object]) -> float:

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
-from .dataset.fields import WriteReport, choose_key_for, score_columns, write_run
+from .dataset.fields import WriteReport, score_columns, write_run
 from .dataset.internals import root_dataset
 from .dataset.notes import owning_run, score_field
-from .dataset.registration import recover
+from .dataset.recovery import recover
 from .dataset.runs import load_model_results
 from .dataset.samples import check_images
 from .dataset.scored import choose_models, load_scores, names_of
+from .dataset.target import choose_field_target
 from .experiment.figures import draw_stability
 from .experiment.results import ModelResults
 from .scores.catalog import SCORES
@@ -67,7 +68,7 @@ def write_consensus(
         raise ValueError(f"a consensus needs the scores of at least two networks; there are: {have}")
     types = {score_field(CONSENSUS): fo.FloatField, score_field(CONSENSUS, "rank"): fo.IntField}
     types[score_field(CONSENSUS, "disagreement")] = fo.FloatField
-    key = choose_key_for(root, types, key, overwrite, [CONSENSUS], default=CONSENSUS)
+    target = choose_field_target(samples, types, key, overwrite, [CONSENSUS], default=CONSENSUS)
     together, apart = consensus(scores), score_disagreement(scores)
     known = np.flatnonzero(~np.isnan(together))
     if len(known) < 2:
@@ -95,7 +96,9 @@ def write_consensus(
     }
     columns = [
         replace(column, description=texts[score])
-        for score, column in zip(texts, score_columns(result, CONSENSUS, key, list(texts), derived=True), strict=True)
+        for score, column in zip(
+            texts, score_columns(result, CONSENSUS, target.key, list(texts), derived=True), strict=True
+        )
     ]
     settings = {
         "label_field": _label_field(root, next(iter(scores))),
@@ -107,7 +110,7 @@ def write_consensus(
         "scores": list(texts),
         "package_version": __version__,
     }
-    return write_run(samples, ids[known].tolist(), columns, key, settings, {CONSENSUS: result}, overwrite)
+    return write_run(target, ids[known].tolist(), columns, settings, {CONSENSUS: result})
 
 
 def reliability(

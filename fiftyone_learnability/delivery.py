@@ -18,11 +18,12 @@ from .dataset.columns import WriteError
 from .dataset.fields import WriteReport, write_results
 from .dataset.internals import build_view, root_dataset, sample_collection, serialize_stages
 from .dataset.notes import fields_of
-from .dataset.registration import recover
+from .dataset.recovery import recover
 from .dataset.registry import check_identifier, id_of_run
 from .dataset.retry import is_unreachable, retry_while_unreachable
 from .dataset.samples import name_of
 from .dataset.stages import check_stages
+from .dataset.target import WriteTarget
 from .experiment.results import ModelResults
 from .scores.catalog import SCORES
 
@@ -204,7 +205,8 @@ def deliver(
             return report
         changes = find_changes(current, next(iter(results.values())), plan.settings["label_field"], plan.newest)
         config = {**plan.settings, "remarks": [*incidents, *changes.sentences()]}
-        report = write_results(current, results, plan.key, config, plan.overwrite, scores)
+        target = WriteTarget.of_scores(current, list(results), plan.key, scores, plan.overwrite)
+        report = write_results(target, results, config)
         # samples may have been deleted between the two
         changes = replace(changes, vanished=report.vanished)
         return replace(report, remarks=[*incidents, *changes.sentences()])

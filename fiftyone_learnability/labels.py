@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from ._version import __version__
 from .dataset.columns import Column
-from .dataset.fields import choose_key_for, write_run
+from .dataset.fields import write_run
 from .dataset.internals import root_dataset
 from .dataset.label_fields import choose_target, classification, write_labels
 from .dataset.notes import FieldNote, owning_run, score_field
-from .dataset.registration import recover
+from .dataset.recovery import recover
 from .dataset.runs import load_model_results
 from .dataset.samples import check_images
 from .dataset.scored import check_scored, choose_models, label_path_of
+from .dataset.target import choose_field_target
 from .experiment.results import ModelResults
 from .scores.checks import check_bool, check_number
 from .scores.formulas import FloatArray, IntArray
@@ -89,10 +90,10 @@ def suggest_label_fixes(
     recover(dataset)
     results = _load_predictions(samples, models)
     names = list(results)
-    key = choose_key_for(dataset, _TYPES, key, overwrite, default=_KIND)
+    target = choose_field_target(samples, _TYPES, key, overwrite, default=_KIND)
     judgement = _judge_samples(samples, results, threshold)
     label_field = _trained_field(dataset, names[0])
-    columns = _suggestion_columns(judgement, key, ", ".join(names), label_field, threshold)
+    columns = _suggestion_columns(judgement, target.key, ", ".join(names), label_field, threshold)
     settings = {
         "label_field": label_field,
         "kind": _KIND,
@@ -104,7 +105,7 @@ def suggest_label_fixes(
         "num_samples": len(judgement.ids),
         "package_version": __version__,
     }
-    write_run(samples, judgement.ids, columns, key, settings, {}, overwrite)
+    write_run(target, judgement.ids, columns, settings, {})
     return judgement.to_table()
 
 

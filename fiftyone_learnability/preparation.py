@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from ._version import __version__
 from .dataset.changes import some
-from .dataset.fields import choose_key
 from .dataset.internals import dataset_id, root_dataset
-from .dataset.registration import recover
+from .dataset.recovery import recover
 from .dataset.registry import id_of_run
 from .dataset.samples import LabelledSamples, check_images, read_samples
+from .dataset.target import choose_target
 from .experiment.progress import Progress
 from .images.cache import CachedImages
 from .images.decode import DecodedImages, decode_images
@@ -103,7 +103,7 @@ def check(
     recover(dataset)
     clash = None
     try:
-        key = choose_key(dataset, list(networks), settings.key, settings.overwrite, settings.scores)
+        key = choose_target(samples, list(networks), settings.key, settings.overwrite, settings.scores).key
     except ValueError as error:
         written = find_written_run(dataset, settings)
         if written is None or not settings.resume:

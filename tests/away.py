@@ -102,17 +102,17 @@ def scenario(name: str, database: Database, digits: list[tuple[str, str]]) -> di
         setattr(target, function, first_kills)
 
     if name == "before the values":
-        kill_at(columns, "_merge", after=False)
+        kill_at(columns, "merge", after=False)
     elif name == "after the values":
-        kill_at(columns, "_merge", after=True)
+        kill_at(columns, "merge", after=True)
     elif name == "before the fields are shown":
-        kill_at(columns, "_reveal", after=False)
+        kill_at(columns, "reveal", after=False)
     elif name == "before the run has its key":
         kill_at(registration.Registration, "finish", after=False)
     elif name == "after all is written":
         kill_at(columns.Journal, "__exit__", after=False)
     elif name == "while the old run is deleted":
-        kill_at(registration, "_drop_replaced", after=False)
+        kill_at(registration.LearnabilityRun, "delete_run", after=False)
 
     said: dict[str, Any] = {}
     if name == "away":

@@ -20,7 +20,6 @@ import fiftyone_learnability as fol
 from fiftyone_learnability import cli
 from fiftyone_learnability.cli.parser import EPILOG
 from fiftyone_learnability.dataset import columns
-from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment import units
 from fiftyone_learnability.experiment.lock import locked
 from fiftyone_learnability.experiment.results import ModelResults
@@ -29,7 +28,7 @@ from fiftyone_learnability.preparation import default_run_directory
 from fiftyone_learnability.storage import runs_folder
 from fiftyone_learnability.training import networks
 
-from .dataset.helpers import learn, make_results, raiser, state, tiny, values_of
+from .dataset.helpers import learn, make_results, raiser, state, tiny, values_of, write_results
 
 COMMANDS = (
     *("compute", "runs", "compare", "reliability", "hardest", "tag", "scores", "consensus", "labels", "apply-labels"),
@@ -621,7 +620,7 @@ def test_write_finishes_what_the_database_was_away_for(
     run: Run, digit_dataset: fo.Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(columns, "_merge", raiser(ConnectionError("the database is away")))
+        patch.setattr(columns, "merge", raiser(ConnectionError("the database is away")))
         failed = run(*compute(digit_dataset, "--quiet"))
     assert failed.status == 1
     assert "the database is away" in failed.err

@@ -12,10 +12,9 @@ from PIL import Image
 from scipy import stats
 
 import fiftyone_learnability as fol
-from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.dataset.registry import LearnabilityRun
 
-from .dataset.helpers import make_results, values_of
+from .dataset.helpers import make_results, values_of, write_results
 
 SETTINGS = {"label_field": "ground_truth", "epochs": 3}
 

@@ -640,7 +640,7 @@ def test_a_database_that_fails_loses_no_results(
     before = state(digit_dataset)
     samples = digit_dataset.limit(40) if of_a_view else digit_dataset
     with monkeypatch.context() as patch:
-        patch.setattr(columns, "_merge", raiser(ConnectionError("the database is away")))
+        patch.setattr(columns, "merge", raiser(ConnectionError("the database is away")))
         with pytest.raises(WriteError, match=r"the database is away.*saved: `fiftyone-learnability write") as caught:
             learn(samples)
         folder = saved(caught)

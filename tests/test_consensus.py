@@ -15,12 +15,11 @@ from pymongo.errors import OperationFailure
 import fiftyone_learnability as fol
 from fiftyone_learnability import WriteError
 from fiftyone_learnability.dataset import columns
-from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
 from fiftyone_learnability.scores.reliability import measure_reliability
 from fiftyone_learnability.scores.stability import epoch_stability
 
-from .dataset.helpers import fails_at, make_results, raiser, state, values_of
+from .dataset.helpers import fails_at, make_results, raiser, state, values_of, write_results
 
 SETTINGS = {"label_field": "ground_truth", "epochs": 3}
 CONSENSUS, RANK, DISAGREEMENT = "learnability_consensus", "learnability_rank_consensus", "learnability_disagreement"
@@ -183,12 +182,12 @@ def test_a_failure_leaves_the_dataset_as_it_was(
         dataset.set_values(RANK, [5] * 20)
     before = state(dataset)
     with monkeypatch.context() as patch:
-        patch.setattr(columns, "_create_indexes", raiser(OperationFailure("disk full")))
+        patch.setattr(columns, "create_indexes", raiser(OperationFailure("disk full")))
         with pytest.raises(WriteError, match="disk full"):
             fol.write_consensus(dataset, overwrite=overwrite)
     assert state(dataset) == before
     with monkeypatch.context() as patch:
-        patch.setattr(columns, "_declare", fails_at(columns._declare, 2, OperationFailure("disk full")))
+        patch.setattr(columns, "declare", fails_at(columns.declare, 2, OperationFailure("disk full")))
         with pytest.raises(WriteError, match="disk full"):
             fol.write_consensus(dataset, overwrite=overwrite)
     assert state(dataset) == before

@@ -17,12 +17,11 @@ from pymongo.errors import OperationFailure
 import fiftyone_learnability as fol
 from fiftyone_learnability import WriteError
 from fiftyone_learnability.dataset import columns, label_fields, registration
-from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.dataset.internals import sample_collection
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
 from fiftyone_learnability.scores.label_errors import SMOOTHING
 
-from .dataset.helpers import fail_at_merge, fails_at, learn, raiser, state, values_of
+from .dataset.helpers import fail_at_merge, fails_at, learn, raiser, state, values_of, write_results
 
 SUGGESTION, CONTRADICTION, VERDICT = (
     "learnability_suggestion",

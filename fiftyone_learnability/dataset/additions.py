@@ -14,7 +14,7 @@ from .columns import Column
 from .fields import add_columns, score_columns
 from .internals import root_dataset
 from .notes import owning_run, score_field
-from .registration import NotingScores
+from .registration import AddedScores
 from .runs import load_model_results
 from .scored import check_scored, choose_models, find_scores
 
@@ -57,7 +57,7 @@ def add_scores(
     for result, column in columns:
         value_of = dict(zip(result.ids.tolist(), column.values, strict=True))
         aligned.append(replace(column, values=[value_of.get(id) for id in ids]))
-    add_columns(dataset, ids, aligned, NotingScores(dataset, added))
+    add_columns(dataset, ids, aligned, AddedScores(dataset, added))
     return [column.name for column in aligned]
 
 

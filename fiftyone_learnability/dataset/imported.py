@@ -17,11 +17,12 @@ from ..experiment.results import ModelResults
 from ..scores.catalog import choose_scores, is_reserved
 from ..scores.checks import LONGEST_NAME, check_bool, short_repr, shorten
 from ..scores.formulas import IntArray
-from .fields import WriteReport, choose_key, write_results
+from .fields import WriteReport, write_results
 from .internals import root_dataset
-from .registration import recover
+from .recovery import recover
 from .samples import check_images, find_label_fields, label_path
 from .sources import read_source
+from .target import WriteTarget, choose_target
 
 IMPORTED = "imported"
 """The kind of these runs, and the start of their keys."""
@@ -49,14 +50,13 @@ class PreparedScores:
     key: str | None
     overwrite: bool
 
-    def check_target(self) -> str:
-        """Return the key that the run gets.
+    def choose_target(self) -> WriteTarget:
+        """Choose where the run is written.
 
         Raises:
             ValueError: if the key or a field exists and may not be replaced
         """
-        dataset = root_dataset(self.samples)
-        return choose_key(dataset, [self.result.model], self.key, self.overwrite, self.scores, default=IMPORTED)
+        return choose_target(self.samples, [self.result.model], self.key, self.overwrite, self.scores, default=IMPORTED)
 
     def write(self) -> WriteReport:
         """Write the scores and register the run.
@@ -66,7 +66,8 @@ class PreparedScores:
             WriteError: if the database fails; the dataset is unchanged
         """
         results = {self.result.model: self.result}
-        report = write_results(self.samples, results, self.check_target(), self.settings, self.overwrite, self.scores)
+        # chosen again: several imports that were prepared together take the next free keys one after the other
+        report = write_results(self.choose_target(), results, self.settings)
         return replace(report, vanished=[*self.unknown, *report.vanished])
 
 
@@ -107,7 +108,7 @@ def prepare_scores(
     }
     written = [score for score in result.scores if score in chosen]
     prepared = PreparedScores(samples, result, settings, written, unknown, key, overwrite)
-    prepared.check_target()
+    prepared.choose_target()
     return prepared
 
 

@@ -1,4 +1,4 @@
-"""Registered runs: load, rename and delete them together with their fields."""
+"""Registered runs: list, load, rename and delete them together with their fields."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import fiftyone as fo
 from ..experiment.results import ModelResults
 from ..scores.checks import short_repr
 from .notes import owning_run, score_field
+from .recovery import recover
 from .registry import check_identifier, list_runs
+
+__all__ = ["delete_run", "list_runs", "load_model_results", "load_results", "rename_run"]
 
 
 def load_results(dataset: fo.Dataset, key: str) -> dict[str, ModelResults]:
-    """Loads the results of a run.
+    """Load the results of a run.
 
     Args:
         dataset: the dataset
@@ -31,30 +34,31 @@ def load_results(dataset: fo.Dataset, key: str) -> dict[str, ModelResults]:
 
 
 def load_model_results(dataset: fo.Dataset, models: Sequence[str]) -> dict[str, ModelResults]:
-    """Loads the results of networks, wherever their runs are; each run is read once.
+    """Load the results of networks from their runs; each run is read once.
 
     Args:
         dataset: the dataset
         models: the networks
 
     Returns:
-        the results by network, without networks whose run is gone
+        the results by network, without networks whose run was deleted
     """
+    keys = dataset.list_runs()
     runs: dict[str, dict[str, ModelResults]] = {}
-    found = {}
+    results = {}
     for model in models:
         key = owning_run(dataset, score_field(model))
-        if key is None or key not in dataset.list_runs():
+        if key is None or key not in keys:
             continue
         if key not in runs:
             runs[key] = load_results(dataset, key)
         if model in runs[key]:
-            found[model] = runs[key][model]
-    return found
+            results[model] = runs[key][model]
+    return results
 
 
 def delete_run(dataset: fo.Dataset, key: str) -> list[str]:
-    """Deletes a run with its fields and indexes.
+    """Delete a run with its fields and indexes.
 
     Args:
         dataset: the dataset
@@ -66,7 +70,7 @@ def delete_run(dataset: fo.Dataset, key: str) -> list[str]:
     Raises:
         ValueError: if there is no such run
     """
-    _recover(dataset)
+    recover(dataset)
     _check_key(dataset, key)
     before = set(dataset.get_field_schema())
     dataset.delete_run(key)
@@ -74,7 +78,7 @@ def delete_run(dataset: fo.Dataset, key: str) -> list[str]:
 
 
 def rename_run(dataset: fo.Dataset, key: str, new_key: str) -> None:
-    """Gives a run another key; the names of its fields stay.
+    """Give a run another key; its fields keep their names.
 
     Args:
         dataset: the dataset
@@ -84,24 +88,16 @@ def rename_run(dataset: fo.Dataset, key: str, new_key: str) -> None:
     Raises:
         ValueError: if there is no such run, or the new key is not possible
     """
-    _recover(dataset)
+    recover(dataset)
     _check_key(dataset, key)
     check_identifier(new_key)
     dataset.rename_run(key, new_key)
-
-
-def _recover(dataset: fo.Dataset) -> None:
-    """Takes back, or completes, what a process that was killed had begun, before its runs are changed."""
-    # which stands on this module
-    from .registration import recover
-
-    recover(dataset)
 
 
 def _check_key(dataset: fo.Dataset, key: str) -> None:
     keys = list_runs(dataset)
     if key not in keys:
         raise ValueError(
-            f"the dataset {dataset.name!r} has no learnability run {short_repr(key)}; it has: "
-            f"{', '.join(keys) or 'none'}"
+            f"the dataset {dataset.name!r} has no learnability run {short_repr(key)}; "
+            f"it has: {', '.join(keys) or 'none'}"
         )

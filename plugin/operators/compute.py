@@ -16,12 +16,12 @@ import fiftyone.operators.types as types
 
 from fiftyone_learnability import ModelResults, compute_learnability
 from fiftyone_learnability.dataset.appearance import PANEL
-from fiftyone_learnability.dataset.columns import left_journals
-from fiftyone_learnability.dataset.fields import choose_key
+from fiftyone_learnability.dataset.journal import find_abandoned
 from fiftyone_learnability.dataset.notes import fields_of
-from fiftyone_learnability.dataset.registration import recover
+from fiftyone_learnability.dataset.recovery import recover
 from fiftyone_learnability.dataset.registry import check_identifier, list_runs
 from fiftyone_learnability.dataset.samples import check_images, find_label_fields, is_empty, label_path, reading
+from fiftyone_learnability.dataset.target import choose_target
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 from fiftyone_learnability.scores.catalog import DEFAULT_SCORES, SCORES
 from fiftyone_learnability.scores.checks import short_repr
@@ -103,7 +103,7 @@ class Request:
             ValueError: if they cannot
         """
         settings = self.settings
-        choose_key(ctx.dataset, self.models, settings.key, settings.overwrite, settings.scores)
+        choose_target(ctx.dataset, self.models, settings.key, settings.overwrite, settings.scores)
 
     def estimate(self, num_samples: int) -> float | None:
         """Return the expected seconds, None if the speed of this machine is not known yet."""
@@ -220,7 +220,7 @@ class ComputeLearnability(foo.Operator):
 
 def _recover(ctx: foo.ExecutionContext) -> None:
     """Roll back what a killed job has half written, so that the form does not ask whether to replace it."""
-    if left_journals(ctx.dataset):
+    if find_abandoned(ctx.dataset):
         with private_dataset(ctx):
             recover(ctx.dataset)
 

@@ -15,8 +15,11 @@ from pymongo.collection import Collection
 from torch import nn
 
 import fiftyone_learnability as fol
-from fiftyone_learnability.dataset.fields import choose_key, write_results
+from fiftyone_learnability.dataset import fields
+from fiftyone_learnability.dataset.fields import WriteReport
+from fiftyone_learnability.dataset.target import WriteTarget, choose_target
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
+from fiftyone_learnability.scores.catalog import DEFAULT_SCORES
 
 SETTINGS = {"label_field": "ground_truth", "epochs": 3}
 """What a made-up run says of itself."""
@@ -169,6 +172,19 @@ def same_results(one: dict[str, ModelResults], other: dict[str, ModelResults]) -
 
 def write(dataset: fo.Dataset, *models: str, key: str | None = None, seed: int = 0, overwrite: bool = False) -> str:
     """Writes made-up scores and returns the key of the run."""
-    key = choose_key(dataset, list(models), key, overwrite)
-    write_results(dataset, make_results(dataset, *models, seed=seed), key, SETTINGS, overwrite)
-    return key
+    target = choose_target(dataset, list(models), key, overwrite)
+    fields.write_results(target, make_results(dataset, *models, seed=seed), SETTINGS)
+    return target.key
+
+
+def write_results(
+    samples: foc.SampleCollection,
+    results: dict[str, ModelResults],
+    key: str,
+    settings: dict[str, Any],
+    overwrite: bool = False,
+    scores: Sequence[str] = DEFAULT_SCORES,
+) -> WriteReport:
+    """Writes results under a known key."""
+    target = WriteTarget.of_scores(samples, list(results), key, scores, overwrite)
+    return fields.write_results(target, results, settings)

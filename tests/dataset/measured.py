@@ -8,9 +8,10 @@ import fiftyone as fo
 import numpy as np
 import pandas as pd
 
-from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.dataset.notes import score_field
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
+
+from .helpers import write_results
 
 MEASURED = ("learnability", "hits", "variability", "forgetting", "learned_epoch", "aum", "el2n", "ambiguity")
 ALL = [score_field("one", name) for name in ("learnability", "rank", *MEASURED[1:])]

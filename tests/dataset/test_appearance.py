@@ -8,10 +8,9 @@ import pytest
 import fiftyone_learnability as fol
 from fiftyone_learnability.dataset import fields
 from fiftyone_learnability.dataset.appearance import GROUP, PANEL, WORKSPACE
-from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.dataset.notes import fields_of
 
-from .helpers import make_results, raiser
+from .helpers import make_results, raiser, write_results
 
 
 def write(dataset: fo.Dataset, models: list[str], key: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone as fo
 import pytest
@@ -13,7 +13,7 @@ from bson import ObjectId
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from fiftyone_learnability.dataset import columns
+from fiftyone_learnability.dataset import columns, staging
 from fiftyone_learnability.dataset.columns import Column, Companion, WriteError, write_columns
 
 from .helpers import fails_at, raiser, scratch_collections, state, values_of
@@ -34,23 +34,31 @@ def _nothing_left_behind() -> Iterator[None]:
 
 
 class Watching(Companion):
-    """Notes what is called, and what the dataset is like then; raises at one of the calls if told."""
+    """Records its calls and the dataset's state at each; raises at one of them if asked to."""
+
+    calls: ClassVar[list[str]] = []
+    states: ClassVar[list[dict[str, Any]]] = []
 
     def __init__(self, dataset: fo.Dataset, fails: str | None = None) -> None:
         self.dataset, self.fails = dataset, fails
-        self.calls: list[str] = []
-        self.states: list[dict[str, Any]] = []
+        self.calls.clear()
+        self.states.clear()
 
     def begin(self) -> None:
-        self._note("begin")
+        self._record("begin")
 
     def finish(self) -> None:
-        self._note("finish")
+        self._record("finish")
 
-    def undo(self) -> None:
-        self._note("undo")
+    @classmethod
+    def undo(cls, dataset: fo.Dataset, note: dict[str, Any]) -> None:
+        cls.calls.append("undo")
 
-    def _note(self, call: str) -> None:
+    @classmethod
+    def tidy(cls, dataset: fo.Dataset, note: dict[str, Any]) -> None:
+        cls.calls.append("tidy")
+
+    def _record(self, call: str) -> None:
         self.calls.append(call)
         self.states.append(state(self.dataset))
         if call == self.fails:
@@ -61,8 +69,8 @@ def numbers(name: str = "number", values: list[Any] | None = None, **options: An
     return Column(name, fo.FloatField, f"{name}s", {"by": name}, values or [0.5, 1.5, 2.5, 3.5, 4.5, 5.5], **options)
 
 
-def write(dataset: fo.Dataset, *written: Column, procedure: Companion | None = None) -> list[str]:
-    return write_columns(dataset, dataset.values("id"), written, procedure or Companion())
+def write(dataset: fo.Dataset, *written: Column, companion: Companion | None = None) -> list[str]:
+    return write_columns(dataset, dataset.values("id"), written, companion or Companion())
 
 
 def test_columns_of_any_type(dataset: fo.Dataset) -> None:
@@ -90,10 +98,10 @@ def test_columns_of_any_type(dataset: fo.Dataset) -> None:
     assert "number" not in dataset.list_indexes()
 
 
-def test_a_procedure_is_called_before_and_after_the_values(dataset: fo.Dataset) -> None:
+def test_a_companion_is_called_before_and_after_the_values(dataset: fo.Dataset) -> None:
     before, watching = state(dataset), Watching(dataset)
-    write(dataset, numbers("one", index="one"), numbers("two"), procedure=watching)
-    assert watching.calls == ["begin", "finish"]
+    write(dataset, numbers("one", index="one"), numbers("two"), companion=watching)
+    assert watching.calls == ["begin", "finish", "tidy"]
     # before the dataset is touched, and when all is in place
     assert watching.states[0] == before
     assert watching.states[1] == state(dataset)
@@ -102,10 +110,10 @@ def test_a_procedure_is_called_before_and_after_the_values(dataset: fo.Dataset) 
 
 
 PLACES: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-    "declaring": (columns, "_declare", fails_at),
-    "merging": (columns, "_merge", fails_at),
-    "the indexes": (columns, "_create_indexes", fails_at),
-    "showing": (columns, "_reveal", fails_at),
+    "declaring": (columns, "declare", fails_at),
+    "merging": (columns, "merge", fails_at),
+    "the indexes": (columns, "create_indexes", fails_at),
+    "showing": (columns, "reveal", fails_at),
 }
 
 
@@ -133,7 +141,7 @@ def test_a_failure_is_undone(
             target, name, stub = PLACES[where]
             patch.setattr(target, name, stub(getattr(target, name), 1, ERROR))
         with pytest.raises(WriteError, match=rf"'{dataset.name}' failed: disk full; its fields are as they were"):
-            write(dataset, numbers("one", index="one"), numbers("two", index="two"), procedure=watching)
+            write(dataset, numbers("one", index="one"), numbers("two", index="two"), companion=watching)
     assert watching.calls == calls
     assert state(dataset) == before
     assert dataset.has_field("one") == existing
@@ -144,9 +152,9 @@ def test_a_failure_is_undone(
 def test_nothing_begins_where_staging_fails(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     before, watching = state(dataset), Watching(dataset)
     with monkeypatch.context() as patch:
-        patch.setattr(columns, "_insert", raiser(ERROR))
+        patch.setattr(staging, "insert", raiser(ERROR))
         with pytest.raises((WriteError, OperationFailure), match="disk full"):
-            write(dataset, numbers(), procedure=watching)
+            write(dataset, numbers(), companion=watching)
     assert watching.calls == []
     assert state(dataset) == before
 
@@ -155,9 +163,9 @@ def test_an_interrupt_is_undone_and_goes_on(dataset: fo.Dataset, monkeypatch: py
     write(dataset, numbers("one", [7.0] * 6))
     before, watching = state(dataset), Watching(dataset)
     with monkeypatch.context() as patch:
-        patch.setattr(columns, "_merge", fails_at(columns._merge, 1, KeyboardInterrupt()))
+        patch.setattr(columns, "merge", fails_at(columns.merge, 1, KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
-            write(dataset, numbers("one"), numbers("two"), procedure=watching)
+            write(dataset, numbers("one"), numbers("two"), companion=watching)
     assert watching.calls == ["begin", "undo"]
     assert state(dataset) == before
 
@@ -202,24 +210,9 @@ def test_each_sample_has_a_value(dataset: fo.Dataset, count: int) -> None:
     assert state(dataset) == before
 
 
-def test_values_move_inside_the_server_at_once(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs: list[tuple[str, str]] = []
-    merge = columns._merge
-
-    def spy(source: Collection, target: Collection) -> None:
-        pairs.append((source.name, target.name))
-        merge(source, target)
-
-    monkeypatch.setattr(columns, "_merge", spy)
-    write(dataset, *(numbers(f"number{index}") for index in range(5)))
-    assert len(pairs) == 1
-    assert pairs[0][0].startswith("learnability.staging.")
-    assert pairs[0][1] == dataset._sample_collection_name
-
-
 def halves(monkeypatch: pytest.MonkeyPatch, fails: str | None = None) -> list[str]:
     """Has values move in two halves; returns which have begun. One fails if told, while the other is still at it."""
-    monkeypatch.setattr(columns, "_MERGED_AT_ONCE", 2)
+    monkeypatch.setattr(staging, "PARALLEL_MERGE", 2)
     aggregate, seen, both = Collection.aggregate, [], threading.Barrier(2)
 
     def watched(self: Collection, pipeline: list[dict[str, Any]], *args: Any, **kwargs: Any) -> Any:

@@ -16,14 +16,24 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 import fiftyone_learnability as fol
-from fiftyone_learnability.dataset import columns, registration
+from fiftyone_learnability.dataset import columns, registration, staging
 from fiftyone_learnability.dataset.columns import WriteError
-from fiftyone_learnability.dataset.fields import choose_key, write_results
 from fiftyone_learnability.dataset.notes import fields_of, score_field
+from fiftyone_learnability.dataset.target import choose_target
 from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.scores.catalog import SCORES
 
-from .helpers import SETTINGS, fails_at, make_results, raiser, scratch_collections, state, values_of, write
+from .helpers import (
+    SETTINGS,
+    fails_at,
+    make_results,
+    raiser,
+    scratch_collections,
+    state,
+    values_of,
+    write,
+    write_results,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +104,7 @@ def test_values_are_moved_in_one_pass(dataset: fo.Dataset, monkeypatch: pytest.M
 
 
 def test_more_samples_than_a_batch(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "_STAGING_BATCH", 5)
+    monkeypatch.setattr(staging, "STAGING_BATCH", 5)
     results = make_results(dataset, "a")
     write_results(dataset, results, "mine", SETTINGS)
     assert values_of(dataset, "learnability_a") == dict(zip(results["a"].ids, results["a"].learnability, strict=True))
@@ -128,13 +138,13 @@ def test_a_sample_that_vanishes_at_the_last_moment_does_not_come_back(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, gone = make_results(dataset, "a"), dataset.first().id
-    merge = columns._merge
+    merge = columns.merge
 
     def delete_first(source: Collection, target: Collection) -> None:
         target.delete_one({"_id": ObjectId(gone)})
         merge(source, target)
 
-    monkeypatch.setattr(columns, "_merge", delete_first)
+    monkeypatch.setattr(columns, "merge", delete_first)
     write_results(dataset, results, "mine", SETTINGS)
     assert len(state(dataset)["samples"]) == 11
 
@@ -163,24 +173,24 @@ def test_a_deleted_dataset_is_a_write_error(dataset: fo.Dataset, how: str) -> No
 def test_results_of_different_samples_are_refused(dataset: fo.Dataset) -> None:
     results = make_results(dataset, "a") | make_results(dataset.limit(3), "b")
     before = state(dataset)
-    with pytest.raises(ValueError, match="'b' are of other samples"):
+    with pytest.raises(ValueError, match="'b' are for other samples"):
         write_results(dataset, results, "mine", SETTINGS)
     assert state(dataset) == before
 
 
 FAILURES: dict[str, Callable[[pytest.MonkeyPatch, BaseException], None]] = {
-    "staging": lambda patch, error: patch.setattr(columns, "_insert", raiser(error)),
-    "staging the rest": lambda patch, error: patch.setattr(columns, "_insert", fails_at(columns._insert, 2, error)),
+    "staging": lambda patch, error: patch.setattr(staging, "insert", raiser(error)),
+    "staging the rest": lambda patch, error: patch.setattr(staging, "insert", fails_at(staging.insert, 2, error)),
     "registering": lambda patch, error: patch.setattr(registration, "register", raiser(error)),
     "saving the results": lambda patch, error: patch.setattr(foc.SampleCollection, "save_run_results", raiser(error)),
-    "declaring the first field": lambda patch, error: patch.setattr(columns, "_declare", raiser(error)),
+    "declaring the first field": lambda patch, error: patch.setattr(columns, "declare", raiser(error)),
     "declaring the second network": lambda patch, error: patch.setattr(
-        columns, "_declare", fails_at(columns._declare, 2, error)
+        columns, "declare", fails_at(columns.declare, 2, error)
     ),
-    "merging": lambda patch, error: patch.setattr(columns, "_merge", fails_at(columns._merge, 1, error)),
-    "after merging": lambda patch, error: patch.setattr(columns, "_merge", _merge_then_raise(error)),
-    "the indexes": lambda patch, error: patch.setattr(columns, "_create_indexes", raiser(error)),
-    "after the indexes": lambda patch, error: patch.setattr(columns, "_reveal", raiser(error)),
+    "merging": lambda patch, error: patch.setattr(columns, "merge", fails_at(columns.merge, 1, error)),
+    "after merging": lambda patch, error: patch.setattr(columns, "merge", _merge_then_raise(error)),
+    "the indexes": lambda patch, error: patch.setattr(columns, "create_indexes", raiser(error)),
+    "after the indexes": lambda patch, error: patch.setattr(columns, "reveal", raiser(error)),
     "the key of the run": lambda patch, error: patch.setattr(fo.Dataset, "rename_run", _rename_fails(error, "before")),
     "after the key of the run": lambda patch, error: patch.setattr(
         fo.Dataset, "rename_run", _rename_fails(error, "after")
@@ -193,7 +203,7 @@ NEEDS_OTHERS = "staging the rest"
 
 
 def _merge_then_raise(error: BaseException) -> Callable[[Collection, Collection], None]:
-    merge, calls = columns._merge, []
+    merge, calls = columns.merge, []
 
     def merge_then_raise(source: Collection, target: Collection) -> None:
         merge(source, target)
@@ -272,7 +282,7 @@ def test_an_interrupt_while_writing_rolls_back_too(dataset: fo.Dataset, monkeypa
 
 
 def test_the_reason_of_a_failure_is_said(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "_create_indexes", raiser(OperationFailure("disk full")))
+    monkeypatch.setattr(columns, "create_indexes", raiser(OperationFailure("disk full")))
     with pytest.raises(WriteError) as caught:
         write(dataset, "a")
     assert dataset.name in str(caught.value)
@@ -285,9 +295,9 @@ def test_without_overwrite_nothing_is_replaced(dataset: fo.Dataset) -> None:
     key = write(dataset, "a")
     before = state(dataset)
     with pytest.raises(ValueError, match=rf"already has the field 'learnability_a', written by the run '{key}'"):
-        choose_key(dataset, ["b", "a"], None, overwrite=False)
+        choose_target(dataset, ["b", "a"], None, overwrite=False)
     with pytest.raises(ValueError, match=rf"already has a run '{key}'.*overwrite=True"):
-        choose_key(dataset, ["b"], key, overwrite=False)
+        choose_target(dataset, ["b"], key, overwrite=False)
     # what came to exist during the training
     with pytest.raises(ValueError, match="already has the field"):
         write_results(dataset, make_results(dataset, "a"), "another", SETTINGS)
@@ -299,7 +309,7 @@ def test_without_overwrite_nothing_is_replaced(dataset: fo.Dataset) -> None:
 def test_a_rank_field_alone_is_enough_to_refuse(dataset: fo.Dataset) -> None:
     dataset.add_sample_field("learnability_rank_a", fo.IntField)
     with pytest.raises(ValueError, match=r"'learnability_rank_a', which this package did not write.*overwrite=True"):
-        choose_key(dataset, ["a"], None, overwrite=False)
+        choose_target(dataset, ["a"], None, overwrite=False)
 
 
 def test_a_field_of_the_users_own(dataset: fo.Dataset) -> None:
@@ -334,7 +344,7 @@ def test_a_run_of_another_kind_is_never_replaced(dataset: fo.Dataset) -> None:
 @pytest.mark.parametrize("key", ["", "two words", "1st", "a-b", "a.b", 7])
 def test_keys_must_be_identifiers(dataset: fo.Dataset, key: Any) -> None:
     with pytest.raises(ValueError, match="must be an identifier"):
-        choose_key(dataset, ["a"], key, overwrite=False)
+        choose_target(dataset, ["a"], key, overwrite=False)
 
 
 def test_keys_are_chosen_in_turn(dataset: fo.Dataset) -> None:
@@ -351,7 +361,7 @@ def test_overwriting_replaces_values_and_clears_those_of_other_samples(dataset: 
     old = values_of(dataset, "learnability_a")
     view = dataset.limit(5)
     results = make_results(view, "a", seed=1)
-    assert choose_key(dataset, ["a"], None, overwrite=True) == "learnability"
+    assert choose_target(dataset, ["a"], None, overwrite=True).key == "learnability"
     write_results(view, results, "learnability", {**SETTINGS, "epochs": 9}, overwrite=True)
     new = values_of(dataset, "learnability_a")
     expected = dict.fromkeys(old) | dict(zip(results["a"].ids, results["a"].learnability, strict=True))
@@ -475,18 +485,18 @@ def test_any_chosen_score_in_the_way_is_enough_to_refuse(dataset: fo.Dataset) ->
     dataset.add_sample_field("learnability_a_hits", fo.IntField)
     before = state(dataset)
     with pytest.raises(ValueError, match=r"'learnability_a_hits', which this package did not write"):
-        choose_key(dataset, ["a"], None, False, EVERY)
+        choose_target(dataset, ["a"], None, False, EVERY)
     with pytest.raises(ValueError, match=r"is a IntField.*cannot be replaced by a FloatField"):
         write_scores(dataset, "a", scores=EVERY, key="mine")
     assert state(dataset) == before
     # what is not written is not in the way
-    assert choose_key(dataset, ["a"], None, False) == "learnability"
+    assert choose_target(dataset, ["a"], None, False).key == "learnability"
 
 
 @pytest.mark.parametrize("key", ["mine", "other"])
 def test_overwriting_with_fewer_scores_leaves_none_of_the_old_ones(dataset: fo.Dataset, key: str) -> None:
     write_scores(dataset, "a", scores=EVERY, key="mine")
-    assert choose_key(dataset, ["a"], None, True) == "mine"
+    assert choose_target(dataset, ["a"], None, True).key == "mine"
     results = write_scores(dataset, "a", scores=("learnability", "rank", "aum"), key=key, runs=1, seed=1)
     left = ["learnability_a", "learnability_rank_a", "learnability_a_aum"]
     after = state(dataset)

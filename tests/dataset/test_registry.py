@@ -13,12 +13,11 @@ import pytest
 
 import fiftyone_learnability as fol
 from fiftyone_learnability.dataset import registry
-from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.dataset.notes import fields_of, owning_run
 from fiftyone_learnability.dataset.registry import LearnabilityRun, LearnabilityRunConfig
 from fiftyone_learnability.experiment.results import ModelResults
 
-from .helpers import make_results, state
+from .helpers import make_results, state, write_results
 
 SETTINGS = {"label_field": "ground_truth", "epochs": 3, "runs": 2}
 A, B = fields_of(["a"]), fields_of(["b"])

@@ -9,9 +9,9 @@ import fiftyone as fo
 import numpy as np
 from numpy.typing import NDArray
 
-from fiftyone_learnability.dataset.fields import write_results
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
 from fiftyone_learnability.scores.catalog import DEFAULT_SCORES
+from tests.dataset.helpers import write_results
 
 MODELS = ("resnet20", "vgg16", "mobilenet")
 

@@ -1,4 +1,4 @@
-"""What a killed process has left of a write is taken back or completed, and nothing else."""
+"""What a killed process left of a write is undone or completed, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from typing import Any
 import fiftyone as fo
 import psutil
 import pytest
-from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect
 
 import fiftyone_learnability as fol
-from fiftyone_learnability.dataset import columns, registration
+from fiftyone_learnability.dataset import columns, journal, recovery
 from fiftyone_learnability.dataset.columns import WriteError
-from fiftyone_learnability.dataset.fields import write_results
+from fiftyone_learnability.dataset.internals import get_database
+from fiftyone_learnability.dataset.journal import Journal, find_abandoned
+from fiftyone_learnability.dataset.recovery import recover
 
-from .helpers import SETTINGS, make_results, scratch_collections, state, values_of, write
+from .helpers import SETTINGS, make_results, scratch_collections, state, values_of, write, write_results
 
 
 @pytest.fixture(autouse=True)
@@ -31,51 +32,53 @@ def _nothing_left_behind() -> Iterator[None]:
 
 
 class Killed(BaseException):
-    """Stands in for SIGKILL: nothing tidies up after it."""
+    """Stands in for SIGKILL: nothing is cleaned up after it."""
+
+
+def die(*args: Any, **kwargs: Any) -> None:
+    raise Killed
+
+
+def die_without_undo(dataset: fo.Dataset, journal: Journal, *args: Any, **kwargs: Any) -> None:
+    with journal.kept():
+        raise Killed
 
 
 def leave_half_written(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, **process: Any) -> None:
-    """A write that was killed after the values had been moved, by some process."""
+    """Begin a write as some process that is killed after the values were moved."""
+    this = journal.this_process()
     with monkeypatch.context() as patch:
-        merge = columns._merge
-
-        def merge_then_die(source: Collection, target: Collection) -> None:
-            merge(source, target)
-            raise Killed
-
-        patch.setattr(columns, "_merge", merge_then_die)
-        patch.setattr(columns, "roll_back", lambda dataset, journal: (_ for _ in ()).throw(Killed()))
-        patch.setattr(registration.Registration, "undo", lambda self: None)
-        mine = columns._this_process()
-        patch.setattr(columns, "_this_process", lambda: {**mine, **process})
+        patch.setattr(columns, "create_indexes", die)
+        patch.setattr(columns, "undo_write", die_without_undo)
+        patch.setattr(journal, "this_process", lambda: {**this, **process})
         with pytest.raises(Killed):
             write_results(dataset, make_results(dataset, "a", seed=2), "mine", SETTINGS, overwrite=True)
     assert any("journal" in name for name in scratch_collections())
 
 
 def recover_an_hour_later(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a process of another machine is taken to be gone."""
-    monkeypatch.setattr(columns, "_GONE_AFTER", timedelta(0))
-    registration.recover(dataset)
+    """Recover when a process on another machine counts as gone."""
+    monkeypatch.setattr(journal, "GONE_AFTER", timedelta(0))
+    recover(dataset)
     assert scratch_collections() == []
 
 
-NOBODY = {"pid": 2**22 + 1}
-HOUR_AGO = datetime.now(timezone.utc) - timedelta(hours=2)
+NO_PROCESS = {"pid": 2**22 + 1}
+HOURS_AGO = datetime.now(timezone.utc) - timedelta(hours=2)
 GONE: dict[str, dict[str, Any]] = {
     "this process, in another write": {},
-    "a process that is gone": NOBODY,
-    "an older process of the same number": {"pid": os.getppid(), "started": 1.0},
-    "another machine, long ago": {"host": "elsewhere", "at": HOUR_AGO},
+    "a process that is gone": NO_PROCESS,
+    "an older process with the same id": {"pid": os.getppid(), "started": 1.0},
+    "another machine, long ago": {"host": "elsewhere", "at": HOURS_AGO},
 }
 ALIVE: dict[str, dict[str, Any]] = {
-    "a process that goes on": {"pid": os.getppid(), "started": psutil.Process(os.getppid()).create_time()},
+    "a running process": {"pid": os.getppid(), "started": psutil.Process(os.getppid()).create_time()},
     "another machine, just now": {"host": "elsewhere"},
 }
 
 
 @pytest.mark.parametrize("process", GONE.values(), ids=GONE)
-def test_what_a_killed_process_had_begun_is_taken_back(
+def test_the_write_of_a_killed_process_is_undone(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, process: dict[str, Any]
 ) -> None:
     write(dataset, "a", key="mine")
@@ -83,12 +86,11 @@ def test_what_a_killed_process_had_begun_is_taken_back(
     leave_half_written(dataset, monkeypatch, **process)
     assert state(dataset) != before
     assert fol.find_models(dataset) == []
-    registration.recover(dataset)
+    recover(dataset)
     assert state(dataset) == before
     assert scratch_collections() == []
     assert fol.find_models(dataset) == ["a"]
-    # once more changes nothing
-    registration.recover(dataset)
+    recover(dataset)
     assert state(dataset) == before
 
 
@@ -98,17 +100,17 @@ def test_a_process_that_still_writes_is_left_alone(
 ) -> None:
     leave_half_written(dataset, monkeypatch, **process)
     before = state(dataset)
-    registration.recover(dataset)
+    recover(dataset)
     assert state(dataset) == before
     for name in scratch_collections():
-        dataset._sample_collection.database.drop_collection(name)
+        get_database().drop_collection(name)
 
 
-def test_what_was_written_since_is_not_taken_back(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_later_writes_are_not_undone(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     write(dataset, "a", key="mine")
-    # another machine, of which nobody knows for an hour whether it goes on
+    # on another machine, so it counts as alive for an hour
     leave_half_written(dataset, monkeypatch, host="elsewhere")
-    with pytest.raises(ValueError, match="which another process is writing, or was when it was ended"):
+    with pytest.raises(ValueError, match="which another process is writing, or was writing when it was killed"):
         write(dataset, "a", key="other")
     write(dataset, "a", "b", key="mine", seed=3, overwrite=True)
     after = state(dataset)
@@ -121,7 +123,7 @@ def test_what_was_written_since_is_not_taken_back(dataset: fo.Dataset, monkeypat
     assert fol.load_results(dataset, "mine").keys() == {"a", "b"}
 
 
-def test_a_field_made_anew_since_is_not_taken_back(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_field_that_was_written_again_is_not_undone(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_half_written(dataset, monkeypatch, host="elsewhere")
     write(dataset, "a", key="other", seed=3, overwrite=True)
     values = values_of(dataset, "learnability_a")
@@ -131,9 +133,7 @@ def test_a_field_made_anew_since_is_not_taken_back(dataset: fo.Dataset, monkeypa
 
 
 @pytest.mark.parametrize("change", ["delete", "rename"])
-def test_a_run_is_changed_after_what_was_half_done(
-    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
+def test_runs_are_changed_after_the_recovery(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     write(dataset, "a", key="mine")
     before = state(dataset)
     leave_half_written(dataset, monkeypatch)
@@ -147,17 +147,14 @@ def test_a_run_is_changed_after_what_was_half_done(
     assert scratch_collections() == []
 
 
-def test_scores_half_added_to_a_run_that_is_gone_stand_in_nobodys_way(
-    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_half_added_scores_of_a_deleted_run_are_removed(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     write(dataset, "a", key="mine")
     with monkeypatch.context() as patch:
-        patch.setattr(columns, "_reveal", lambda *args: (_ for _ in ()).throw(Killed()))
-        patch.setattr(columns, "roll_back", lambda *args: (_ for _ in ()).throw(Killed()))
-        patch.setattr(registration.NotingScores, "undo", lambda self: None)
+        patch.setattr(columns, "reveal", die)
+        patch.setattr(columns, "undo_write", die_without_undo)
         with pytest.raises(Killed):
             fol.add_scores(dataset, ["hits"])
-    # with FiftyOne's own, which knows of no journals
+    # FiftyOne's own method knows nothing about journals
     dataset.delete_run("mine")
     write(dataset, "a", key="anew", overwrite=True)
     assert fol.list_runs(dataset) == ["anew"]
@@ -165,55 +162,52 @@ def test_scores_half_added_to_a_run_that_is_gone_stand_in_nobodys_way(
     assert scratch_collections() == []
 
 
-def test_what_another_process_takes_back_is_waited_for(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_that_recovers_is_waited_for(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     write(dataset, "a", key="mine")
     before = state(dataset)
     leave_half_written(dataset, monkeypatch)
-    monkeypatch.setattr(registration, "RECOVERY_SECONDS", 20.0)
-    (journal,) = columns.left_journals(dataset)
-    began = threading.Event()
+    (abandoned,) = find_abandoned(dataset)
+    claimed = threading.Event()
 
-    def take_back() -> None:
-        with journal.claimed():
-            began.set()
+    def recover_slowly() -> None:
+        with abandoned.claimed():
+            claimed.set()
             time.sleep(1)
-            registration._finish(dataset, journal)
+            recovery.settle(dataset, abandoned)
 
-    other = threading.Thread(target=take_back)
+    other = threading.Thread(target=recover_slowly)
     other.start()
-    began.wait()
-    registration.recover(dataset)
+    claimed.wait()
+    recover(dataset)
     assert state(dataset) == before
     other.join()
     assert scratch_collections() == []
 
 
-def test_nothing_is_written_while_another_process_does_not_come_to_an_end(
+def test_nothing_is_written_while_another_process_recovers(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_half_written(dataset, monkeypatch)
     before = state(dataset)
-    monkeypatch.setattr(registration, "RECOVERY_SECONDS", 0.3)
-    (journal,) = columns.left_journals(dataset)
-    with suppress(Killed), journal.claimed():
-        with pytest.raises(WriteError, match="another process is taking back what a killed one has left"):
+    monkeypatch.setattr(recovery, "RECOVERY_SECONDS", 0.3)
+    (abandoned,) = find_abandoned(dataset)
+    with suppress(Killed), abandoned.claimed():
+        with pytest.raises(WriteError, match="another process is undoing an interrupted write"):
             write_results(dataset, make_results(dataset, "a", seed=3), "other", SETTINGS, overwrite=True)
         assert state(dataset) == before
         raise Killed
-    # which is gone now
-    registration.recover(dataset)
+    # the other process is gone now
+    recover(dataset)
     assert fol.list_runs(dataset) == []
 
 
-def test_what_is_committed_is_not_taken_back_by_an_older_journal(
+def test_a_committed_write_is_not_undone_by_an_older_journal(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_half_written(dataset, monkeypatch, host="elsewhere")
     with monkeypatch.context() as patch:
-        # killed between the two
-        patch.setattr(columns.Journal, "supersede_others", lambda self: (_ for _ in ()).throw(Killed()))
-        patch.setattr(columns, "roll_back", lambda *args: (_ for _ in ()).throw(Killed()))
-        patch.setattr(registration.Registration, "undo", lambda self: None)
+        # killed after the commit, before the older journal is told
+        patch.setattr(Journal, "supersede_others", die)
         with pytest.raises(Killed):
             write(dataset, "a", key="mine", seed=3, overwrite=True)
     values = values_of(dataset, "learnability_a")
@@ -222,21 +216,21 @@ def test_what_is_committed_is_not_taken_back_by_an_older_journal(
     assert fol.find_models(dataset) == ["a"]
 
 
-def test_a_journal_is_claimed_by_one(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_process_claims_a_journal(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_half_written(dataset, monkeypatch)
-    (journal,), (same,) = columns.left_journals(dataset), columns.left_journals(dataset)
-    with journal.claimed() as first, same.claimed() as second:
+    (abandoned,), (same,) = find_abandoned(dataset), find_abandoned(dataset)
+    with abandoned.claimed() as first, same.claimed() as second:
         assert (first, second) == (True, False)
-        assert columns.left_journals(dataset) == []
+        assert find_abandoned(dataset) == []
     assert scratch_collections() == []
 
 
-def test_a_server_that_was_started_anew_is_noticed(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restart_of_the_server_is_noticed(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     before = state(dataset)
     with monkeypatch.context() as patch:
         numbers = iter([1, 1, 1, 2, 2, 2])
-        patch.setattr(columns, "_server", lambda client: next(numbers))
-        with pytest.raises(WriteError, match="the database was started anew meanwhile") as caught:
+        patch.setattr(journal, "server_process", lambda client: next(numbers))
+        with pytest.raises(WriteError, match="the database restarted in the meantime") as caught:
             write_results(dataset, make_results(dataset, "a"), "mine", SETTINGS)
     assert isinstance(caught.value.__cause__, AutoReconnect)
     assert state(dataset) == before

@@ -1,0 +1,129 @@
+"""Moves values into and out of the samples inside the MongoDB server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timezone
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from bson import ObjectId
+from pymongo.collection import Collection
+
+from .arrays import find_ids, pack_ids, read_ids, unpack_ids
+
+STAGING_BATCH = 2_000
+"""Documents in one insert."""
+
+PARALLEL_MERGE = 10_000
+"""From this many samples on, the values are moved in two halves in parallel."""
+
+
+def stage(
+    staging: Collection, samples: Collection, ids: Sequence[str], columns: dict[str, Sequence[Any]], clear_others: bool
+) -> list[str]:
+    """Insert one document per sample, with all its new values, into the staging collection.
+
+    Args:
+        staging: the staging collection
+        samples: the samples of the dataset
+        ids: ``(N,)`` sample ids
+        columns: ``(N,)`` values by field
+        clear_others: True to stage None for the other samples of the dataset
+
+    Returns:
+        the ids that are not in the dataset; nothing is staged for them
+    """
+    dataset_ids = read_ids(samples)
+    now = datetime.now(timezone.utc)
+    packed = pack_ids(ids)
+    is_present = find_ids(packed, dataset_ids) >= 0
+    rows = zip(ids, is_present.tolist(), zip(*columns.values(), strict=True), strict=True)
+    insert(
+        staging,
+        (
+            dict(zip(columns, values, strict=True), _id=ObjectId(id), last_modified_at=now)
+            for id, present, values in rows
+            if present
+        ),
+    )
+    if clear_others:
+        nothing = dict.fromkeys(columns)
+        others = unpack_ids(dataset_ids[find_ids(dataset_ids, np.sort(packed)) < 0])
+        insert(staging, ({"_id": ObjectId(id), "last_modified_at": now, **nothing} for id in others))
+    return [ids[index] for index in np.flatnonzero(~is_present).tolist()]
+
+
+def insert(staging: Collection, documents: Iterator[dict[str, Any]]) -> None:
+    """Insert documents in batches; the next batch is made while the server takes in the one before."""
+    with ThreadPoolExecutor(1) as sender:
+        sent: Future[Any] | None = None
+        while batch := list(islice(documents, STAGING_BATCH)):
+            if sent is not None:
+                sent.result()
+            sent = sender.submit(staging.insert_many, batch, ordered=False)
+        if sent is not None:
+            sent.result()
+
+
+def merge(staging: Collection, samples: Collection) -> None:
+    """Move staged values onto the samples; ids that are not in the dataset are skipped."""
+    parts: list[dict[str, Any]] = [{}]
+    if (count := staging.estimated_document_count()) >= PARALLEL_MERGE:
+        middle = next(staging.find({}, {"_id": 1}, sort=[("_id", 1)], skip=count // 2, limit=1))["_id"]
+        parts = [{"_id": {"$lt": middle}}, {"_id": {"$gte": middle}}]
+
+    def move(part: dict[str, Any]) -> None:
+        staging.aggregate([{"$match": part}, {"$merge": {**_into(samples), "whenMatched": "merge"}}])
+
+    # if one part fails, the pool still waits for the other, so that an undo starts after both
+    with ThreadPoolExecutor(len(parts)) as movers:
+        list(movers.map(move, parts))
+
+
+def back_up(samples: Collection, backup: Collection, names: Sequence[str], staging: Collection | None) -> None:
+    """Copy the values of fields to the backup collection.
+
+    Args:
+        samples: the samples of the dataset
+        backup: the backup collection
+        names: the fields
+        staging: the staging collection, to copy only samples that are staged; None to copy all
+    """
+    steps: list[dict[str, Any]] = [{"$project": {name: {"$ifNull": [f"${name}", None]} for name in names}}]
+    if staging is not None:
+        staged = {"from": staging.name, "localField": "_id", "foreignField": "_id", "as": "staged"}
+        steps = [
+            {"$lookup": {**staged, "pipeline": [{"$project": {"_id": 1}}]}},
+            {"$match": {"staged": {"$ne": []}}},
+            *steps,
+        ]
+    samples.aggregate([*steps, {"$out": backup.name}])
+
+
+def restore(samples: Collection, backup: Collection, names: Sequence[str], staging: Collection) -> None:
+    """Give fields the values in the backup, except where a sample no longer has the staged value.
+
+    Args:
+        samples: the samples of the dataset
+        backup: the backup collection
+        names: the fields
+        staging: the staging collection
+    """
+    staged = {"from": staging.name, "localField": "_id", "foreignField": "_id", "as": "staged"}
+    values = {
+        name: {"$cond": [{"$eq": [f"${name}", f"$$new.staged.{name}"]}, f"$$new.{name}", f"${name}"]} for name in names
+    }
+    backup.aggregate(
+        [
+            {"$lookup": staged},
+            {"$set": {"staged": {"$first": "$staged"}}},
+            {"$merge": {**_into(samples), "whenMatched": [{"$set": values}]}},
+        ]
+    )
+
+
+def _into(samples: Collection) -> dict[str, Any]:
+    return {"into": samples.name, "on": "_id", "whenNotMatched": "discard"}
