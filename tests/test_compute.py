@@ -579,7 +579,7 @@ def test_a_sample_deleted_during_the_training_is_reported(
     assert digit_dataset.count(SCORE) == len(digit_dataset) == 59
     # also a callback, which is all that the App has, hears of it
     assert recorder.events[-1].stage == "writing"
-    assert f"samples that vanished from the dataset meanwhile: 1 ({gone})" in recorder.events[-1].message
+    assert f"samples deleted during the run: 1 ({gone})" in recorder.events[-1].message
 
 
 def test_a_vanished_sample_is_also_said_to_people(
@@ -595,7 +595,7 @@ def test_a_vanished_sample_is_also_said_to_people(
     monkeypatch.setattr("fiftyone_learnability.delivery.write_results", delete_first)
     learn(digit_dataset, progress=True)
     said = capsys.readouterr().err
-    assert f"samples that vanished from the dataset meanwhile: 1 ({gone})" in said
+    assert f"samples deleted during the run: 1 ({gone})" in said
     assert "59 samples" in said
 
 

@@ -466,7 +466,7 @@ PLANS: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "an id of a dataset that is none": (lambda canary: {"dataset_id": {"$ne": 1}}, "dataset_id"),
     "a stage that makes files": (
         lambda canary: {"stages": json.dumps([fo.ToFrames(sample_frames=True)._serialize()])},
-        "ToFrames, which makes samples and files",
+        "ToFrames, which generates samples or files",
     ),
     "overwrite as a text": (lambda canary: {"overwrite": "no"}, "overwrite"),
     "settings that are none": (lambda canary: {"settings": []}, "settings"),
@@ -478,7 +478,7 @@ PLANS: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "something more": (lambda canary: {"more": 1}, "more"),
     "a stage that is a command": (lambda canary: {"stages": popen(canary)}, r"subprocess\.Popen"),
     "a command within a stage": (lambda canary: {"stages": nested(canary)}, r"subprocess\.Popen"),
-    "a stage that is no stage": (lambda canary: {"stages": '[{"_cls": "fiftyone.core.stages.fos"}]'}, "no stage"),
+    "a stage that is no stage": (lambda canary: {"stages": '[{"_cls": "fiftyone.core.stages.fos"}]'}, "not a stage"),
     "a class that is no stage": (
         lambda canary: {"stages": '[{"_cls": "fiftyone.core.stages.OrderedDict", "kwargs": []}]'},
         "OrderedDict",

@@ -1,4 +1,4 @@
-"""How scores show in the App: a sidebar group of their own, and a workspace with the plugin's panel beside the grid."""
+"""How scores show in the App: their own sidebar group, and a workspace with the plugin's panel beside the grid."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ PANEL = "learnability_panel"
 
 
 def show_in_app(dataset: fo.Dataset, fields: list[str]) -> None:
-    """Puts fields into a sidebar group of their own, and saves the workspace unless there is one of that name.
+    """Put fields into the sidebar group, and save the workspace unless one of that name exists.
 
     Args:
         dataset: the dataset
         fields: the fields
     """
     groups = dataset.app_config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
-    ours = next((group for group in groups if group.name == GROUP), None)
-    if ours is None:
+    names = [group.name for group in groups]
+    if GROUP in names:
+        ours = groups[names.index(GROUP)]
+    else:
         ours = fo.SidebarGroupDocument(name=GROUP, paths=[])
-        # behind the labels that the scores are about
-        behind = [group.name for group in groups].index("labels") if "labels" in [g.name for g in groups] else -1
-        groups.insert(behind + 1, ours)
+        # after the labels that the scores are about
+        groups.insert(names.index("labels") + 1 if "labels" in names else 0, ours)
     for group in groups:
         group.paths = [path for path in group.paths if path not in fields or group is ours]
     ours.paths += [field for field in fields if field not in ours.paths]
@@ -46,11 +47,7 @@ def show_in_app(dataset: fo.Dataset, fields: list[str]) -> None:
 
 
 def tidy_app(dataset: fo.Dataset) -> None:
-    """Removes the sidebar group and the workspace when there are no scores left to show.
-
-    Args:
-        dataset: the dataset
-    """
+    """Remove the sidebar group and the workspace once the group is empty."""
     groups = dataset.app_config.sidebar_groups or []
     if any(group.name == GROUP and group.paths for group in groups):
         return

@@ -1,8 +1,8 @@
-"""Reads ids and numbers of many samples out of MongoDB as arrays.
+"""Reads ids and numbers of many samples from MongoDB into arrays.
 
-A document for each sample costs the server and this process more than what is in it. So the server puts the values of
-some ten thousand samples into arrays, one document for all of them, and makes each number a double: in the bytes of
-such an array, values stand at places that are known, where numpy finds them all at once.
+One document per sample is slow to send and to decode. Instead, the server packs the values of some ten thousand samples
+into arrays within one document, and converts every number to a double. In the bytes of such an array the values stand
+at known offsets, so numpy reads all of them at once.
 """
 
 from __future__ import annotations
@@ -24,90 +24,92 @@ from pymongo.errors import OperationFailure
 from .internals import parent_dataset, pipeline_of, sample_collection
 
 Ids = NDArray[np.bytes_]
-"""``(N,)`` sample ids as the 12 bytes that they are; a twelfth of the memory that they take as numpy's texts."""
+"""``(N,)`` sample ids of 12 bytes each; as a numpy string, an id takes 96."""
 
-_ROWS = 20_000
+ROWS = 20_000
+"""The largest number of samples packed into one document."""
+
 _MOST_BYTES = 6_000_000
-"""What a document may hold of numbers and ids: MongoDB allows 16 MB, of which labels are to have the rest."""
+"""The bytes of numbers and ids in one document. MongoDB allows 16 MB; the rest is for labels."""
 
 _READERS = 2
-"""How many parts are read at a time: the server makes one while numpy takes another apart."""
+"""Documents read in parallel: the server makes one while numpy decodes another."""
 
 _DOUBLE, _ARRAY, _ID, _NULL, _INT, _LONG = 1, 4, 7, 10, 16, 18
 _WIDTH = {_DOUBLE: 8, _ID: 12, _NULL: 0, _INT: 4, _LONG: 8}
 
 
 def pack_ids(ids: Sequence[str] | NDArray[np.str_]) -> Ids:
-    """Ids as bytes.
+    """Pack ids into bytes.
 
     Args:
-        ids: ``(N,)`` ids as texts of 24 hexadecimal digits
+        ids: ``(N,)`` ids of 24 hexadecimal digits
 
     Raises:
-        ValueError: if one is something else
+        ValueError: if one is not an id
     """
     texts = ids.tolist() if isinstance(ids, np.ndarray) else ids
     try:
         packed = bytes.fromhex("".join(texts))
     except ValueError:
         packed = b""
-    # spaces between digits would be passed over
+    # fromhex skips spaces between digits
     if len(packed) != 12 * len(texts) or any(len(text) != 24 for text in texts):
         wrong = next(text for text in texts if not re.fullmatch("[0-9a-fA-F]{24}", text))
-        raise ValueError(f"{wrong!r} is no id of a sample: an id has 24 hexadecimal digits")
+        raise ValueError(f"{wrong!r} is not the id of a sample: an id has 24 hexadecimal digits")
     return np.frombuffer(packed, "S12")
 
 
 def unpack_ids(ids: Ids) -> list[str]:
-    """Ids as texts.
+    """Unpack ids from bytes into strings.
 
     Args:
-        ids: ``(N,)`` ids as bytes
+        ids: ``(N,)`` packed ids
     """
-    # not through tolist(), which takes zeros off the end
+    # tolist() would strip zeros at the end
     text = ids.tobytes().hex()
     return [text[at : at + 24] for at in range(0, len(text), 24)]
 
 
 def find_ids(ids: Ids, among: Ids) -> NDArray[np.int64]:
-    """Where ids stand among others.
+    """Find the positions of ids in a sorted array.
 
     Args:
         ids: ``(N,)`` ids
-        among: ``(M,)`` ids, sorted
+        among: ``(M,)`` sorted ids
 
     Returns:
-        ``(N,)`` their positions, -1 for those that are not there
+        ``(N,)`` their positions in ``among``, -1 for those that are not in it
     """
     if not len(among):
         return np.full(len(ids), -1)
-    places = np.minimum(np.searchsorted(among, ids), len(among) - 1)
-    return np.where(among[places] == ids, places, -1)
+    positions = np.minimum(np.searchsorted(among, ids), len(among) - 1)
+    return np.where(among[positions] == ids, positions, -1)
 
 
 def read_ids(collection: Collection, pipeline: Sequence[Mapping[str, Any]] = ()) -> Ids:
-    """Reads the ids of samples.
+    """Read the ids of samples.
 
     Args:
         collection: the samples
-        pipeline (()): stages that leave the samples in question
+        pipeline (()): an aggregation that selects some of them
 
     Returns:
         ``(N,)`` ids, sorted
     """
-    groups = 1 + collection.estimated_document_count() // (10 * _ROWS)
-    # at random, so that none holds more than a document can; a conversion keeps the server from an engine of it that is
-    # several times as slow at this
-    number = {"$convert": {"input": {"$multiply": [{"$rand": {}}, groups]}, "to": "int"}}
-    steps = [*pipeline, {"$group": {"_id": number, "ids": {"$push": "$_id"}}}]
-    found = [np.empty(0, "S12")]
+    groups = 1 + collection.estimated_document_count() // (10 * ROWS)
+    # random groups, so that none outgrows a document. $convert rather than $floor: with it MongoDB picks an engine that
+    # is several times as fast here
+    group = {"$convert": {"input": {"$multiply": [{"$rand": {}}, groups]}, "to": "int"}}
+    steps = [*pipeline, {"$group": {"_id": group, "ids": {"$push": "$_id"}}}]
+    parts = [np.empty(0, "S12")]
     for batch in collection.aggregate_raw_batches(steps, allowDiskUse=True):
-        found += [_parse(part["ids"], _ID).view("S12")[:, 0] for part in _documents(batch)]
-    return np.sort(np.concatenate(found))
+        parts += [_parse_ids(document["ids"]) for document in _documents(batch)]
+    return np.sort(np.concatenate(parts))
 
 
 def ids_in_view(view: foc.SampleCollection) -> Ids:
-    """Reads the ids of the samples of a dataset or view.
+    """Read the ids of the samples of a dataset or view.
 
     Args:
         view: the dataset or view
@@ -121,52 +123,52 @@ def ids_in_view(view: foc.SampleCollection) -> Ids:
 def read_columns(
     collection: Collection, match: Mapping[str, Any], fields: Sequence[str], label_path: str | None
 ) -> tuple[Ids, list[NDArray[np.float64]], NDArray[np.int64], list[Any]]:
-    """Reads fields of numbers, and a label.
+    """Read number fields, and a label field.
 
     Args:
         collection: the samples
-        match: which of them
-        fields: the fields of numbers
-        label_path: the path of the label, None for none
+        match: a filter on them
+        fields: the number fields
+        label_path: the path of the label, or None
 
     Returns:
         ``(N,)`` ids, sorted; ``(N,)`` values of each field, NaN where there is no number; ``(N,)`` index of each
-        sample's label, -1 for none or one that is neither text nor whole number; and the labels that there are
+        sample's label into the last item, -1 where it is missing or neither string nor int; and the labels
     """
-    rows = max(1, min(_ROWS, _MOST_BYTES // (16 * len(fields) + 20)))
+    rows = max(1, min(ROWS, _MOST_BYTES // (16 * len(fields) + 20)))
 
     def read(part: Mapping[str, Any]) -> _Part:
-        chosen = {"$and": [part, match]} if part and match else part or match
+        both = {"$and": [part, match]} if part and match else part or match
         try:
-            return _read_together(collection, chosen, fields, label_path)
+            return _read_packed(collection, both, fields, label_path)
         except OperationFailure:
-            # its labels are too long for one document, or the failure comes again
-            return _read_one_by_one(collection, chosen, fields, label_path)
+            # most likely the labels are too long for one document; any other failure occurs again here
+            return _read_one_by_one(collection, both, fields, label_path)
 
     with ThreadPoolExecutor(_READERS) as readers:
         parts = list(readers.map(read, _split(collection, rows)))
-    numbers: dict[Any, int] = {}
+    label_index: dict[Any, int] = {}
     ids = np.concatenate([part[0] for part in parts])
     columns = [np.concatenate(column) for column in zip(*(part[1] for part in parts), strict=True)]
     codes = [np.empty(0, np.int64)]
     for _, _, labels in parts:
-        codes.append(_number_labels(labels, numbers))
-    return ids, columns, np.concatenate(codes), list(numbers)
+        codes.append(_index_labels(labels, label_index))
+    return ids, columns, np.concatenate(codes), list(label_index)
 
 
 def read_columns_of(
     collection: Collection, ids: Ids, fields: Sequence[str], label_path: str | None
 ) -> tuple[Ids, list[NDArray[np.float64]], list[Any]]:
-    """Reads fields of numbers, and a label, of a few samples.
+    """Read number fields, and a label field, of a few samples.
 
     Args:
         collection: the samples
         ids: ``(N,)`` their ids, at most some thousands
-        fields: the fields of numbers
-        label_path: the path of the label, None for none
+        fields: the number fields
+        label_path: the path of the label, or None
 
     Returns:
-        the ids that are still there, sorted; the values of each field, NaN where there is no number; and the labels
+        the ids that still exist, sorted; the values of each field, NaN where there is no number; and the labels
     """
     keys = [ObjectId(id) for id in unpack_ids(ids)]
     return _read_one_by_one(collection, {"_id": {"$in": keys}}, fields, label_path)
@@ -176,10 +178,10 @@ _Part = tuple[Ids, list[NDArray[np.float64]], list[Any]]
 
 
 def _split(collection: Collection, rows: int) -> Iterator[dict[str, Any]]:
-    """Ranges of ids of so many samples each, that together are all."""
+    """Split all samples into ranges of ids with so many samples each."""
     after: dict[str, Any] = {}
     while True:
-        # along the index: no sample is looked at
+        # the hint keeps the server in the index, without reading samples
         found = collection.find(
             {"_id": after} if after else {}, {"_id": 1}, sort=[("_id", 1)], skip=rows - 1, limit=1, hint="_id_"
         )
@@ -200,17 +202,18 @@ def _label_or_none(path: str) -> dict[str, Any]:
     return {"$ifNull": [f"${path}", None]}
 
 
-def _read_together(
+def _read_packed(
     collection: Collection, match: Mapping[str, Any], fields: Sequence[str], label_path: str | None
 ) -> _Part:
-    wanted: dict[str, Any] = {"ids": {"$push": "$_id"}}
-    wanted |= {f"f{index}": {"$push": _as_double(field)} for index, field in enumerate(fields)}
+    """Read samples packed into one document."""
+    arrays: dict[str, Any] = {"ids": {"$push": "$_id"}}
+    arrays |= {f"f{index}": {"$push": _as_double(field)} for index, field in enumerate(fields)}
     if label_path is not None:
-        wanted["labels"] = {"$push": _label_or_none(label_path)}
-    steps: list[dict[str, Any]] = [{"$match": match}, {"$group": {"_id": None, **wanted}}]
+        arrays["labels"] = {"$push": _label_or_none(label_path)}
+    steps: list[dict[str, Any]] = [{"$match": match}, {"$group": {"_id": None, **arrays}}]
     for batch in collection.aggregate_raw_batches(steps, hint="_id_"):
         for part in _documents(batch):
-            ids = _parse(part["ids"], _ID).view("S12")[:, 0]
+            ids = _parse_ids(part["ids"])
             columns = [
                 _parse(part[f"f{index}"], _DOUBLE).view("<f8")[:, 0].astype(np.float64, copy=False)
                 for index in range(len(fields))
@@ -222,31 +225,31 @@ def _read_together(
 def _read_one_by_one(
     collection: Collection, match: Mapping[str, Any], fields: Sequence[str], label_path: str | None
 ) -> _Part:
-    """The same with a document for each sample, however long its label."""
-    wanted: dict[str, Any] = {f"f{index}": _as_double(field) for index, field in enumerate(fields)}
-    wanted["label"] = {"$literal": None} if label_path is None else _label_or_none(label_path)
-    found = list(collection.aggregate([{"$match": match}, {"$project": wanted}], hint="_id_"))
-    ids = np.frombuffer(b"".join(row["_id"].binary for row in found), "S12")
-    columns = [np.array([row[f"f{index}"] for row in found], np.float64) for index in range(len(fields))]
-    return ids, columns, [row["label"] for row in found]
+    """Read samples with one document for each, so that labels may be of any length."""
+    values: dict[str, Any] = {f"f{index}": _as_double(field) for index, field in enumerate(fields)}
+    values["label"] = {"$literal": None} if label_path is None else _label_or_none(label_path)
+    rows = list(collection.aggregate([{"$match": match}, {"$project": values}], hint="_id_"))
+    ids = np.frombuffer(b"".join(row["_id"].binary for row in rows), "S12")
+    columns = [np.array([row[f"f{index}"] for row in rows], np.float64) for index in range(len(fields))]
+    return ids, columns, [row["label"] for row in rows]
 
 
-def _number_labels(labels: Sequence[Any], numbers: dict[Any, int]) -> NDArray[np.int64]:
-    """The number of each label, which new ones are given."""
+def _index_labels(labels: Sequence[Any], index: dict[Any, int]) -> NDArray[np.int64]:
+    """Return the index of each label, -1 if it has none; new labels are added to the index."""
     try:
-        different = set(labels)
+        distinct = set(labels)
     except TypeError:
-        # what only a hostile hand puts there
+        # lists and documents, which FiftyOne would not have stored as labels
         labels = [label if isinstance(label, Hashable) else None for label in labels]
-        different = set(labels)
-    for label in different:
+        distinct = set(labels)
+    for label in distinct:
         if isinstance(label, (str, int)):
-            numbers.setdefault(label, len(numbers))
-    return np.fromiter(map(numbers.get, labels, itertools.repeat(-1)), np.int64, len(labels))
+            index.setdefault(label, len(index))
+    return np.fromiter(map(index.get, labels, itertools.repeat(-1)), np.int64, len(labels))
 
 
 def _documents(batch: bytes) -> Iterator[dict[str, memoryview]]:
-    """The arrays of each document in a batch by name, as they are."""
+    """Yield the undecoded arrays of each document in a batch by name."""
     data, start = memoryview(batch), 0
     while start < len(data):
         end = start + int.from_bytes(data[start : start + 4], "little")
@@ -263,13 +266,18 @@ def _documents(batch: bytes) -> Iterator[dict[str, memoryview]]:
         start = end
 
 
-def _parse(array: memoryview, kind: int) -> NDArray[np.uint8]:
-    """The values of a BSON array whose values are all of a kind, ``(N, bytes of each)``.
+def _parse_ids(array: memoryview) -> Ids:
+    """Return the values of a BSON array of ids."""
+    return _parse(array, _ID).view("S12")[:, 0]
 
-    The names of its elements are "0", "1" and so on, so that those with as many digits are equally far apart.
+
+def _parse(array: memoryview, kind: int) -> NDArray[np.uint8]:
+    """Return the values of a BSON array whose values all have one type, ``(N, bytes per value)``.
+
+    BSON names the elements "0", "1", ...: those with equally many digits have equal distances.
 
     Raises:
-        ValueError: if they are not
+        ValueError: if the types differ
     """
     width = _WIDTH[kind]
     data = np.frombuffer(array, np.uint8)
@@ -281,7 +289,7 @@ def _parse(array: memoryview, kind: int) -> NDArray[np.uint8]:
         count = min(most, (len(data) - 1 - at) // stride)
         rows = data[at : at + count * stride].reshape(count, stride)
         if not (rows[:, 0] == kind).all():
-            raise ValueError("the database has put values of several types into an array of one")
+            raise ValueError("the database returned an array of mixed types")
         values.append(rows[:, -width:])
         at += count * stride
         most = 9 * 10**digits
@@ -289,6 +297,6 @@ def _parse(array: memoryview, kind: int) -> NDArray[np.uint8]:
 
 
 def _decode(array: memoryview) -> list[Any]:
-    """The values of a BSON array of any."""
+    """Decode a BSON array of any values."""
     body = b"\x04a\x00" + bytes(array) + b"\x00"
     return list(bson.decode((len(body) + 4).to_bytes(4, "little") + body)["a"])

@@ -74,9 +74,9 @@ def set_run(field: fo.Field, key: str) -> None:
     field.save()
 
 
-def owning_run(dataset: fo.Dataset, field_name: str) -> str | None:
+def owning_run(samples: foc.SampleCollection, field_name: str) -> str | None:
     """Return the key of the run that wrote a field, None if there is no such field or no run wrote it."""
-    return note_of(dataset.get_field(field_name)).run
+    return note_of(samples.get_field(field_name)).run
 
 
 def fields_of_run(samples: foc.SampleCollection, key: str) -> list[str]:

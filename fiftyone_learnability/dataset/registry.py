@@ -1,7 +1,7 @@
-"""Runs of learnability as FiftyOne knows them: listed, loaded, renamed and deleted together with their fields.
+"""Runs of learnability as FiftyOne stores them.
 
-FiftyOne finds these classes by their names, which it keeps in the database: ``LearnabilityRunConfig`` pairs with
-``LearnabilityRun`` by dropping "Config". Moving or renaming them would orphan the runs of existing datasets.
+FiftyOne keeps the names of these classes in the database and imports them from there; ``LearnabilityRunConfig`` pairs
+with ``LearnabilityRun`` by dropping "Config". Moving or renaming them would orphan the runs of existing datasets.
 """
 
 from __future__ import annotations
@@ -22,15 +22,13 @@ from .internals import root_dataset
 from .notes import fields_of_run, set_run
 
 METHOD = "learnability"
-"""The method under which runs are registered: ``dataset.list_runs(method="learnability")``."""
+"""The method of these runs: ``dataset.list_runs(method="learnability")``."""
 
+PIECE = 2**20
+"""Characters of base64 decoded at a time, a multiple of four."""
 
 _PACKERS = 2
-"""How many networks' results are compressed at a time: each takes memory."""
-
-
-_PIECE = 2**20
-"""The characters of base64 that are decoded at a time, a multiple of four."""
+"""Networks whose results are compressed at the same time; each takes memory."""
 
 
 class LearnabilityRunConfig(fors.RunConfig):
@@ -39,7 +37,7 @@ class LearnabilityRunConfig(fors.RunConfig):
     Args:
         models: the names of the networks
         label_field: the field of the labels
-        **settings: whatever else describes the run, in values that JSON holds
+        **settings: further settings, in values that JSON can hold
     """
 
     def __init__(self, models: list[str] | None = None, label_field: str | None = None, **settings: Any) -> None:
@@ -49,26 +47,26 @@ class LearnabilityRunConfig(fors.RunConfig):
 
 
 class LearnabilityRun(fors.Run):
-    """A run of learnability: owns the fields whose info names its key."""
+    """A run of learnability. It owns the fields whose notes name its key."""
 
     config: LearnabilityRunConfig
 
     def get_fields(self, samples: foc.SampleCollection, key: str) -> list[str]:
-        """The fields of the run that are on the dataset."""
+        """Return the fields of the run."""
         return fields_of_run(root_dataset(samples), key)
 
     def rename(self, samples: foc.SampleCollection, key: str, new_key: str) -> None:
-        """Notes the new key in the fields' info."""
+        """Write the new key into the notes of the fields."""
         dataset = root_dataset(samples)
         for name in self.get_fields(samples, key):
             set_run(dataset.get_field(name), new_key)
 
     def cleanup(self, samples: foc.SampleCollection, key: str) -> None:
-        """Deletes the fields of the run, with their indexes."""
-        fields = self.get_fields(samples, key)
-        if fields:
-            root_dataset(samples).delete_sample_fields(fields)
-        tidy_app(root_dataset(samples))
+        """Delete the fields of the run with their indexes."""
+        dataset = root_dataset(samples)
+        if fields := self.get_fields(samples, key):
+            dataset.delete_sample_fields(fields)
+        tidy_app(dataset)
 
 
 class LearnabilityRunResults(fors.RunResults):
@@ -98,16 +96,16 @@ class LearnabilityRunResults(fors.RunResults):
         """The results of each network: scores, ranks, ids and learning curves.
 
         Raises:
-            ValueError: if the database holds something else for them
+            ValueError: if what the database holds cannot be read
         """
         return {model: ModelResults.from_npz(io.BytesIO(archive)) for model, archive in unpacked(self.archives).items()}
 
 
 def unpacked(archives: Any) -> dict[str, bytes]:
-    """The npz file of each network, of the archives that a run keeps in the database.
+    """Decode the npz file of each network, from the archives that a run keeps in the database.
 
     Raises:
-        ValueError: if they are something else
+        ValueError: if they cannot be decoded
     """
     try:
         return {str(model): _from_base64(archive) for model, archive in archives.items()}
@@ -116,15 +114,15 @@ def unpacked(archives: Any) -> dict[str, bytes]:
 
 
 def _from_base64(text: str) -> bytes:
-    # in pieces, between which Python's lock changes hands: the App's events are not to wait for a hundred megabytes
-    pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
+    # in pieces, because decoding holds Python's lock: a hundred megabytes at once would block the App's events
+    pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
     return b"".join([base64.b64decode(piece, validate=True) for piece in pieces])
 
 
 def register(
     samples: foc.SampleCollection, key: str, config: LearnabilityRunConfig, results: dict[str, ModelResults]
 ) -> None:
-    """Registers a run with its results on the dataset of a collection.
+    """Register a run with its results on the dataset of a collection.
 
     Args:
         samples: the collection that was scored
@@ -143,7 +141,7 @@ def register(
 
 
 def list_runs(dataset: fo.Dataset) -> list[str]:
-    """The keys of the learnability runs of a dataset."""
+    """Return the keys of the learnability runs of a dataset."""
     return dataset.list_runs(method=METHOD)
 
 
@@ -155,7 +153,7 @@ def id_of_run(dataset: fo.Dataset, key: str) -> str | None:
 
 
 def check_identifier(key: str) -> None:
-    """Checks that a key can name a run.
+    """Check that a key can name a run.
 
     Raises:
         ValueError: if it cannot
@@ -164,6 +162,6 @@ def check_identifier(key: str) -> None:
         raise ValueError(
             f"the run key {short_repr(key)} must be an identifier: letters, digits, underscores, no digit first"
         )
-    # it names a folder, too
+    # the key is also the name of a folder
     if len(key.encode()) > LONGEST_NAME:
         raise ValueError(f"the run key {short_repr(key)} is too long: {LONGEST_NAME} characters are the most")

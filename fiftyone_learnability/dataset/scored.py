@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import fiftyone.core.collections as foc
 import numpy as np
@@ -13,40 +12,34 @@ from ..experiment.results import ModelResults
 from ..scores.catalog import SCORES
 from ..scores.checks import check_names, short_repr, shorten
 from ..scores.formulas import FloatArray
-from .notes import note_of, notes_of, score_field
-
-if TYPE_CHECKING:
-    pass
+from .notes import notes_of, owning_run, score_field
+from .samples import check_collection, label_path
 
 
 def find_models(samples: foc.SampleCollection, derived: bool = False) -> list[str]:
-    """The networks whose learnability a collection has, in the order in which they were written.
+    """Return the networks whose learnability a collection has, in the order in which they were written.
 
     Args:
         samples: a dataset or view
-        derived (False): whether to name the consensus too, which can be sorted by like a network but is none
+        derived (False): whether to include the consensus, which has scores but is no network
     """
-    if not isinstance(samples, foc.SampleCollection):
-        raise TypeError(f"samples must be a FiftyOne dataset or view, not {type(samples).__name__}")
-    notes = notes_of(samples).values()
+    check_collection(samples)
     return [
-        note.model for note in notes if note.model and note.score == "learnability" and (derived or not note.derived)
+        note.model
+        for note in notes_of(samples).values()
+        if note.model is not None and note.score == "learnability" and (derived or not note.derived)
     ]
 
 
 def names_of(models: str | Sequence[str]) -> list[str]:
-    """Networks as a list, whether one is named or several.
-
-    Args:
-        models: one name, or several
-    """
+    """Return one or several networks as a list."""
     return check_names("models", models)
 
 
 def choose_models(
     samples: foc.SampleCollection, models: str | Sequence[str] | None, derived: bool = False
 ) -> list[str]:
-    """The networks that are named, or all that :func:`find_models` finds where none is.
+    """Return the given networks, or all that :func:`find_models` finds.
 
     Args:
         samples: a dataset or view
@@ -74,7 +67,7 @@ def choose_results(results: Mapping[str, ModelResults], models: str | Sequence[s
 
 
 def find_scores(samples: foc.SampleCollection, model: str) -> list[str]:
-    """The scores of a network that a collection has as fields, in the order of the catalog.
+    """Return the scores of a network that a collection has as fields, in the order of the catalog.
 
     Args:
         samples: a dataset or view
@@ -87,7 +80,7 @@ def find_scores(samples: foc.SampleCollection, model: str) -> list[str]:
 def load_scores(
     samples: foc.SampleCollection, models: str | Sequence[str] | None = None
 ) -> tuple[NDArray[np.str_], dict[str, FloatArray]]:
-    """Reads learnability from the fields of a collection.
+    """Read learnability from the fields of a collection.
 
     Args:
         samples: a dataset or view
@@ -110,25 +103,23 @@ def load_scores(
 
 
 def check_scored(samples: foc.SampleCollection, model: str) -> None:
-    """Checks that a network has scores in a collection.
+    """Check that a network has scores in a collection.
 
     Raises:
-        ValueError: if it has none; the message names those that have
+        ValueError: if it has none; the message names the networks that have
     """
     models = find_models(samples, derived=True)
     if model not in models:
-        have = shorten(", ".join(models), 300) or "none"
-        raise ValueError(f"the network {short_repr(model)} has no scores; the networks that do: {have}")
+        names = shorten(", ".join(models), 300) or "none"
+        raise ValueError(f"the network {short_repr(model)} has no scores; the networks that do: {names}")
 
 
 def label_path_of(samples: foc.SampleCollection, model: str) -> str | None:
-    """Where the labels stand that a network was trained with, None if they are gone."""
-    from .samples import label_path
-
-    key = note_of(samples.get_field(score_field(model))).run
+    """Return the path of the labels that a network was trained with; None if there are none, or no longer."""
+    key = owning_run(samples, score_field(model))
     try:
         label_field = samples.get_run_info(key).config.label_field
-        # scores from elsewhere may come without labels
+        # imported scores may come without labels
         return None if label_field is None else label_path(samples, label_field)
     except ValueError:
         return None

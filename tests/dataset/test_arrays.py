@@ -100,7 +100,7 @@ def test_columns_are_read_whatever_documents_hold(
     collection: Collection, rows: list[tuple[Any, Any, Any]], together: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrays, "_ROWS", together)
+        patch.setattr(arrays, "ROWS", together)
         check(collection, rows)
 
 
@@ -117,25 +117,23 @@ def test_texts_of_numbers_are_numbers_for_mongodb(collection: Collection) -> Non
 def test_labels_that_fill_a_document_are_read_one_by_one(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together, refused = arrays._read_together, []
+    aggregate, calls = Collection.aggregate, []
 
-    def watched(*args: Any) -> Any:
-        try:
-            return together(*args)
-        except OperationFailure:
-            refused.append(args)
-            raise
+    def counted(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        return aggregate(*args, **options)
 
-    monkeypatch.setattr(arrays, "_read_together", watched)
+    # which sends one document for each sample, while packed ones come as raw batches
+    monkeypatch.setattr(Collection, "aggregate", counted)
     # 18 MB in all, where a document holds 16
     check(collection, [(0.5, None, f"{index % 5}" + "x" * 60_000) for index in range(300)])
-    assert len(refused) == 1
+    assert len(calls) == 1
 
 
 def test_more_documents_than_are_read_together(collection: Collection) -> None:
     count = 10_007
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrays, "_ROWS", 4_001)
+        patch.setattr(arrays, "ROWS", 4_001)
         check(collection, [(index / 3, None if index % 3 else index, "ab"[index % 2]) for index in range(count)])
     check(collection, [(index / 3, None if index % 3 else index, "ab"[index % 2]) for index in range(count)])
 
@@ -183,5 +181,5 @@ def test_ids_are_found(some: list[bytes], more: list[bytes]) -> None:
 
 @pytest.mark.parametrize("wrong", ["", "0" * 23, "0" * 25, "x" * 24, "00 " * 8])
 def test_what_is_no_id_is_named(wrong: str) -> None:
-    with pytest.raises(ValueError, match=f"^'{wrong}' is no id of a sample"):
+    with pytest.raises(ValueError, match=f"^'{wrong}' is not the id of a sample"):
         pack_ids(["0" * 24, wrong, "f" * 24])

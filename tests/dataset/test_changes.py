@@ -53,11 +53,10 @@ def test_each_kind_of_change_is_found(digit_dataset: fo.Dataset, learned: tuple[
     changes = find_changes(digit_dataset, result, "ground_truth", read.newest)
     assert changes == Changes([gone], [relabelled, unlabelled], [moved], added)
     assert changes.sentences() == [
-        f"samples that vanished from the dataset meanwhile: 1 ({gone}); the others were written",
-        f"samples whose label was changed meanwhile: 2 ({relabelled}; {unlabelled}); their scores are those of the "
-        "label before",
-        f"samples whose file was changed meanwhile: 1 ({moved}); their scores are those of the image before",
-        f"samples that were added meanwhile: 2 ({added[0]}; {added[1]}); they have no scores",
+        f"samples deleted during the run: 1 ({gone}); only the others were written",
+        f"samples relabelled during the run: 2 ({relabelled}; {unlabelled}); their scores are for the old label",
+        f"samples whose file changed during the run: 1 ({moved}); their scores are for the old image",
+        f"samples added during the run: 2 ({added[0]}; {added[1]}); they have no scores",
     ]
     # a sample that has left the view with its label is found all the same; those added outside of it do not matter
     view = digit_dataset.exists("ground_truth").limit(50)

@@ -276,6 +276,6 @@ def test_indexes_are_those_that_fiftyone_makes(dataset: fo.Dataset) -> None:
 @pytest.mark.parametrize("id", ["", "x" * 24, "0" * 23, "00 " * 8])
 def test_what_is_no_id_is_refused(dataset: fo.Dataset, id: str) -> None:
     before = state(dataset)
-    with pytest.raises(ValueError, match="is no id of a sample: an id has 24 hexadecimal digits"):
+    with pytest.raises(ValueError, match="is not the id of a sample: an id has 24 hexadecimal digits"):
         write_columns(dataset, [*dataset.values("id")[:5], id], [numbers()], Companion())
     assert state(dataset) == before

@@ -93,7 +93,7 @@ def test_results_come_back_whole(dataset: fo.Dataset, load: Callable[..., dict[s
 
 @pytest.mark.parametrize("piece", [4, 100, 2**20])
 def test_results_come_back_whole_in_pieces(dataset: fo.Dataset, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_PIECE", piece)
+    monkeypatch.setattr(registry, "PIECE", piece)
     kept = dataset.load_run_results("first", cache=False).archives
     assert registry.unpacked(kept) == {"a": base64.b64decode(kept["a"])}
 

@@ -83,7 +83,7 @@ def test_remarks_are_shown(
     with monkeypatch.context() as patch:
         patch.setattr(RunDirectory, "save_results", delete_first)
         run_here(job)
-    remark = f"samples that vanished from the dataset meanwhile: 1 ({gone})"
+    remark = f"samples deleted during the run: 1 ({gone})"
     assert any(remark in text for text in latest_job(digit_dataset).remarks)
     answer = panel.event("on_timer")
     assert answer.called("notify")[-1]["variant"] == "warning"
