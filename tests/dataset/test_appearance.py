@@ -71,4 +71,4 @@ def test_scores_are_written_even_if_they_cannot_be_shown_apart(
     write(digit_dataset, ["a"], "first")
     assert digit_dataset.count("learnability_a") == len(digit_dataset)
     assert fol.list_runs(digit_dataset) == ["first"]
-    assert "could not be put into a sidebar group" in caplog.text
+    assert "could not be put into their own sidebar group" in caplog.text

@@ -32,6 +32,9 @@ ALLOWED = {
     # torch has no public way to see a module's hooks
     "fiftyone_learnability/training/measuring.py": {"_forward_hooks", "_forward_pre_hooks"},
 }
+NOT_PRIVATE = {"_id", "_replace"}
+"""MongoDB's ids, and a method of named tuples."""
+
 INTERNAL_MODULES = ("fiftyone.core.odm", "core.odm.", "fiftyone.server", "mongoengine")
 
 
@@ -48,8 +51,7 @@ def private_names(source: str) -> set[str]:
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and not is_self(node.value)} | {
         keyword.arg for node in ast.walk(tree) if isinstance(node, ast.Call) for keyword in node.keywords if keyword.arg
     }
-    # "_id" is MongoDB's
-    used -= own | {"_id"}
+    used -= own | NOT_PRIVATE
     return {name for name in used if name.startswith("_") and not name.startswith("__")} | used & {"__new__"}
 
 
