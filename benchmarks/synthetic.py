@@ -1,6 +1,6 @@
-"""Datasets of any size without images, and results of trainings that were not: made in seconds for a million samples.
+"""Datasets of any size without images, with random results of trainings; a million samples take seconds.
 
-They need a database of their own, which :func:`own_database` starts.
+They need their own database, which :func:`own_database` starts.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ NUM_CLASSES = 10
 
 _CHUNK = 1_000
 _OURS = "LEARNABILITY_BENCHMARK_DATABASE"
-"""Tells a database of ours from one that somebody has set for FiftyOne."""
+"""Set while FiftyOne uses a benchmark database, so that it is not mistaken for the user's."""
 
 
 def own_database() -> None:
-    """Has FiftyOne, here and in child processes, use a database that is deleted when this process ends.
+    """Make FiftyOne, here and in child processes, use a database that is deleted when this process ends.
 
     Raises:
-        RuntimeError: if fiftyone was imported before, but with such a database
+        RuntimeError: if fiftyone was imported before, with another database
     """
     if _OURS in os.environ:
-        # of a benchmark before this one, or of the parent
+        # started by an earlier benchmark or by the parent process
         return
     folder = tempfile.mkdtemp(prefix="learnability-benchmark-")
-    # what is registered first comes last, when mongod has stopped
+    # registered first, so it runs last, after mongod has stopped
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     use_own_database(Path(folder) / "db")
     os.environ.update({"FIFTYONE_DEFAULT_DATASET_DIR": folder, _OURS: folder})
 
 
 def synthetic_dataset(count: int) -> fo.Dataset:
-    """A dataset of samples that differ in file and label, as FiftyOne would have added them, made inside MongoDB.
+    """Make a dataset inside MongoDB whose samples look as if FiftyOne had added them.
 
     Args:
-        count: how many samples, a multiple of 1,000
+        count: the number of samples, a multiple of 1,000
 
     Raises:
-        ValueError: if ``count`` is no multiple of 1,000
+        ValueError: if ``count`` is not a multiple of 1,000
     """
     import fiftyone as fo
 
@@ -61,7 +61,7 @@ def synthetic_dataset(count: int) -> fo.Dataset:
     if count % _CHUNK:
         raise ValueError(f"count must be a multiple of {_CHUNK}, not {count}")
     dataset = fo.Dataset()
-    # what FiftyOne adds shows how all others have to look
+    # a template for all others
     dataset.add_sample(fo.Sample("/no/such/0.png", ground_truth=fo.Classification(label="class 0")))
     collection = sample_collection(dataset)
     nine = {"$substrCP": [{"$toString": {"$add": ["$number", 1_000_000_000]}}, 1, 9]}
@@ -81,7 +81,7 @@ def synthetic_dataset(count: int) -> fo.Dataset:
             {"$set": {"number": {"$add": [{"$multiply": ["$chunk", _CHUNK]}, "$place"]}}},
             {"$set": made},
             {"$unset": ["chunk", "place", "number"]},
-            # in place of the one, and with its indexes
+            # replaces the template and keeps its indexes
             {"$out": collection.name},
         ]
     )
@@ -90,18 +90,18 @@ def synthetic_dataset(count: int) -> fo.Dataset:
 
 
 def sample_ids(count: int) -> list[str]:
-    """The ids of a synthetic dataset, in order."""
+    """Return the ids of a synthetic dataset, in order."""
     return [f"656565656565656{number:09d}" for number in range(count)]
 
 
 def synthetic_results(count: int, epochs: int, dynamics: bool, scores: tuple[str, ...] = ()) -> dict[str, ModelResults]:
-    """Results of three networks over a synthetic dataset, which agree about as far as those of the paper do.
+    """Make results of three networks over a synthetic dataset, which correlate about as strongly as in the paper.
 
     Args:
-        count: the samples
-        epochs: the epochs of a training
-        dynamics: whether the probability of each label after each epoch is kept
-        scores: further scores than learnability, drawn at random
+        count: the number of samples
+        epochs: the epochs of each training
+        dynamics: True to keep the probability of each label after each epoch
+        scores: further scores beside learnability, drawn at random
     """
     from fiftyone_learnability.experiment.results import ModelResults, RunRecord
 
@@ -128,5 +128,5 @@ def synthetic_results(count: int, epochs: int, dynamics: bool, scores: tuple[str
 
 
 def settings_of(count: int, epochs: int) -> dict[str, Any]:
-    """What a run of such results says of itself."""
+    """Return the settings of a run with such results."""
     return {"label_field": "ground_truth", "epochs": epochs, "num_samples": count}

@@ -1,14 +1,14 @@
-"""How long it takes to write scores onto samples, against FiftyOne's own ways, and what that takes of many samples.
+"""Time and memory for writing scores onto samples, compared with FiftyOne's own methods.
 
     python -m benchmarks.writing
 
 Learnability and rank of three networks are written onto 50,000 samples without images, as
 :func:`fiftyone_learnability.compute_learnability` writes them: six fields in one pass, with indexes and a registered
-run, all or nothing. Two other ways do less, values alone, in turns with ours: ``dataset.set_values`` field by field,
-and ``sample.save()`` for each sample, which is timed over 2,000 samples and multiplied. Figures are medians over
-rounds, ratios the medians of each round's. Then larger datasets, each in a fresh process: seconds, and the most memory
-that the process had at any moment above what it had before the call. Goals: 4 times as fast as ``set_values``, 20 times
-as fast as ``sample.save()``; a million samples in under 2 GB, at most 1.5 times as long for each as 250,000.
+run, all or nothing. Two other methods write the values alone, in turns with ours: ``dataset.set_values`` field by field,
+and ``sample.save()`` for each sample, timed over 2,000 samples and scaled up. Seconds are medians over rounds, ratios
+medians of the ratios of each round. Then larger datasets, each in a fresh process: seconds, and peak memory above that
+before the call. Goals: 4 times as fast as ``set_values``, 20 times as fast as ``sample.save()``; a million samples in
+under 2 GB, with at most 1.5 times the time per sample of 250,000.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def main() -> None:
 
 
 def measure(quick: bool = False) -> list[Result]:
-    """The lines of ``make bench``.
+    """Return the lines of ``make bench``.
 
     Args:
-        quick: whether to leave out the larger datasets
+        quick: True to skip the larger datasets
     """
     own_database()
     times = race(SAMPLES, 2 if quick else 3)
@@ -99,7 +99,7 @@ def measure(quick: bool = False) -> list[Result]:
 
 
 def race(count: int, rounds: int, dynamics: bool = False) -> dict[str, list[float]]:
-    """Seconds that each way takes, in turns."""
+    """Time each method, in turns."""
     dataset = synthetic_dataset(count)
     results = synthetic_results(count, EPOCHS, dynamics)
     columns: dict[str, list[Any]] = {}
@@ -114,7 +114,7 @@ def race(count: int, rounds: int, dynamics: bool = False) -> dict[str, list[floa
     def save() -> None:
         for index, sample in enumerate(dataset.limit(SAVED)):
             for field, values in columns.items():
-                # another value than that it has: what has not changed is not saved
+                # FiftyOne saves only values that changed
                 sample[field] = values[index] + 1
             sample.save()
 
@@ -130,7 +130,7 @@ def race(count: int, rounds: int, dynamics: bool = False) -> dict[str, list[floa
 
 
 def write(dataset: fo.Dataset, results: dict[str, Any]) -> None:
-    """Writes the scores as ``compute_learnability`` does."""
+    """Write the scores as ``compute_learnability`` does."""
     from fiftyone_learnability.dataset.fields import write_results
     from fiftyone_learnability.dataset.target import choose_target
 
@@ -145,7 +145,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def write_in_fresh_process(count: int, dynamics: bool = False) -> tuple[float, float]:
-    """Seconds and bytes of memory that writing takes."""
+    """Return seconds and bytes of memory that writing takes in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.writing", "--alone", str(count)]
     output = subprocess.run(
         [*command, *(["--dynamics"] if dynamics else [])], check=True, stdout=subprocess.PIPE, text=True
@@ -155,7 +155,7 @@ def write_in_fresh_process(count: int, dynamics: bool = False) -> tuple[float, f
 
 
 def write_alone(count: int, dynamics: bool) -> tuple[float, float]:
-    """The same in this process."""
+    """Return seconds and bytes of memory that writing takes in this process."""
     import psutil
 
     dataset = synthetic_dataset(count)

@@ -37,13 +37,6 @@ def common(dataset: fo.Dataset, first: str, second: str) -> tuple[np.ndarray, np
     return np.array([x[id] for id in ids]), np.array([y[id] for id in ids])
 
 
-def test_networks_are_found_in_the_order_of_writing(dataset: fo.Dataset) -> None:
-    dataset.add_sample_field("learnability_mine", fo.FloatField)
-    assert fol.find_models(dataset) == ["a", "b", "c"]
-    assert fol.find_models(dataset.limit(1)) == ["a", "b", "c"]
-    assert fol.find_models(dataset.select_fields(["learnability_c", "learnability_rank_a"])) == ["c"]
-
-
 def test_a_dataset_without_scores_has_no_networks(make_dataset: Callable[..., fo.Dataset]) -> None:
     dataset = make_dataset(["/nowhere/1.png"], ["a"])
     assert fol.find_models(dataset) == []
@@ -54,17 +47,6 @@ def test_a_dataset_without_scores_has_no_networks(make_dataset: Callable[..., fo
         fol.compare_models(dataset)
     with pytest.raises(ValueError, match="the networks that do: none"):
         fol.hardest_samples(dataset, "a")
-
-
-def test_scores_are_loaded_with_gaps(dataset: fo.Dataset) -> None:
-    ids, scores = fol.load_scores(dataset)
-    assert ids.tolist() == dataset.values("id")
-    assert list(scores) == ["a", "b", "c"]
-    for model, column in scores.items():
-        expected = [np.nan if value is None else value for value in dataset.values(f"learnability_{model}")]
-        np.testing.assert_array_equal(column, expected)
-    assert np.isnan(scores["b"]).sum() == 10
-    assert list(fol.load_scores(dataset, ["c"])[1]) == ["c"]
 
 
 @pytest.mark.parametrize(("first", "second", "count"), [("a", "b", 30), ("a", "c", 30), ("b", "c", 20)])

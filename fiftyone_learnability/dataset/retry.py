@@ -1,4 +1,4 @@
-"""A database that is away, and comes back."""
+"""Retries while the database cannot be reached."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 from pymongo.errors import ConnectionFailure
 
 PATIENCE_SECONDS = 3600.0
-"""How long a job that nobody waits for at a screen waits for the database."""
+"""How long a background job waits for the database."""
 
 LONGEST_PAUSE = 10.0
 
@@ -17,7 +17,7 @@ _Answer = TypeVar("_Answer")
 
 
 def is_unreachable(error: BaseException | None) -> bool:
-    """Whether what lies behind an error is a database that cannot be reached.
+    """True if an error was caused by a database that could not be reached.
 
     Args:
         error: the error
@@ -33,16 +33,17 @@ def retry_while_unreachable(
     pause: float = 0.5,
     on_pause: Callable[[float], None] = lambda seconds: None,
 ) -> _Answer:
-    """Asks the database again, at growing intervals, while it is away.
+    """Call a function again, at growing intervals, while the database cannot be reached.
 
     Args:
-        ask: asks it, and may do so more than once
-        seconds (3600): how long
-        pause (0.5): the first pause, in seconds; each is twice as long as that before it, up to :data:`LONGEST_PAUSE`
+        ask: the function, which may be called more than once
+        seconds (3600): how long to retry
+        pause (0.5): the first pause in seconds; each pause is twice as long as the one before, up to
+            :data:`LONGEST_PAUSE`
         on_pause (None): called before each pause with its length in seconds
 
     Raises:
-        Exception: what ``ask`` raises, if the database is not what it lacks or stays away
+        Exception: the error of ``ask``, if it has another cause or the database stays unreachable
     """
     start = time.monotonic()
     while True:

@@ -1,4 +1,4 @@
-"""What the tests of datasets share."""
+"""Fixtures for the tests of datasets."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def dataset(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
-    """Twelve samples whose files are not needed."""
+    """Twelve samples without image files."""
     return make_dataset([f"/nowhere/{number}.png" for number in range(12)], ["a", "b"] * 6)

@@ -1,4 +1,4 @@
-"""What the tests of datasets share: a network that trains in milliseconds, made-up results, a dataset's state."""
+"""Helpers for tests of datasets: a network that trains in milliseconds, random results, and a dataset's state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
-import fiftyone.core.odm as foo
 import numpy as np
 import pytest
 from pymongo.collection import Collection
@@ -17,21 +16,22 @@ from torch import nn
 import fiftyone_learnability as fol
 from fiftyone_learnability.dataset import fields
 from fiftyone_learnability.dataset.fields import WriteReport
+from fiftyone_learnability.dataset.internals import get_database
 from fiftyone_learnability.dataset.target import WriteTarget, choose_target
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
 from fiftyone_learnability.scores.catalog import DEFAULT_SCORES
 
 SETTINGS = {"label_field": "ground_truth", "epochs": 3}
-"""What a made-up run says of itself."""
+"""The settings of a run that was not trained."""
 
 
 def tiny(num_classes: int, in_channels: int) -> nn.Module:
-    """A linear network on 4x4 means: takes milliseconds an epoch."""
+    """A linear network on 4x4 means, which takes milliseconds per epoch."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * in_channels, num_classes))
 
 
 def learn(samples: foc.SampleCollection, *models: str, **options: Any) -> dict[str, ModelResults]:
-    """Computes learnability by small networks of these names, quietly unless told otherwise."""
+    """Compute learnability with tiny networks of these names, without progress by default."""
     defaults = {
         "models": dict.fromkeys(models or ("tiny",), tiny),
         "epochs": 2,
@@ -45,7 +45,7 @@ def learn(samples: foc.SampleCollection, *models: str, **options: Any) -> dict[s
 
 
 def make_results(samples: foc.SampleCollection, *models: str, runs: int = 1, seed: int = 0) -> dict[str, ModelResults]:
-    """Results with random scores for all samples of a collection, as if networks had been trained."""
+    """Make results with random scores for all samples of a collection."""
     rng = np.random.default_rng(seed)
     ids = np.array(sorted(samples.values("id")))
     count, epochs = len(ids), 3
@@ -69,7 +69,7 @@ def make_results(samples: foc.SampleCollection, *models: str, runs: int = 1, see
 
 
 def raiser(error: BaseException) -> Callable[..., None]:
-    """A function that raises, to stand in for one that fails."""
+    """Return a function that raises."""
 
     def fail(*args: Any, **kwargs: Any) -> None:
         raise error
@@ -78,7 +78,7 @@ def raiser(error: BaseException) -> Callable[..., None]:
 
 
 def fails_at(function: Callable[..., Any], call: int, error: BaseException) -> Callable[..., Any]:
-    """The function, but for one call, counted from 1, which raises in place of doing its work."""
+    """Return the function with one call, counted from 1, that raises instead."""
     calls = 0
 
     def sometimes(*args: Any, **kwargs: Any) -> Any:
@@ -110,17 +110,17 @@ def fail_at_merge(patch: pytest.MonkeyPatch, error: BaseException, after: bool =
 
 
 def values_of(dataset: fo.Dataset, field: str) -> dict[str, Any]:
-    """The values of a field by sample id."""
+    """Return the values of a field by sample id."""
     view = dataset.select_group_slices(_allow_mixed=True) if dataset.media_type == "group" else dataset
     return dict(zip(*view.values(["id", field]), strict=True))
 
 
 def state(dataset: fo.Dataset) -> dict[str, Any]:
-    """All that the database holds of a dataset, but for the times at which its samples were modified.
+    """Return what the database holds of a dataset, except the modification times of its samples.
 
-    It is read past the dataset object, so that what only that object remembers does not count.
+    It is read from MongoDB, not through the dataset object, which may have cached something else.
     """
-    database = foo.get_db_conn()
+    database = get_database()
     document = database.datasets.find_one({"name": dataset.name})
     samples = database[document["sample_collection_name"]]
     runs = {key: database.runs.find_one({"_id": id}) for key, id in (document.get("runs") or {}).items()}
@@ -141,17 +141,17 @@ def state(dataset: fo.Dataset) -> dict[str, Any]:
 
 
 def scratch_collections() -> Sequence[str]:
-    """The collections that writing leaves behind: there should be none."""
-    return [name for name in foo.get_db_conn().list_collection_names() if name.startswith("learnability.")]
+    """Return the temporary collections that writes left behind; there should be none."""
+    return [name for name in get_database().list_collection_names() if name.startswith("learnability.")]
 
 
 def nothing_left_in(cache: Path) -> bool:
-    """Whether no run has left anything in a cache."""
+    """True if no run left anything in a cache."""
     return not list((cache / "fiftyone-learnability" / "runs").glob("*"))
 
 
 def same_results(one: dict[str, ModelResults], other: dict[str, ModelResults]) -> bool:
-    """Whether two results are the same, bit for bit, in all but the time that the epochs took."""
+    """True if two results agree bit for bit, except for the seconds that the epochs took."""
 
     def bits(results: dict[str, ModelResults]) -> dict[str, Any]:
         return {
@@ -171,7 +171,7 @@ def same_results(one: dict[str, ModelResults], other: dict[str, ModelResults]) -
 
 
 def write(dataset: fo.Dataset, *models: str, key: str | None = None, seed: int = 0, overwrite: bool = False) -> str:
-    """Writes made-up scores and returns the key of the run."""
+    """Write random scores and return the key of the run."""
     target = choose_target(dataset, list(models), key, overwrite)
     fields.write_results(target, make_results(dataset, *models, seed=seed), SETTINGS)
     return target.key
@@ -185,6 +185,18 @@ def write_results(
     overwrite: bool = False,
     scores: Sequence[str] = DEFAULT_SCORES,
 ) -> WriteReport:
-    """Writes results under a known key."""
+    """Write results under a known key."""
     target = WriteTarget.of_scores(samples, list(results), key, scores, overwrite)
     return fields.write_results(target, results, settings)
+
+
+EVERY = ("learnability", "rank", "hits", "variability", "aum", "spread")
+
+
+def write_scores(
+    dataset: fo.Dataset, *models: str, scores: tuple[str, ...], key: str, runs: int = 2, seed: int = 0
+) -> dict[str, ModelResults]:
+    """Write random scores, over existing ones too, and return the results."""
+    results = make_results(dataset, *models, runs=runs, seed=seed)
+    write_results(dataset, results, key, {**SETTINGS, "runs": runs}, overwrite=True, scores=scores)
+    return results

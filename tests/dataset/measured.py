@@ -1,4 +1,4 @@
-"""Made-up results with every score that a training measures."""
+"""Random results with every score that a training measures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALL += [score_field("two", name) for name in ("learnability", "rank", *MEASURED[
 
 
 def measured(samples: fo.Dataset | fo.DatasetView, model: str, runs: int = 1, prediction: bool = False) -> ModelResults:
-    """Results with all scores, among them samples that were never predicted, and two-class predictions if asked for."""
+    """Make results with all scores, some of them infinite, and optionally two-class predictions."""
     rng = np.random.default_rng(len(model) + runs)
     ids = np.array(sorted(samples.values("id")))
     count, curve = len(ids), np.linspace(0.2, 0.8, 4)
@@ -36,7 +36,7 @@ def measured(samples: fo.Dataset | fo.DatasetView, model: str, runs: int = 1, pr
 def write_measured(
     samples: fo.Dataset | fo.DatasetView, model: str, runs: int = 1, every: bool = False, prediction: bool = False
 ) -> ModelResults:
-    """Writes such results, with the default scores or every one, as a run of the name of the model."""
+    """Write such results, with the default scores or all, as the run ``run_<model>``."""
     result = measured(samples, model, runs, prediction)
     settings = {"label_field": "ground_truth", "epochs": 4, "runs": runs}
     names = result.scores if every else ("learnability", "rank")

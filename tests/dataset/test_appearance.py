@@ -1,4 +1,4 @@
-"""How scores show in the App: a sidebar group of their own, and a workspace."""
+"""How scores show in the App: their own sidebar group, and a workspace."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def groups(dataset: fo.Dataset) -> dict[str, list[str]]:
     return {group.name: list(group.paths) for group in dataset.app_config.sidebar_groups or []}
 
 
-def test_fields_get_a_group_behind_the_labels_and_leave_the_others(digit_dataset: fo.Dataset) -> None:
+def test_fields_move_into_a_group_after_the_labels(digit_dataset: fo.Dataset) -> None:
     write(digit_dataset, ["a", "b"], "first")
     shown = groups(digit_dataset)
     assert shown[GROUP] == fields_of(["a", "b"])
@@ -31,7 +31,7 @@ def test_fields_get_a_group_behind_the_labels_and_leave_the_others(digit_dataset
     assert "ground_truth" in shown["labels"]
 
 
-def test_groups_that_a_user_has_made_stay(digit_dataset: fo.Dataset) -> None:
+def test_groups_of_the_user_stay(digit_dataset: fo.Dataset) -> None:
     own = fo.DatasetAppConfig.default_sidebar_groups(digit_dataset)
     own[0].name = "mine"
     digit_dataset.app_config.sidebar_groups = own
@@ -43,7 +43,7 @@ def test_groups_that_a_user_has_made_stay(digit_dataset: fo.Dataset) -> None:
     assert shown[GROUP] == fields_of(["a", "b"])
 
 
-def test_the_workspace_has_grid_and_panel_and_is_not_made_twice(digit_dataset: fo.Dataset) -> None:
+def test_the_workspace_has_grid_and_panel_and_is_saved_once(digit_dataset: fo.Dataset) -> None:
     write(digit_dataset, ["a"], "first")
     assert digit_dataset.list_workspaces() == [WORKSPACE]
     panels = [space.children[0].type for space in digit_dataset.load_workspace(WORKSPACE).children]
@@ -64,7 +64,7 @@ def test_group_and_workspace_go_with_the_last_scores(digit_dataset: fo.Dataset) 
     assert not digit_dataset.has_workspace(WORKSPACE)
 
 
-def test_scores_are_written_even_if_they_cannot_be_shown_apart(
+def test_scores_are_written_even_if_the_sidebar_cannot_be_changed(
     digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(fields, "show_in_app", raiser(RuntimeError("no sidebar")))

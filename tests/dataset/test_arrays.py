@@ -1,4 +1,4 @@
-"""Ids and numbers as arrays: against the documents they come from, whatever those hold."""
+"""Ids and numbers read as arrays equal those in the documents, whatever the documents hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 import fiftyone as fo
-import fiftyone.core.odm as foo
 import numpy as np
 import pytest
 from bson import Decimal128, Int64, ObjectId
@@ -20,6 +19,7 @@ from pymongo.errors import OperationFailure
 
 from fiftyone_learnability.dataset import arrays
 from fiftyone_learnability.dataset.arrays import find_ids, ids_in_view, pack_ids, read_columns, read_ids, unpack_ids
+from fiftyone_learnability.dataset.internals import get_database, sample_collection
 
 MISSING = object()
 NUMBERS: list[Any] = [0.1, -0.0, 7, Int64(2**40), 2**62 + 1, None, math.inf, -math.inf, math.nan, MISSING, True]
@@ -42,14 +42,14 @@ LABELS: list[Any] = [
 
 @pytest.fixture(scope="module")
 def collection() -> Iterator[Collection]:
-    """A collection of nobody's."""
-    made = foo.get_db_conn()["learnability.test_arrays"]
+    """A collection for these tests."""
+    made = get_database()["learnability.test_arrays"]
     yield made
     made.drop()
 
 
 def fill(collection: Collection, rows: list[tuple[Any, Any, Any]]) -> list[ObjectId]:
-    """Puts documents of two numbers and a label, with something before them, into a collection; in any order of ids."""
+    """Fill a collection with documents of two numbers and a label, not in the order of their ids."""
     collection.delete_many({})
     documents = []
     for index, row in enumerate(rows):
@@ -65,12 +65,12 @@ def fill(collection: Collection, rows: list[tuple[Any, Any, Any]]) -> list[Objec
 
 
 def as_number(value: Any) -> float:
-    """What MongoDB takes for a number, as a double."""
+    """Return what MongoDB converts to a double; NaN for everything else."""
     return float(value) if isinstance(value, (int, float)) else math.nan
 
 
 def check(collection: Collection, rows: list[tuple[Any, Any, Any]]) -> None:
-    """Compares what is read with what was put there."""
+    """Compare the arrays with the documents."""
     there = fill(collection, rows)
     order = sorted(range(len(rows)), key=lambda index: there[index])
     ids, columns, codes, labels = read_columns(collection, {}, ["a", "b"], "c.name")
@@ -109,12 +109,12 @@ def test_any_number_of_documents(collection: Collection, count: int) -> None:
     check(collection, [(index / 3, index, f"class {index % 4}") for index in range(count)])
 
 
-def test_texts_of_numbers_are_numbers_for_mongodb(collection: Collection) -> None:
+def test_mongodb_converts_strings_and_decimals(collection: Collection) -> None:
     fill(collection, [("2.5", Decimal128("0.25"), None)])
     assert [column.tolist() for column in read_columns(collection, {}, ["a", "b"], None)[1]] == [[2.5], [0.25]]
 
 
-def test_labels_that_fill_a_document_are_read_one_by_one(
+def test_labels_too_long_for_one_document_are_read_one_by_one(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aggregate, calls = Collection.aggregate, []
@@ -130,7 +130,7 @@ def test_labels_that_fill_a_document_are_read_one_by_one(
     assert len(calls) == 1
 
 
-def test_more_documents_than_are_read_together(collection: Collection) -> None:
+def test_more_documents_than_fit_into_one_part(collection: Collection) -> None:
     count = 10_007
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrays, "ROWS", 4_001)
@@ -149,7 +149,7 @@ def test_some_documents_and_fields(collection: Collection) -> None:
     assert (len(ids), columns, len(codes), labels) == (0, [], 0, [])
 
 
-def test_what_fails_for_another_reason_is_raised(collection: Collection) -> None:
+def test_other_failures_are_raised(collection: Collection) -> None:
     with pytest.raises(OperationFailure, match="unknown operator"):
         read_columns(collection, {"a": {"$nonsense": 1}}, ["a"], None)
 
@@ -160,7 +160,7 @@ def test_fields_of_a_dataset_are_read_as_fiftyone_reads_them(make_dataset: Calla
     dataset.set_values("rank", [None if index % 5 == 0 else 50 - index for index in range(50)])
     for view in (dataset, dataset.match(F("rank") > 20), dataset.shuffle(seed=1).limit(9), dataset.limit(0)):
         assert unpack_ids(ids_in_view(view)) == sorted(view.values("id"))
-    ids, columns, codes, labels = read_columns(dataset._sample_collection, {}, ["score", "rank"], "ground_truth.label")
+    ids, columns, codes, labels = read_columns(sample_collection(dataset), {}, ["score", "rank"], "ground_truth.label")
     view = dataset.select(unpack_ids(ids), ordered=True)
     for column, field in zip(columns, ("score", "rank"), strict=True):
         np.testing.assert_array_equal(column, np.array(view.values(field), float))
@@ -180,6 +180,6 @@ def test_ids_are_found(some: list[bytes], more: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "0" * 23, "0" * 25, "x" * 24, "00 " * 8])
-def test_what_is_no_id_is_named(wrong: str) -> None:
+def test_invalid_ids_are_named(wrong: str) -> None:
     with pytest.raises(ValueError, match=f"^'{wrong}' is not the id of a sample"):
         pack_ids(["0" * 24, wrong, "f" * 24])

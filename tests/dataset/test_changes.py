@@ -5,6 +5,7 @@ import pytest
 from bson import ObjectId
 
 from fiftyone_learnability.dataset.changes import Changes, find_changes, some
+from fiftyone_learnability.dataset.internals import sample_collection
 from fiftyone_learnability.dataset.samples import LabelledSamples, read_samples
 from fiftyone_learnability.experiment.results import ModelResults
 
@@ -13,24 +14,22 @@ from .helpers import learn
 
 @pytest.fixture
 def learned(digit_dataset: fo.Dataset) -> tuple[LabelledSamples, ModelResults]:
-    """What was read of the dataset, and what was learned of it."""
+    """The samples that were read, and the results of a training on them."""
     # samples without a label were there before
     digit_dataset.add_samples([fo.Sample("unlabelled.png")], progress=False)
     return read_samples(digit_dataset, "ground_truth"), learn(digit_dataset)["tiny"]
 
 
 def later(dataset: fo.Dataset, count: int) -> list[str]:
-    """Adds samples as if they were made a minute later."""
-    document = next(iter(dataset._sample_collection.find()))
+    """Add samples with ids that are a minute younger."""
+    document = next(iter(sample_collection(dataset).find()))
     now = int(ObjectId(max(dataset.values("id"))).generation_time.timestamp())
     ids = [ObjectId(f"{now + 60:08x}{number:016x}") for number in range(count)]
-    dataset._sample_collection.insert_many([{**document, "_id": id} for id in ids])
+    sample_collection(dataset).insert_many([{**document, "_id": id} for id in ids])
     return [str(id) for id in ids]
 
 
-def test_nothing_is_found_where_nothing_happened(
-    digit_dataset: fo.Dataset, learned: tuple[LabelledSamples, ModelResults]
-) -> None:
+def test_no_changes(digit_dataset: fo.Dataset, learned: tuple[LabelledSamples, ModelResults]) -> None:
     read, result = learned
     assert read.newest == max(digit_dataset.values("id"))
     changes = find_changes(digit_dataset, result, "ground_truth", read.newest)
@@ -63,7 +62,7 @@ def test_each_kind_of_change_is_found(digit_dataset: fo.Dataset, learned: tuple[
     assert find_changes(view, result, "ground_truth", read.newest) == Changes([gone], [relabelled, unlabelled], [moved])
 
 
-def test_a_label_field_that_is_gone_has_other_labels(
+def test_a_deleted_label_field_counts_as_relabelled(
     digit_dataset: fo.Dataset, learned: tuple[LabelledSamples, ModelResults]
 ) -> None:
     read, result = learned
@@ -71,6 +70,6 @@ def test_a_label_field_that_is_gone_has_other_labels(
     assert find_changes(digit_dataset, result, "ground_truth", read.newest).relabelled == result.ids.tolist()
 
 
-def test_many_are_cut_short() -> None:
+def test_long_lists_are_cut() -> None:
     assert some(["a", "b"]) == "a; b"
     assert some([str(n) for n in range(8)]) == "0; 1; 2; 3; 4 and 3 more"

@@ -1,4 +1,4 @@
-"""Writing columns alone: what is called when, whole or not at all."""
+"""Columns are written completely or not at all, together with a companion."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ERROR = OperationFailure("disk full")
 
 @pytest.fixture
 def dataset(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
-    """Six samples whose files are not needed."""
+    """Six samples without image files."""
     return make_dataset([f"/nowhere/{number}.png" for number in range(6)], ["a", "b"] * 3)
 
 
@@ -159,7 +159,7 @@ def test_nothing_begins_where_staging_fails(dataset: fo.Dataset, monkeypatch: py
     assert state(dataset) == before
 
 
-def test_an_interrupt_is_undone_and_goes_on(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_undone_and_raised_again(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     write(dataset, numbers("one", [7.0] * 6))
     before, watching = state(dataset), Watching(dataset)
     with monkeypatch.context() as patch:
@@ -170,7 +170,7 @@ def test_an_interrupt_is_undone_and_goes_on(dataset: fo.Dataset, monkeypatch: py
     assert state(dataset) == before
 
 
-def test_an_existing_field_is_renewed_and_cleared_where_there_is_no_value(dataset: fo.Dataset) -> None:
+def test_an_existing_field_is_replaced_and_cleared_elsewhere(dataset: fo.Dataset) -> None:
     dataset.add_sample_field("number", fo.FloatField, description="old", info={"old": True})
     dataset.set_values("number", [9.0] * 6)
     ids = dataset.values("id")
@@ -179,7 +179,7 @@ def test_an_existing_field_is_renewed_and_cleared_where_there_is_no_value(datase
     assert (dataset.get_field("number").description, dataset.get_field("number").info) == ("numbers", {"by": "number"})
 
 
-def test_a_new_field_beside_an_existing_one_has_no_value_where_there_is_none(dataset: fo.Dataset) -> None:
+def test_a_new_field_beside_an_existing_one_is_empty_elsewhere(dataset: fo.Dataset) -> None:
     write(dataset, numbers("old"))
     ids = dataset.values("id")
     write_columns(dataset, ids[:2], [numbers("old", [0.5, 1.5]), numbers("new", [2.5, 3.5])], Companion())
@@ -187,7 +187,7 @@ def test_a_new_field_beside_an_existing_one_has_no_value_where_there_is_none(dat
     assert dataset.values("new") == [2.5, 3.5, *[None] * 4]
 
 
-def test_vanished_samples_are_told_and_the_others_written(dataset: fo.Dataset) -> None:
+def test_deleted_samples_are_reported_and_the_others_written(dataset: fo.Dataset) -> None:
     ids = dataset.values("id")
     dataset.delete_samples(ids[:2])
     assert write_columns(dataset, ids, [numbers()], Companion()) == ids[:2]
@@ -201,7 +201,7 @@ def test_vanished_samples_are_told_and_the_others_written(dataset: fo.Dataset) -
 
 
 @pytest.mark.parametrize("count", [5, 7])
-def test_each_sample_has_a_value(dataset: fo.Dataset, count: int) -> None:
+def test_every_column_needs_a_value_for_each_sample(dataset: fo.Dataset, count: int) -> None:
     before = state(dataset)
     with pytest.raises(ValueError, match="zip"):
         write(dataset, numbers(), numbers("other", [0.5] * count))
@@ -211,7 +211,7 @@ def test_each_sample_has_a_value(dataset: fo.Dataset, count: int) -> None:
 
 
 def halves(monkeypatch: pytest.MonkeyPatch, fails: str | None = None) -> list[str]:
-    """Has values move in two halves; returns which have begun. One fails if told, while the other is still at it."""
+    """Make values move in two halves, and record them. One may fail while the other is still moving."""
     monkeypatch.setattr(staging, "PARALLEL_MERGE", 2)
     aggregate, seen, both = Collection.aggregate, [], threading.Barrier(2)
 
@@ -261,7 +261,7 @@ def test_a_half_that_fails_is_undone_with_the_other(
     assert state(dataset) == before
 
 
-def test_indexes_are_those_that_fiftyone_makes(dataset: fo.Dataset) -> None:
+def test_indexes_equal_those_of_fiftyone(dataset: fo.Dataset) -> None:
     write(dataset, numbers("one", index="one"))
     # once more, where it is there
     write(dataset, numbers("one", index="one"), numbers("two", index="two"))
@@ -274,7 +274,7 @@ def test_indexes_are_those_that_fiftyone_makes(dataset: fo.Dataset) -> None:
 
 
 @pytest.mark.parametrize("id", ["", "x" * 24, "0" * 23, "00 " * 8])
-def test_what_is_no_id_is_refused(dataset: fo.Dataset, id: str) -> None:
+def test_invalid_ids_are_refused(dataset: fo.Dataset, id: str) -> None:
     before = state(dataset)
     with pytest.raises(ValueError, match="is not the id of a sample: an id has 24 hexadecimal digits"):
         write_columns(dataset, [*dataset.values("id")[:5], id], [numbers()], Companion())

@@ -1,14 +1,12 @@
-"""Writing: all fields in one pass, all of them or none, whatever fails."""
+"""A run is written in one pass, with all its fields or none, whatever fails."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
-import fiftyone.core.runs as fors
 import numpy as np
 import pytest
 from bson import ObjectId
@@ -18,12 +16,12 @@ from pymongo.errors import OperationFailure
 import fiftyone_learnability as fol
 from fiftyone_learnability.dataset import columns, registration, staging
 from fiftyone_learnability.dataset.columns import WriteError
+from fiftyone_learnability.dataset.internals import get_database
 from fiftyone_learnability.dataset.notes import fields_of, score_field
-from fiftyone_learnability.dataset.target import choose_target
-from fiftyone_learnability.experiment.results import ModelResults
 from fiftyone_learnability.scores.catalog import SCORES
 
 from .helpers import (
+    EVERY,
     SETTINGS,
     fails_at,
     make_results,
@@ -33,6 +31,7 @@ from .helpers import (
     values_of,
     write,
     write_results,
+    write_scores,
 )
 
 
@@ -120,7 +119,7 @@ def test_samples_without_a_result_keep_none(dataset: fo.Dataset) -> None:
     assert dataset.count("learnability_a") == 7
 
 
-def test_vanished_samples_are_reported_and_the_others_written(dataset: fo.Dataset) -> None:
+def test_deleted_samples_are_reported_and_the_others_written(dataset: fo.Dataset) -> None:
     results = make_results(dataset, "a")
     gone = dataset.values("id")[3:6]
     dataset.delete_samples(gone)
@@ -131,10 +130,10 @@ def test_vanished_samples_are_reported_and_the_others_written(dataset: fo.Datase
     for id in gone:
         del expected[id]
     assert values_of(dataset, "learnability_a") == expected
-    assert len(state(dataset)["samples"]) == 9, "a vanished sample must not come back"
+    assert len(state(dataset)["samples"]) == 9, "a deleted sample must not come back"
 
 
-def test_a_sample_that_vanishes_at_the_last_moment_does_not_come_back(
+def test_a_sample_deleted_at_the_last_moment_stays_deleted(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, gone = make_results(dataset, "a"), dataset.first().id
@@ -149,7 +148,7 @@ def test_a_sample_that_vanishes_at_the_last_moment_does_not_come_back(
     assert len(state(dataset)["samples"]) == 11
 
 
-def test_nothing_is_written_where_all_samples_vanished(dataset: fo.Dataset) -> None:
+def test_nothing_is_written_if_all_samples_were_deleted(dataset: fo.Dataset) -> None:
     results = make_results(dataset, "a")
     dataset.delete_samples(dataset.values("id"))
     before = state(dataset)
@@ -165,7 +164,7 @@ def test_a_deleted_dataset_is_a_write_error(dataset: fo.Dataset, how: str) -> No
         dataset.delete()
     else:
         # past this process, which goes on thinking that the dataset exists
-        fo.core.odm.get_db_conn().datasets.delete_one({"name": dataset.name})
+        get_database().datasets.delete_one({"name": dataset.name})
     with pytest.raises(WriteError, match=r"cannot be reached.*nothing was written"):
         write_results(dataset, results, "mine", SETTINGS)
 
@@ -196,10 +195,10 @@ FAILURES: dict[str, Callable[[pytest.MonkeyPatch, BaseException], None]] = {
         fo.Dataset, "rename_run", _rename_fails(error, "after")
     ),
 }
-"""Where writing is made to fail, and how."""
+"""The places where writing is made to fail."""
 
 NEEDS_OTHERS = "staging the rest"
-"""Fails only where samples that have no result get None."""
+"""Fails only if samples without a result are cleared."""
 
 
 def _merge_then_raise(error: BaseException) -> Callable[[Collection, Collection], None]:
@@ -281,7 +280,7 @@ def test_an_interrupt_while_writing_rolls_back_too(dataset: fo.Dataset, monkeypa
     assert state(dataset) == before
 
 
-def test_the_reason_of_a_failure_is_said(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_names_the_reason_of_a_failure(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "create_indexes", raiser(OperationFailure("disk full")))
     with pytest.raises(WriteError) as caught:
         write(dataset, "a")
@@ -289,148 +288,6 @@ def test_the_reason_of_a_failure_is_said(dataset: fo.Dataset, monkeypatch: pytes
     assert "disk full" in str(caught.value)
     assert "as they were" in str(caught.value)
     assert isinstance(caught.value.__cause__, OperationFailure)
-
-
-def test_without_overwrite_nothing_is_replaced(dataset: fo.Dataset) -> None:
-    key = write(dataset, "a")
-    before = state(dataset)
-    with pytest.raises(ValueError, match=rf"already has the field 'learnability_a', written by the run '{key}'"):
-        choose_target(dataset, ["b", "a"], None, overwrite=False)
-    with pytest.raises(ValueError, match=rf"already has a run '{key}'.*overwrite=True"):
-        choose_target(dataset, ["b"], key, overwrite=False)
-    # what came to exist during the training
-    with pytest.raises(ValueError, match="already has the field"):
-        write_results(dataset, make_results(dataset, "a"), "another", SETTINGS)
-    with pytest.raises(ValueError, match="already has a run"):
-        write_results(dataset, make_results(dataset, "b"), key, SETTINGS)
-    assert state(dataset) == before
-
-
-def test_a_rank_field_alone_is_enough_to_refuse(dataset: fo.Dataset) -> None:
-    dataset.add_sample_field("learnability_rank_a", fo.IntField)
-    with pytest.raises(ValueError, match=r"'learnability_rank_a', which this package did not write.*overwrite=True"):
-        choose_target(dataset, ["a"], None, overwrite=False)
-
-
-def test_a_field_of_the_users_own(dataset: fo.Dataset) -> None:
-    dataset.add_sample_field("learnability_a", fo.FloatField, description="mine")
-    dataset.set_values("learnability_a", [7.0] * 12)
-    with pytest.raises(ValueError, match="which this package did not write"):
-        write(dataset, "a")
-    assert dataset.distinct("learnability_a") == [7.0]
-    assert dataset.get_field("learnability_a").description == "mine"
-    write(dataset, "a", overwrite=True)
-    assert max(dataset.values("learnability_a")) < 1
-
-
-@pytest.mark.parametrize("ftype", [fo.StringField, fo.IntField, fo.ListField])
-def test_a_field_of_another_type_is_never_replaced(dataset: fo.Dataset, ftype: type[fo.Field]) -> None:
-    dataset.add_sample_field("learnability_a", ftype)
-    before = state(dataset)
-    with pytest.raises(ValueError, match=f"is a {ftype.__name__}.*cannot be replaced by a FloatField"):
-        write(dataset, "a", overwrite=True)
-    assert state(dataset) == before
-
-
-def test_a_run_of_another_kind_is_never_replaced(dataset: fo.Dataset) -> None:
-    dataset.register_run("theirs", fors.RunConfig(method="other"))
-    before = state(dataset)
-    for overwrite in (False, True):
-        with pytest.raises(ValueError, match="'theirs' belongs to a run of another kind"):
-            write(dataset, "a", key="theirs", overwrite=overwrite)
-    assert state(dataset) == before
-
-
-@pytest.mark.parametrize("key", ["", "two words", "1st", "a-b", "a.b", 7])
-def test_keys_must_be_identifiers(dataset: fo.Dataset, key: Any) -> None:
-    with pytest.raises(ValueError, match="must be an identifier"):
-        choose_target(dataset, ["a"], key, overwrite=False)
-
-
-def test_keys_are_chosen_in_turn(dataset: fo.Dataset) -> None:
-    assert write(dataset, "a") == "learnability"
-    assert write(dataset, "b") == "learnability_2"
-    dataset.register_run("learnability_3", fors.RunConfig(method="other"))
-    assert write(dataset, "c") == "learnability_4"
-    fol.delete_run(dataset, "learnability_2")
-    assert write(dataset, "d") == "learnability_2"
-
-
-def test_overwriting_replaces_values_and_clears_those_of_other_samples(dataset: fo.Dataset) -> None:
-    write(dataset, "a")
-    old = values_of(dataset, "learnability_a")
-    view = dataset.limit(5)
-    results = make_results(view, "a", seed=1)
-    assert choose_target(dataset, ["a"], None, overwrite=True).key == "learnability"
-    write_results(view, results, "learnability", {**SETTINGS, "epochs": 9}, overwrite=True)
-    new = values_of(dataset, "learnability_a")
-    expected = dict.fromkeys(old) | dict(zip(results["a"].ids, results["a"].learnability, strict=True))
-    assert new == expected
-    assert sum(value is None for value in values_of(dataset, "learnability_rank_a").values()) == 7
-    assert dataset.list_runs() == ["learnability"]
-    assert dataset.get_run_info("learnability").config.epochs == 9
-    assert "5 samples" in dataset.get_field("learnability_a").description
-    stored = fol.load_results(dataset, "learnability")["a"]
-    np.testing.assert_array_equal(stored.learnability, results["a"].learnability)
-    assert state(dataset)["stored_results"] == 1, "the results of the replaced run must go"
-
-
-def test_overwriting_a_run_by_its_key_drops_what_only_it_had(dataset: fo.Dataset) -> None:
-    write(dataset, "a", "b", key="mine")
-    write(dataset, "b", "c", key="mine", seed=1, overwrite=True)
-    assert fol.find_models(dataset) == ["b", "c"]
-    assert "learnability_a" not in dataset.list_indexes()
-    assert not any("learnability_a" in document for document in state(dataset)["samples"].values())
-    assert dataset.list_runs() == ["mine"]
-    assert set(fol.load_results(dataset, "mine")) == {"b", "c"}
-    assert sorted(fol.delete_run(dataset, "mine")) == sorted(fields_of(["b", "c"]))
-
-
-def test_overwriting_one_network_without_a_key_keeps_the_others_of_its_run(dataset: fo.Dataset) -> None:
-    write(dataset, "a", "b")
-    others = values_of(dataset, "learnability_b")
-    key = write(dataset, "a", seed=1, overwrite=True)
-    assert key == "learnability_2"
-    assert values_of(dataset, "learnability_b") == others
-    assert dataset.get_run_info("learnability").config.models == ["b"]
-    assert fol.delete_run(dataset, key) == fields_of(["a"])
-    assert values_of(dataset, "learnability_b") == others
-
-
-def test_overwriting_networks_of_two_runs_replaces_both(dataset: fo.Dataset) -> None:
-    write(dataset, "a")
-    write(dataset, "b")
-    key = write(dataset, "a", "b", seed=1, overwrite=True)
-    assert dataset.list_runs() == [key]
-    assert set(fol.load_results(dataset, key)) == {"a", "b"}
-    assert state(dataset)["stored_results"] == 1
-
-
-def test_a_run_by_another_key_takes_a_network_over(dataset: fo.Dataset) -> None:
-    write(dataset, "a", "b", key="first")
-    write(dataset, "b", key="second", seed=1, overwrite=True)
-    assert dataset.list_runs() == ["first", "second"]
-    assert dataset.get_run_info("first").config.models == ["a"]
-    assert fol.delete_run(dataset, "first") == fields_of(["a"])
-    assert fol.find_models(dataset) == ["b"]
-    assert dataset.count("learnability_b") == 12
-
-
-def test_overwriting_what_does_not_exist_yet(dataset: fo.Dataset) -> None:
-    assert write(dataset, "a", overwrite=True) == "learnability"
-    assert dataset.count("learnability_a") == 12
-
-
-EVERY = ("learnability", "rank", "hits", "variability", "aum", "spread")
-
-
-def write_scores(
-    dataset: fo.Dataset, *models: str, scores: tuple[str, ...], key: str, runs: int = 2, seed: int = 0
-) -> dict[str, ModelResults]:
-    """Writes these made-up scores, whatever is there, and returns the results."""
-    results = make_results(dataset, *models, runs=runs, seed=seed)
-    write_results(dataset, results, key, {**SETTINGS, "runs": runs}, overwrite=True, scores=scores)
-    return results
 
 
 def test_chosen_scores_have_fields_with_types_texts_and_indexes(dataset: fo.Dataset) -> None:
@@ -467,7 +324,7 @@ def test_chosen_scores_have_fields_with_types_texts_and_indexes(dataset: fo.Data
     assert sorted(fol.delete_run(dataset, "mine")) == sorted(report.fields)
 
 
-def test_a_score_that_is_no_number_is_no_value_but_infinity_is_one(dataset: fo.Dataset) -> None:
+def test_nan_is_stored_as_none_and_infinity_as_itself(dataset: fo.Dataset) -> None:
     result = make_results(dataset, "a")["a"]
     result.run_scores["forgetting"] = np.array([[np.inf, 0.0, np.nan] * 4])
     result.run_scores["learned_epoch"] = np.array([[1.0, 2.0, 4.0] * 4])
@@ -481,48 +338,6 @@ def test_a_score_that_is_no_number_is_no_value_but_infinity_is_one(dataset: fo.D
     assert dataset.match(fo.ViewField("learnability_a_forgetting") == np.inf).count() == 4
 
 
-def test_any_chosen_score_in_the_way_is_enough_to_refuse(dataset: fo.Dataset) -> None:
-    dataset.add_sample_field("learnability_a_hits", fo.IntField)
-    before = state(dataset)
-    with pytest.raises(ValueError, match=r"'learnability_a_hits', which this package did not write"):
-        choose_target(dataset, ["a"], None, False, EVERY)
-    with pytest.raises(ValueError, match=r"is a IntField.*cannot be replaced by a FloatField"):
-        write_scores(dataset, "a", scores=EVERY, key="mine")
-    assert state(dataset) == before
-    # what is not written is not in the way
-    assert choose_target(dataset, ["a"], None, False).key == "learnability"
-
-
-@pytest.mark.parametrize("key", ["mine", "other"])
-def test_overwriting_with_fewer_scores_leaves_none_of_the_old_ones(dataset: fo.Dataset, key: str) -> None:
-    write_scores(dataset, "a", scores=EVERY, key="mine")
-    assert choose_target(dataset, ["a"], None, True).key == "mine"
-    results = write_scores(dataset, "a", scores=("learnability", "rank", "aum"), key=key, runs=1, seed=1)
-    left = ["learnability_a", "learnability_rank_a", "learnability_a_aum"]
-    after = state(dataset)
-    assert [name for name in after["fields"] if name.startswith("learnability")] == left
-    assert [name for name in after["indexes"] if name.startswith("learnability")] == sorted(f"{n}_1" for n in left[:2])
-    assert not any("learnability_a_hits" in document for document in after["samples"].values())
-    assert dataset.list_runs() == [key]
-    assert fol.find_scores(dataset, "a") == ["learnability", "rank", "aum"]
-    aum = dict(zip(results["a"].ids, results["a"].score("aum"), strict=True))
-    assert values_of(dataset, "learnability_a_aum") == aum
-    assert fol.delete_run(dataset, key) == sorted(left)
-
-
-def test_a_run_that_takes_a_network_over_leaves_none_of_its_old_scores(dataset: fo.Dataset) -> None:
-    write_scores(dataset, "a", "b", scores=EVERY, key="first")
-    kept = {name: values_of(dataset, name) for name in fields_of(["a"], EVERY)}
-    write_scores(dataset, "b", scores=("learnability", "rank", "hits"), key="second", seed=1)
-    assert fol.find_scores(dataset, "b") == ["learnability", "rank", "hits"]
-    assert {name: values_of(dataset, name) for name in kept} == kept
-    assert "learnability_b_aum" not in dataset.list_indexes()
-    assert dataset.get_run_info("first").config.models == ["a"]
-    assert fol.delete_run(dataset, "first") == sorted(kept)
-    assert fol.find_models(dataset) == ["b"]
-    assert dataset.count("learnability_b_hits") == 12
-
-
 @pytest.mark.parametrize("where", ["the indexes", "merging", "the key of the run"])
 def test_a_failure_keeps_scores_that_only_the_old_run_has(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, where: str
@@ -534,46 +349,3 @@ def test_a_failure_keeps_scores_that_only_the_old_run_has(
         with pytest.raises(WriteError, match="disk full"):
             write_scores(dataset, "a", scores=("learnability", "rank", "hits", "aum"), key="mine", seed=1)
     assert state(dataset) == before
-
-
-def test_runs_that_own_no_network_outlive_others(dataset: fo.Dataset) -> None:
-    rng = np.random.default_rng(2)
-    results = make_results(dataset, "a", "b")
-    results = {
-        model: replace(result, prediction=rng.dirichlet([1, 1], 12).astype(np.float16))
-        for model, result in results.items()
-    }
-    write_results(dataset, results, "networks", SETTINGS)
-    fol.write_consensus(dataset)
-    fol.suggest_label_fixes(dataset)
-    dataset.register_run("theirs", fors.RunConfig(method="other"))
-    ours = ["learnability_consensus", "learnability_disagreement", "learnability_rank_consensus"]
-    ours += ["learnability_contradiction", "learnability_suggestion", "learnability_verdict"]
-    before = state(dataset)
-    kept = {name: values_of(dataset, name) for name in ours}
-    write(dataset, "c", overwrite=True)
-    write(dataset, "a", "b", key="anew", seed=3, overwrite=True)
-    after = state(dataset)
-    assert dataset.list_runs() == ["anew", "consensus", "label_fixes", "learnability", "theirs"]
-    for key in ("consensus", "label_fixes", "theirs"):
-        assert after["runs"][key] == before["runs"][key]
-    assert {name: after["fields"][name] for name in ours} == {name: before["fields"][name] for name in ours}
-    assert {name: values_of(dataset, name) for name in ours} == kept
-    # nor do they take each other's place
-    assert fol.write_consensus(dataset, overwrite=True).key == "consensus"
-    assert len(fol.list_runs(dataset)) == 4
-    for key in ("learnability", "anew"):
-        fol.delete_run(dataset, key)
-    assert fol.list_runs(dataset) == ["consensus", "label_fixes"]
-    assert fol.delete_run(dataset, "label_fixes") == sorted(ours[3:])
-    assert fol.delete_run(dataset, "consensus") == sorted(ours[:3])
-
-
-def test_a_run_whose_fields_are_gone_is_not_taken_for_replaced(dataset: fo.Dataset) -> None:
-    result = make_results(dataset, "a")["a"]
-    prediction = np.full((12, 2), 0.5, np.float16)
-    write_results(dataset, {"a": replace(result, prediction=prediction)}, "networks", SETTINGS)
-    fol.suggest_label_fixes(dataset)
-    dataset.delete_sample_fields(["learnability_contradiction", "learnability_suggestion", "learnability_verdict"])
-    write(dataset, "b")
-    assert dataset.list_runs() == ["label_fixes", "learnability", "networks"]

@@ -1,4 +1,4 @@
-"""Which samples are read, and what is said where they cannot be learned."""
+"""Samples are read with their labels, and unusable ones are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fiftyone_learnability.dataset.samples import check_images, find_label_field
 
 @pytest.fixture
 def dataset(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
-    """Six samples with labels of every kind; none of them in the second and fifth."""
+    """Six samples with labels of every type, none on the second and fifth."""
     labels = ["cat", None, "dog", "ant", None, "cat"]
     dataset = make_dataset([f"/nowhere/{number}.png" for number in range(6)], labels)
     for name, ftype, values in (
@@ -45,7 +45,7 @@ def dataset(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
         ("flag", ("False", "True"), [1, 0, 1, 1]),
     ],
 )
-def test_labels_of_every_kind(dataset: fo.Dataset, field: str, classes: tuple[str, ...], labels: list[int]) -> None:
+def test_labels_of_every_type(dataset: fo.Dataset, field: str, classes: tuple[str, ...], labels: list[int]) -> None:
     samples = read_samples(dataset, field)
     assert samples.classes == classes
     assert samples.labels.tolist() == labels
@@ -83,7 +83,7 @@ def test_classes_are_those_of_the_view(dataset: fo.Dataset) -> None:
     assert samples.num_unlabelled == 2
 
 
-def test_a_killed_servers_estimate_of_no_samples_is_not_believed(
+def test_a_wrong_estimate_of_the_sample_count_does_not_matter(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fo.Dataset, "__len__", lambda self: 0)
@@ -120,7 +120,7 @@ def test_select_keeps_labels_and_files_together(dataset: fo.Dataset) -> None:
         ("nothing", r"none of the 6 samples.*has a label in the field 'nothing'"),
     ],
 )
-def test_what_is_wrong_with_a_label_field_is_said(dataset: fo.Dataset, field: str, message: str) -> None:
+def test_unusable_label_fields_are_refused(dataset: fo.Dataset, field: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_samples(dataset, field)
 
@@ -194,6 +194,6 @@ def test_patches_are_refused(dataset: fo.Dataset) -> None:
 
 
 @pytest.mark.parametrize("samples", [None, "name", [1, 2]])
-def test_what_is_no_collection_is_refused(samples: Any) -> None:
+def test_other_objects_are_refused(samples: Any) -> None:
     with pytest.raises(TypeError, match=f"must be a FiftyOne dataset or view, not {type(samples).__name__}"):
         check_images(samples)
