@@ -4,10 +4,11 @@
 
 Learnability and rank of three networks are written onto 50,000 samples without images, as
 :func:`fiftyone_learnability.compute_learnability` writes them: six fields in one pass, with indexes and a registered
-run, all or nothing. Two other methods write the values alone, in turns with ours: ``dataset.set_values`` per field, and ``sample.save()`` for each sample, timed over 2,000 samples and scaled up. Seconds are medians over rounds, ratios
-medians of the ratios of each round. Then larger datasets, each in a fresh process: seconds, and peak memory above that
-before the call. Goals: 4 times as fast as ``set_values``, 20 times as fast as ``sample.save()``; a million samples in
-under 2 GB, with at most 1.5 times the time per sample of 250,000.
+run, all or nothing. Two other methods write the values alone, in turns with ours: ``dataset.set_values`` per field, and
+``sample.save()`` per sample, timed over 2,000 samples and scaled up. Seconds are medians over rounds, ratios medians of
+the ratios of each round. Then larger datasets, each in a fresh process: seconds, and peak memory above that before the
+call. Goals: 4 times as fast as ``set_values``, 20 times as fast as ``sample.save()``; a million samples in under 2 GB,
+with at most 1.5 times the time per sample of 250,000.
 """
 
 from __future__ import annotations
