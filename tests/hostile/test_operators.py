@@ -40,8 +40,8 @@ def test_case(case: Case, world: World) -> None:
         assert not shown.result.invalid, shown.result.text
     elif case.known:
         assert shown.result.invalid
-        missing = [word for word in case.words(APP) if word not in shown.result.said]
-        assert not missing, f"the form lacks {missing}: {shown.result.said}"
+        missing = [word for word in case.words(APP) if word not in shown.result.visible_text]
+        assert not missing, f"the form lacks {missing}: {shown.result.visible_text}"
 
     outcome = in_time(lambda: execute(*arguments, **operation.request))
     if case.says:

@@ -1,7 +1,7 @@
-"""Plays the browser for the plugin: events and forms in, and what comes back, over a real dataset and without an App.
+"""Plays the browser for the plugin: sends events and forms over a real dataset, without an App, and keeps the answers.
 
-What goes to the browser and back is put through JSON as JavaScript writes it, which has one kind of numbers: a stage
-that was sent with 1.0 comes back with 1.
+Everything passes through JSON as JavaScript writes it. JavaScript has one kind of numbers, so a stage that was sent
+with 1.0 comes back with 1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def plugin_module(name: str) -> ModuleType:
 
 
 def through_browser(value: Any) -> Any:
-    """What JavaScript makes of a value on its way there and back."""
+    """Return a value after its way to the browser and back."""
 
     def number(text: str) -> float:
         return int(float(text)) if float(text).is_integer() else float(text)
@@ -42,12 +42,12 @@ def through_browser(value: Any) -> Any:
 
 @dataclass
 class Answer:
-    """What an event sent to the browser.
+    """The answer of the server to an event.
 
     Attributes:
-        calls: the operators triggered, as (name, params)
-        seconds: the time that the server took
-        result: what the handler returned
+        calls: the operators that the server triggered in the browser, as (name, params)
+        seconds: how long the server took
+        result: the return value of the handler
     """
 
     calls: list[tuple[str, dict[str, Any]]]
@@ -55,43 +55,43 @@ class Answer:
     result: Any = None
 
     def called(self, name: str) -> list[dict[str, Any]]:
-        """The params of each call of an operator."""
-        return [params for called, params in self.calls if called.rpartition("/")[2] == name]
+        """Return the params of each call of an operator."""
+        return [params for uri, params in self.calls if uri.rpartition("/")[2] == name]
 
     @property
     def drawn(self) -> list[str]:
-        """The plots whose data were sent."""
+        """The names of the plots whose data were sent."""
         return [name for params in self.called("patch_panel_data") for name in params["data"]]
 
     @property
     def kilobytes(self) -> float:
-        """The size of all that was sent."""
+        """The size of all messages."""
         return len(json.dumps(self.calls, default=str)) / 1000
 
     @property
     def layout(self) -> dict[str, Any]:
-        """The schema that was rendered, without nested ones."""
+        """The components that were rendered, by name."""
         return self.called("show_panel_output")[-1]["output"]["type"]["properties"]
 
     def text(self) -> str:
-        """All of the schema that was rendered."""
+        """Return the whole schema that was rendered."""
         return json.dumps(self.called("show_panel_output")[-1]["output"], ensure_ascii=False)
 
 
 @dataclass
 class PanelHarness:
-    """The panel over a dataset, with what the browser keeps.
+    """The panel of a dataset, with the state that the browser keeps.
 
     Attributes:
         dataset: the dataset
-        follow: whether the App's answer to a new view, two events ``on_change_view``, is played as well
+        follow: True plays the App's reaction to a new view, two events ``on_change_view``, too
         stages: the view that the App shows, serialized
         filters: the filters of the sidebar
         selected: the ids of the selected samples
         state: the panel's state
         data: the panel's data
         view_name: the saved view that the App shows
-        active_fields: what the grid writes on each sample
+        active_fields: the fields that the grid shows on each sample
     """
 
     dataset: fo.Dataset
@@ -105,7 +105,7 @@ class PanelHarness:
     active_fields: list[str] = field(default_factory=list)
 
     def event(self, method: str, **params: Any) -> Answer:
-        """Plays one event; a view that it sets is shown, and the panel hears of that twice, as from the App."""
+        """Play one event. If it sets a view, the App shows it."""
         answer = self._send(method, params)
         views = answer.called("set_view")
         if views:
@@ -119,29 +119,29 @@ class PanelHarness:
         return answer
 
     def open(self) -> Answer:
-        """Opens the panel."""
+        """Open the panel."""
         return self.event("on_load")
 
     def choose(self, name: str, value: Any, method: str = "on_control") -> Answer:
-        """Sets a control, such as "controls.first", as the browser does before its event."""
-        place = self.state
+        """Set a control, such as "controls.first", and play its event."""
+        state = self.state
         *parents, last = name.split(".")
         for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
+            state = state.setdefault(parent, {})
+        state[last] = value
         return self.event(method, value=value)
 
     def tab(self, name: str) -> Answer:
-        """Opens a tab."""
+        """Open a tab."""
         return self.choose("tab", name, "on_tab")
 
     def show(self, view: fo.DatasetView | None) -> Answer:
-        """The user chooses a view."""
+        """Choose a view, as the user does."""
         self.stages = [] if view is None else through_browser(serialize_stages(view))
         return self.event("on_change_view")
 
     def select(self, *ids: str) -> Answer:
-        """The user selects samples."""
+        """Select samples, as the user does."""
         self.selected = list(ids)
         return self.event("on_change_selected")
 
@@ -172,7 +172,7 @@ class PanelHarness:
         ctx = ExecutionContext(request_params=through_browser(request), executor=executor, operator_uri=PANEL)
         result = panel.execute(ctx)
         answer = Answer([(r.operator_uri, r.params) for r in executor._requests], time.perf_counter() - start, result)
-        # what is sent must be JSON
+        # every message must be JSON
         answer.calls = [(name, json.loads(json.dumps(params or {}, default=_plain))) for name, params in answer.calls]
         self.state = through_browser(ctx.panel.state._data)
         self.data.update(ctx.panel.data._data)
@@ -188,14 +188,14 @@ def _plain(value: Any) -> Any:
 def make_context(
     uri: str, dataset: fo.Dataset, params: dict[str, Any] | None = None, **request: Any
 ) -> tuple[ExecutionContext, Executor]:
-    """The context in which an operator runs, and what collects the operators that it triggers."""
+    """Return the context of an operator, and the executor that collects what the operator triggers."""
     executor = Executor()
     request = through_browser({"dataset_name": dataset.name, "params": params or {}, **request})
     return ExecutionContext(request_params=request, executor=executor, operator_uri=f"{PLUGIN}/{uri}"), executor
 
 
 def execute(uri: str, dataset: fo.Dataset, params: dict[str, Any] | None = None, **request: Any) -> Answer:
-    """Executes an operator to its end, as the server does."""
+    """Execute an operator to its end, as the server does."""
     ctx, executor = make_context(uri, dataset, params, **request)
     start = time.perf_counter()
     result = foo.get_operator(ctx.operator_uri).execute(ctx)
@@ -206,57 +206,55 @@ def execute(uri: str, dataset: fo.Dataset, params: dict[str, Any] | None = None,
 
 
 def form(uri: str, dataset: fo.Dataset, params: dict[str, Any] | None = None, **request: Any) -> Form:
-    """The form of an operator, resolved as the server does."""
+    """Resolve the form of an operator, as the server does."""
     ctx, _ = make_context(uri, dataset, params, **request)
-    registry = OperatorRegistry()
-    resolve = foo.executor.resolve_type
-    found = asyncio.run(resolve(registry, ctx.operator_uri, ctx.request_params))
-    if isinstance(found, ExecutionResult):
-        raise AssertionError(found.error)
-    return Form(json.loads(json.dumps(found.to_json(), default=_plain)))
+    resolved = asyncio.run(foo.executor.resolve_type(OperatorRegistry(), ctx.operator_uri, ctx.request_params))
+    if isinstance(resolved, ExecutionResult):
+        raise AssertionError(resolved.error)
+    return Form(json.loads(json.dumps(resolved.to_json(), default=_plain)))
 
 
 @dataclass
 class Form:
-    """A form that was resolved."""
+    """A resolved form."""
 
     schema: dict[str, Any]
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The parts of the form by name."""
+        """The inputs of the form by name."""
         return self.schema["type"]["properties"]
 
     @property
     def invalid(self) -> bool:
-        """Whether it, or a part, cannot be submitted."""
-        return bool(self.schema.get("invalid")) or any(part.get("invalid") for part in self.fields.values())
+        """True if the form cannot be submitted."""
+        return bool(self.schema.get("invalid")) or any(field.get("invalid") for field in self.fields.values())
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """What the browser sends when nothing is changed."""
-        return {name: part["default"] for name, part in self.fields.items() if part.get("default") is not None}
+        """The params that the browser sends if the user changes nothing."""
+        return {name: field["default"] for name, field in self.fields.items() if field.get("default") is not None}
 
     def choices(self, name: str) -> list[str]:
-        """What a part lets choose from."""
+        """Return the choices of an input."""
         return [choice["value"] for choice in self.fields[name]["view"]["choices"]]
 
     @property
-    def said(self) -> str:
-        """What it says to people, in lines: errors, labels and descriptions."""
-        found: list[str] = []
+    def visible_text(self) -> str:
+        """Errors, labels and descriptions, one per line."""
+        lines: list[str] = []
 
-        def look(part: Any) -> None:
+        def collect(part: Any) -> None:
             for name, value in part.items() if isinstance(part, dict) else enumerate(part):
                 if isinstance(value, (dict, list)):
-                    look(value)
+                    collect(value)
                 elif isinstance(value, str) and name in ("error_message", "label", "description"):
-                    found.append(value)
+                    lines.append(value)
 
-        look(self.schema)
-        return "\n".join(found)
+        collect(self.schema)
+        return "\n".join(lines)
 
     @property
     def text(self) -> str:
-        """All of the form."""
+        """The whole schema of the form."""
         return json.dumps(self.schema, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Datasets with made-up scores, chosen to be awkward: on the edges of bins, tied, missing."""
+"""Datasets with made-up scores, many of them on edges of bins, tied or missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODELS = ("resnet20", "vgg16", "mobilenet")
 
 
 def add_samples(dataset: fo.Dataset, labels: Sequence[str | None]) -> list[str]:
-    """Adds a sample for each label, without images; returns their ids."""
+    """Add a sample for each label, without images; return their ids."""
     return dataset.add_samples(
         [
             fo.Sample(f"/no/such/{index}.png", ground_truth=None if label is None else fo.Classification(label=label))
@@ -41,20 +41,20 @@ def write_scores(
     predictions: Mapping[str, NDArray[np.float32]] | None = None,
     classes: Sequence[str] = ("a", "b"),
 ) -> None:
-    """Writes scores, given in the order of the collection's ids, as if networks had been trained.
+    """Write scores as if networks had been trained. Arrays have the order of the collection.
 
     Args:
         samples: the samples
         scores: learnability by network
         key: the key of the run
         epochs: its epochs
-        dynamics: by network
+        dynamics: ``(epochs, N)`` dynamics by network
         label_field: the field of the labels
-        overwrite: whether to replace what is there
-        more: further scores by network, which the run has measured
+        overwrite: True replaces existing fields
+        more: further measured scores by network
         written: the scores that become fields
         predictions: mean predictions by network
-        classes: the classes that those are over
+        classes: the classes of the predictions
     """
     ids = np.array(samples.values("id"))
     order = np.argsort(ids)
@@ -65,7 +65,10 @@ def write_scores(
         record = RunRecord(
             model,
             0,
-            {"learnability": values[order], **{name: one[order] for name, one in (more or {}).get(model, {}).items()}},
+            {
+                "learnability": values[order],
+                **{name: array[order] for name, array in (more or {}).get(model, {}).items()},
+            },
             1 - curve,
             curve,
             curve,
@@ -86,11 +89,12 @@ def write_scores(
 
 
 def awkward_scores(count: int, bins: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Scores of which a third lie on the edges of bins or just beside them, 0 and 1 among them, and many are tied."""
+    """Return scores of which a third lie on edges of bins or just beside them, including 0 and 1, and many are tied."""
     edges = np.concatenate([np.linspace(0, 1, bins + 1), np.linspace(0, 1, 41), np.linspace(0, 1, 21)])
     values = rng.beta(2, 1.2, count)
-    on = rng.choice(count, count // 3, replace=False)
-    values[on] = rng.choice(np.concatenate([edges, np.nextafter(edges, 0), np.nextafter(edges[edges < 1], 1)]), len(on))
+    on_edges = rng.choice(count, count // 3, replace=False)
+    near = np.concatenate([edges, np.nextafter(edges, 0), np.nextafter(edges[edges < 1], 1)])
+    values[on_edges] = rng.choice(near, len(on_edges))
     values[rng.choice(count, 12, replace=False)] = [0.0] * 6 + [1.0] * 6
     values[rng.choice(count, count // 10, replace=False)] = values[0]
     return values

@@ -1,4 +1,4 @@
-"""What the App's server loads for the plugin: not torch, whatever is looked at."""
+"""The App's server never loads torch for the plugin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import fiftyone as fo
 import fiftyone.operators as foo
 from tests.plugin.harness import PANEL, PLUGIN, PanelHarness, execute, form
 
-class Popen:  # nothing is to be measured or trained here
+class Popen:  # start no process that measures or trains
     def __init__(self, *args, **kwargs):
         print("started", *args[0][-5:])
     def wait(self): ...
@@ -91,7 +91,7 @@ def test_forms_and_panel_never_load_torch(make_dataset: Callable[..., fo.Dataset
     )
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
-    # the form of compute has found no measured rate, and would have had it measured in a process of its own
+    # the form found no measured training rate and wanted to start a process that measures it
     assert any(line.startswith("started") and "resnet20" in line for line in lines)
     assert lines[-1] == "loaded"
     dataset.reload()
@@ -99,7 +99,7 @@ def test_forms_and_panel_never_load_torch(make_dataset: Callable[..., fo.Dataset
     assert (tmp_path / "scores.csv").exists()
 
 
-def test_the_speed_is_measured_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_at_a_time_measures_the_training_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     compute = plugin_module("operators.compute")
     started: list[list[str]] = []
     monkeypatch.setattr(compute, "start_process", started.append)

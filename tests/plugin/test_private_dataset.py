@@ -1,4 +1,4 @@
-"""What the plugin writes while other events of the App load the same dataset: nothing of it is lost."""
+"""Nothing is lost that the plugin writes while other events of the App reload the same dataset."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MODELS = ["resnet20", "vgg16"]
 
 @pytest.fixture(autouse=True)
 def _allowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Lets the App read where a test has its file."""
+    """Let the App read the files of a test."""
     monkeypatch.setenv("FIFTYONE_LEARNABILITY_DIR", str(tmp_path))
 
 
 @pytest.fixture
 def scored(make_dataset: Callable[..., fo.Dataset], rng: np.random.Generator) -> fo.Dataset:
-    """Two networks that have measured more than is written, and kept their predictions."""
+    """Two networks with predictions, and with measured scores that are not fields yet."""
     dataset = make_dataset([f"/no/{index}.png" for index in range(COUNT)], list("ab") * (COUNT // 2))
     write_scores(
         dataset,
@@ -50,8 +50,7 @@ def accept(dataset: fo.Dataset) -> None:
     execute("apply_label_fixes", dataset, selected=dataset.values("id"), view_target="SELECTED_SAMPLES")
 
 
-def take_over(dataset: fo.Dataset, folder: Path) -> None:
-    """Imports scores of hardly any meaning."""
+def import_scores(dataset: fo.Dataset, folder: Path) -> None:
     path = folder / "scores.csv"
     path.write_text("\n".join(["id,learnability", *(f"{id},0.5" for id in dataset.values("id"))]))
     execute("import_learnability", dataset, {"path": str(path), "name": "theirs"})
@@ -61,7 +60,7 @@ WRITERS: dict[str, Callable[[fo.Dataset, Path], Any]] = {
     "data map": lambda dataset, _: write_map(dataset),
     "scores": lambda dataset, _: execute("write_learnability_scores", dataset, {"models": MODELS, "scores": ["all"]}),
     "consensus": lambda dataset, _: execute("compute_consensus", dataset),
-    "import": take_over,
+    "import": import_scores,
     "suggestions": lambda dataset, _: execute("suggest_label_fixes", dataset),
     "labels": lambda dataset, _: accept(dataset),
     "delete": lambda dataset, _: execute(
@@ -71,7 +70,7 @@ WRITERS: dict[str, Callable[[fo.Dataset, Path], Any]] = {
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_what_is_written_survives_other_events(
+def test_written_fields_survive_other_events(
     scored: fo.Dataset, writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if writer == "labels":
@@ -80,14 +79,14 @@ def test_what_is_written_survives_other_events(
     WRITERS[writer](undisturbed, tmp_path)
     expected = stored(undisturbed)
     undisturbed.delete()
-    assert expected != before, "nothing is written"
+    assert expected != before, "the writer wrote nothing"
 
     disturb(scored, monkeypatch)
     WRITERS[writer](scored, tmp_path)
     assert stored(scored) == expected
 
 
-def test_what_is_computed_survives_other_events(digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_computed_scores_survive_other_events(digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     disturb(digit_dataset, monkeypatch)
     params = {"preset": "custom", "epochs": 1, "batch_size": 32, "device": "cpu", "how": "now", "key": "mine"}
     execute("compute_learnability", digit_dataset, params)
@@ -97,21 +96,21 @@ def test_what_is_computed_survives_other_events(digit_dataset: fo.Dataset, monke
 
 
 def disturb(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on loads a dataset anew in the midst of each change to it, as events in other threads do."""
+    """From now on reload a dataset in the middle of each change to it, as events in other threads may do."""
 
-    def disturbed(original: Callable[..., Any]) -> Callable[..., Any]:
+    def reload_first(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
             fo.load_dataset(dataset.name, reload=True)
             return original(*args, **options)
 
         return call
 
-    # what FiftyOne calls after it has taken the document of the dataset, and before it saves that
+    # FiftyOne calls these between taking the dataset's document and saving it, and has no public name for that moment
     for name in ("validate_field_name", "_add_field_doc", "_update_field_doc", "_delete_field_doc"):
-        monkeypatch.setattr(mixins, name, disturbed(getattr(mixins, name)))
+        monkeypatch.setattr(mixins, name, reload_first(getattr(mixins, name)))
 
 
 def stored(dataset: fo.Dataset) -> tuple[dict[str, Any], set[str]]:
-    """Fields with what is noted in them, and runs, as the database has them."""
+    """Return the info of each field, and the keys of the runs, from the database."""
     document = get_db_conn().datasets.find_one({"name": dataset.name})
     return {field["name"]: field["info"] for field in document["sample_fields"]}, set(document["runs"])
