@@ -25,9 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fiftyone_learnability.training.architectures import BasicBlock
 from fiftyone_learnability.training.augmentation import EpochDraws, crop_and_flip
 from fiftyone_learnability.training.measuring import fold_batch_norms
-from fiftyone_learnability.training.networks import NETWORKS, BasicBlock
+from fiftyone_learnability.training.networks import NETWORKS
 from fiftyone_learnability.training.pixels import ResidentImages
 
 from .training import peak_flops

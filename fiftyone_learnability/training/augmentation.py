@@ -1,7 +1,7 @@
-"""Random crop and horizontal flip for a whole batch at once, drawn for each image on its own.
+"""Random crop and horizontal flip of a whole batch at once, with random numbers of its own for each image.
 
-The random numbers of an epoch are drawn at once, on the CPU, from (seed, epoch) alone: the same on every device, with
-one transfer an epoch, and without generator state that would have to be saved.
+All random numbers of an epoch are drawn together, on the CPU, from (seed, epoch) alone: they are the same on every
+device, take one transfer per epoch, and leave no generator state to save.
 """
 
 from __future__ import annotations
@@ -18,11 +18,8 @@ def epoch_seed(seed: int, epoch: int) -> int:
     """A 63-bit seed for the randomness of one epoch of one run.
 
     Args:
-        seed: the seed of the run, not negative
-        epoch: the epoch, counted from 1; 0 stands for the initialisation of the network
-
-    Returns:
-        the seed
+        seed: seed of the run, not negative
+        epoch: the epoch, counted from 1; 0 for the initialisation of the network
     """
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
@@ -34,8 +31,8 @@ class EpochDraws:
     Attributes:
         order: ``(N,)`` permutation in which the images are shown
         rows: ``(N,)`` vertical offset of each image's crop in the padded image, 0..2*padding
-        columns: ``(N,)`` horizontal offset, likewise
-        flips: ``(N,)`` whether each image is flipped
+        columns: ``(N,)`` horizontal offset of each image's crop, 0..2*padding
+        flips: ``(N,)`` True for the images to flip
     """
 
     order: Tensor
@@ -45,13 +42,13 @@ class EpochDraws:
 
     @classmethod
     def draw(cls, num_images: int, padding: int, flip: bool, seed: int, epoch: int, device: torch.device) -> EpochDraws:
-        """Draws the order of one epoch and the crop and flip of each image.
+        """Draw the order of one epoch, and crop and flip of each image.
 
         Args:
             num_images: N
-            padding: the pixels of padding on each side; 0 for no crop
-            flip: whether to flip half of the images
-            seed: the seed of the run
+            padding: pixels of padding on each side; 0 for no crop
+            flip: True flips half of the images
+            seed: seed of the run
             epoch: the epoch, counted from 1
             device: where the numbers are needed
         """
@@ -65,14 +62,14 @@ class EpochDraws:
 
 
 def crop_and_flip(images: Tensor, rows: Tensor, columns: Tensor, flips: Tensor, padding: int) -> Tensor:
-    """Cuts each image's own crop out of the image padded with zeros, and flips it if its own flip says so.
+    """Cut a crop out of each zero-padded image, and mirror some of the crops.
 
     Args:
         images: ``(B, C, H, W)``, normalised, so that the zeros of the padding are the mean colour
         rows: ``(B,)`` vertical offset of the crop in the padded image, 0..2*padding; ``padding`` is the image itself
-        columns: ``(B,)`` horizontal offset, likewise
-        flips: ``(B,)`` bool, whether to mirror the crop
-        padding: the pixels of padding on each side
+        columns: ``(B,)`` horizontal offset of the crop, 0..2*padding
+        flips: ``(B,)`` bool, True mirrors the crop
+        padding: pixels of padding on each side
 
     Returns:
         ``(B, C, H, W)``, channels last in memory

@@ -1,4 +1,4 @@
-"""Which device and precision to train with, and why: every choice comes with its reason."""
+"""The choice of device and precision; every choice states its reason."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from .options import PRECISIONS
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and in which precision to train.
+    """Device and precision of a training.
 
     Attributes:
         device: the device
         precision: "float32", "bf16" or "fp16", the type that autocast computes convolutions in
-        reason: a sentence for people that says what was chosen and why
-        is_chosen: whether the precision was chosen here rather than asked for, so that a network may have another one
+        reason: a sentence that says what was chosen and why
+        is_chosen: True if the precision was chosen here, so that a network may get another one; False if the user asked
+            for it
     """
 
     device: torch.device
@@ -30,20 +31,20 @@ class Placement:
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
-        """The type for autocast, None where all is computed in float32."""
+        """The type for autocast; None if everything is computed in float32."""
         return {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
 
 @contextmanager
 def autocast(placement: Placement) -> Iterator[None]:
-    """Within it, what pays in lower precision is computed in that of a placement."""
+    """Compute in the precision of a placement wherever that pays."""
     dtype = placement.autocast_dtype
     with torch.autocast(placement.device.type, dtype=dtype, enabled=dtype is not None):
         yield
 
 
 def choose_placement(device: str = "auto", precision: str = "auto") -> Placement:
-    """Chooses device and precision.
+    """Choose device and precision.
 
     Args:
         device ("auto"): "auto" takes cuda, then mps, then cpu; or any torch device, such as "cuda:1"
@@ -54,17 +55,16 @@ def choose_placement(device: str = "auto", precision: str = "auto") -> Placement
         the choice with its reason
 
     Raises:
-        ValueError: if the device or the precision does not exist here
+        ValueError: if this machine does not have the device or the precision
     """
-    if device == "auto":
-        if torch.cuda.is_available():
-            chosen, why = torch.device("cuda"), "a CUDA GPU is available"
-        elif torch.backends.mps.is_available():
-            chosen, why = torch.device("mps"), "no CUDA GPU, but Apple's MPS is available"
-        else:
-            chosen, why = torch.device("cpu"), "no GPU was found"
-    else:
+    if device != "auto":
         chosen, why = _named_device(device), "as asked"
+    elif torch.cuda.is_available():
+        chosen, why = torch.device("cuda"), "a CUDA GPU is available"
+    elif torch.backends.mps.is_available():
+        chosen, why = torch.device("mps"), "no CUDA GPU, but Apple's MPS is available"
+    else:
+        chosen, why = torch.device("cpu"), "no GPU was found"
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else f"{torch.get_num_threads()} threads"
     if chosen.type == "mps":
         name = "Apple GPU"
@@ -73,29 +73,33 @@ def choose_placement(device: str = "auto", precision: str = "auto") -> Placement
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {short_repr(precision)}")
     if precision == "fp16" and chosen.type != "cuda":
         raise ValueError(f"precision 'fp16' needs a CUDA GPU; on {chosen.type} use 'float32' or 'auto'")
-    if precision != "auto":
-        precision_why = "as asked"
-    elif chosen.type == "cuda" and torch.cuda.get_device_capability(chosen) >= (8, 0):
-        precision, precision_why = "bf16", "this GPU computes bf16 natively"
-    elif chosen.type == "cuda":
-        precision, precision_why = "fp16", "this GPU has no native bf16; the loss is scaled"
-    elif chosen.type == "cpu":
-        has = has_bf16_matrices()
-        precision = "bf16" if has else "float32"
-        precision_why = f"this CPU has {'' if has else 'no '}matrix units for bf16 (AMX)"
-    else:
-        precision, precision_why = "float32", f"lower precision does not pay on {chosen.type}"
+    is_chosen, precision_why = precision == "auto", "as asked"
+    if is_chosen:
+        precision, precision_why = _fastest_precision(chosen)
     reason = f"device {chosen} ({name}): {why}; precision {precision}: {precision_why}"
-    return Placement(chosen, precision, reason, precision_why != "as asked")
+    return Placement(chosen, precision, reason, is_chosen)
+
+
+def _fastest_precision(device: torch.device) -> tuple[str, str]:
+    """The fastest precision on a device that still trains well, and why."""
+    if device.type == "cuda":
+        if torch.cuda.get_device_capability(device) >= (8, 0):
+            return "bf16", "this GPU computes bf16 natively"
+        return "fp16", "this GPU has no native bf16; the loss is scaled"
+    if device.type == "cpu":
+        if has_bf16_matrices():
+            return "bf16", "this CPU has matrix units for bf16 (AMX)"
+        return "float32", "this CPU has no matrix units for bf16 (AMX)"
+    return "float32", f"lower precision does not pay on {device.type}"
 
 
 def has_bf16_matrices() -> bool:
-    """Whether this CPU multiplies matrices of bf16 in units of its own (AMX).
+    """Return True if this CPU has matrix units for bf16 (AMX).
 
-    It is asked for rather than timed: what these units gain was measured from twice to fourteen times on one and the
-    same machine (benchmarks/options.py), and a training that goes on in another process must choose the same.
+    Their speed is not measured: on one and the same machine the gain varied between two and fourteen times
+    (benchmarks/options.py), and a training that another process resumes must choose the same precision.
     """
-    # an older torch does not say
+    # older versions of torch do not report it
     capabilities = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
     return bool(capabilities.get("amx_bf16", False))
 

@@ -1,7 +1,7 @@
-"""The measuring pass: what a network says of clean images, in eval mode, faster than by calling it as it is.
+"""The measuring pass: the logits of a network for all clean images, in eval mode.
 
-A batch norm in eval mode is a scaling and a shift of what the convolution before it gives, and goes into that
-convolution's weights (Jacob et al. 2018, arXiv 1712.05877, section 3.2): the same function, but for the order of
+A batch norm in eval mode scales and shifts the output of the convolution before it, and can be folded into that
+convolution's weights (Jacob et al. 2018, arXiv 1712.05877, section 3.2): the same function, apart from the order of
 rounding, with half of the passes over memory.
 """
 
@@ -18,38 +18,38 @@ from .device import Placement, autocast
 from .pixels import ResidentImages
 
 CPU_BATCH, GPU_BATCH = 128, 1000
-"""Images in a batch of the measuring pass. On a CPU more of them no longer fit into its caches."""
+"""Images per batch of the measuring pass; on a CPU, larger batches no longer fit into its caches."""
 
-_ROWS_AT_ONCE = 4096
-"""Images that are measured within one autocast, which converts the weights once."""
+ROWS_AT_ONCE = 4096
+"""Images measured within one autocast, which converts the weights once."""
 
 
 @torch.no_grad()
 def measure(
     network: nn.Module, images: ResidentImages, placement: Placement, parts: int = 1, folds: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields the logits of the clean images, all of them, in eval mode; nothing waits for the device.
+    """Yield the logits of all images, in eval mode, without waiting for the device.
 
     Args:
-        network: the network, which is not changed
-        images: the images
-        placement: where, and in which precision
-        parts (1): into how many parts batches are divided for lack of memory
-        folds (False): whether batch norms may be folded, see :func:`folds_safely`
+        network: the network; it does not change
+        images: the clean images
+        placement: device and precision
+        parts (1): number of parts that each batch is split into for lack of memory
+        folds (False): True folds batch norms, see :func:`folds_safely`
 
     Yields:
         ``(B,)`` indices of images, and their ``(B, classes)`` logits in float32
     """
     was_training = network.training
     network.eval()
-    called = fold_batch_norms(network) if folds else network
+    measured = fold_batch_norms(network) if folds else network
     size = CPU_BATCH if placement.device.type == "cpu" else GPU_BATCH
     size = max(1, size // parts)
     indices = torch.arange(len(images), device=placement.device)
     try:
-        for several in indices.split(size * max(1, _ROWS_AT_ONCE // size)):
+        for several in indices.split(size * max(1, ROWS_AT_ONCE // size)):
             with autocast(placement):
-                logits = [called(images.batch(part)).float() for part in several.split(size)]
+                logits = [measured(images.batch(part)).float() for part in several.split(size)]
             yield several, torch.cat(logits)
     finally:
         network.train(was_training)
@@ -57,10 +57,10 @@ def measure(
 
 @torch.no_grad()
 def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """A copy of a network in eval mode whose batch norms are part of the convolutions before them.
+    """A copy of a network in eval mode with its batch norms folded into the convolutions before them.
 
-    Only those are folded whose place is certain: where a plain ``nn.Sequential`` holds the norm right behind the
-    convolution, and nobody has hooked into either.
+    Only a batch norm that directly follows a convolution in a plain ``nn.Sequential`` is folded, and only if neither
+    has a hook.
 
     Args:
         network: the network, in eval mode
@@ -72,7 +72,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
         return network
     try:
         folded = copy.deepcopy(network)
-    # a network of somebody's own may hold what cannot be copied, and is then called as it is
+    # a user's network may hold anything
     except Exception:  # noqa: BLE001
         return network
     for module in list(folded.modules()):
@@ -85,18 +85,20 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def folds_safely(network: nn.Module, in_channels: int, image_size: int) -> bool:
-    """Whether a network says the same with its batch norms folded: somebody's own may call their layers as it likes.
+    """Return True if a network gives the same logits with its batch norms folded.
+
+    This is tried out, because a network may call its layers in any order, whatever container they are in.
 
     Args:
-        network: the network, on the CPU; it is not changed
-        in_channels: the channels of the images
+        network: the network, on the CPU; it does not change
+        in_channels: channels of the images
         image_size: height and width of the images in pixels
     """
     generator = torch.Generator().manual_seed(0)
     try:
         tried = copy.deepcopy(network).eval()
         for module in tried.modules():
-            # one that has seen nothing yet changes nothing, wherever it stands
+            # a fresh batch norm changes nothing, wherever it is called
             if (
                 isinstance(module, nn.BatchNorm2d)
                 and module.running_mean is not None
@@ -106,16 +108,16 @@ def folds_safely(network: nn.Module, in_channels: int, image_size: int) -> bool:
                 module.running_var.uniform_(0.5, 2, generator=generator)
         images = torch.randn((2, in_channels, image_size, image_size), generator=generator)
         expected = tried(images)
-        found = fold_batch_norms(tried)(images)
-    # whatever a network of somebody's own stumbles over: it is called as it is
+        folded = fold_batch_norms(tried)(images)
+    # a user's network may raise anything, and is then measured unfolded
     except Exception:  # noqa: BLE001
         return False
     scale = expected.abs().max().clamp(min=1e-30)
-    return bool(torch.allclose(found / scale, expected / scale, rtol=0, atol=1e-4))
+    return bool(torch.allclose(folded / scale, expected / scale, rtol=0, atol=1e-4))
 
 
 def _foldable(module: nn.Module) -> list[int]:
-    """The positions in a container at which a convolution stands that can take up the norm behind it."""
+    """The positions in a container of convolutions into which the batch norm behind them can be folded."""
     if type(module) is not nn.Sequential:
         return []
     return [

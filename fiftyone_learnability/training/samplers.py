@@ -1,8 +1,7 @@
-"""Training by difficulty: which samples an epoch sees, how much each counts, and torch samplers that do it.
+"""Torch samplers that choose training samples by difficulty.
 
-Three ways, which can be told apart by what they do to the objective: a curriculum shows easy samples first and in the
-end all of them; self-paced weights leave out what is too hard at the moment; importance sampling shows hard samples
-more often and corrects for it, so that the objective stays the same.
+A curriculum shows easy samples first and in the end all of them. Importance sampling shows hard samples more often and
+corrects for it, so that the training objective stays the same.
 """
 
 from __future__ import annotations
@@ -14,19 +13,20 @@ import torch
 from numpy.typing import ArrayLike
 from torch.utils.data import Sampler
 
+from ..scores.checks import check_integer
 from ..scores.formulas import IntArray
 from ..scores.pacing import importance_weights, pacing
 
 
 class CurriculumSampler(Sampler[int]):
-    """Shows a DataLoader the easiest samples first and more of them each epoch.
+    """Shows a DataLoader the easiest samples first, and more of them with each epoch.
 
-    An epoch is one pass, shuffled anew, over the samples that are available: epochs are short at first. Where the
-    number of steps in an epoch must not change, as a learning rate schedule may ask for, give ``num_samples``: an epoch
-    then has that many, and where fewer are available each comes equally often, give or take once.
+    An epoch is one shuffled pass over the samples that are available, so early epochs are short. If the number of steps
+    per epoch must not change, for example because of a learning rate schedule, set ``num_samples``: each epoch then has
+    that many samples. If fewer are available, all of them come equally often, plus or minus once.
 
-    Like torch's DistributedSampler it must be told the epoch; without that it stays at the first. The order depends on
-    seed and epoch alone, and the random state of torch is left as it is.
+    As with torch's DistributedSampler, call :meth:`set_epoch` before each epoch; otherwise every epoch is the first
+    one. The order depends on seed and epoch alone, and torch's random state does not change.
 
     Example::
 
@@ -40,15 +40,15 @@ class CurriculumSampler(Sampler[int]):
     Args:
         order: ``(N,)`` positions in the dataset, easiest first
         pacing ("linear"): the pacing function, see :func:`pacing`
-        epochs (10): the epochs over which the share grows: in epoch 0 it is ``start``, from epoch ``epochs`` on it is 1
-        start (0.2): the share at the beginning, above 0 and at most 1
-        power (2.0): for "root"
-        steps (5): for "step"
-        num_samples (None): the samples of each epoch, by default as many as are available
-        seed (0): the seed of the shuffling
+        epochs (10): number of epochs over which the share grows, from ``start`` in epoch 0 to 1 in epoch ``epochs``
+        start (0.2): share of the samples that is available at the beginning, above 0 and at most 1
+        power (2.0): parameter of "root"
+        steps (5): parameter of "step"
+        num_samples (None): samples per epoch, by default as many as are available
+        seed (0): seed of the shuffling
 
     Raises:
-        ValueError: if an argument is not as described, or a position comes twice or is negative
+        ValueError: if an argument is not as described, or a position is repeated or negative
     """
 
     def __init__(
@@ -65,19 +65,16 @@ class CurriculumSampler(Sampler[int]):
     ) -> None:
         super().__init__()
         self.order = _check_order(order)
-        _check_at_least("epochs", epochs, 1)
-        _check_at_least("seed", seed, 0)
-        if num_samples is not None:
-            _check_at_least("num_samples", num_samples, 1)
-        self.pacing, self.epochs, self.start, self.power, self.steps = pacing, epochs, start, power, steps
-        self.num_samples, self.seed, self.epoch = num_samples, seed, 0
-        # an option that does not fit shall fail here, not in the training
+        self.epochs, self.seed = check_integer("epochs", epochs, 1), check_integer("seed", seed, 0)
+        self.num_samples = None if num_samples is None else check_integer("num_samples", num_samples, 1)
+        self.pacing, self.start, self.power, self.steps = pacing, start, power, steps
+        self.epoch = 0
+        # raises for a pacing option that is out of range now, not during the training
         self.share(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which epoch comes next, counted from 0; call it before each epoch."""
-        _check_at_least("epoch", epoch, 0)
-        self.epoch = epoch
+        """Set the epoch that comes next, counted from 0; call it before each epoch."""
+        self.epoch = check_integer("epoch", epoch, 0)
 
     def share(self, epoch: int) -> float:
         """The share of the samples that is available in an epoch, counted from 0."""
@@ -95,7 +92,7 @@ class CurriculumSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = np.random.default_rng((self.seed, self.epoch))
         available, count = self.order[: self.num_available], len(self)
-        # one shuffled pass after the other, the last one cut short
+        # shuffled passes, the last one cut short
         passes = [generator.permutation(available) for _ in range(-(-count // len(available)))]
         return iter(np.concatenate(passes)[:count].tolist())
 
@@ -103,7 +100,7 @@ class CurriculumSampler(Sampler[int]):
 class ImportanceSampler(Sampler[int]):
     """Draws hard samples more often, with replacement, and holds the corrections that keep the loss unbiased.
 
-    The dataset must give the position of each sample along with it, so that its loss can be corrected::
+    The dataset must return the position of each sample, so that the loop can correct its loss::
 
         sampler = ImportanceSampler(1 - learnability)
         loader = DataLoader(dataset, batch_size=128, sampler=sampler)
@@ -113,17 +110,18 @@ class ImportanceSampler(Sampler[int]):
                 losses = F.cross_entropy(network(images), labels, reduction="none")
                 (losses * sampler.corrections[positions]).mean().backward()
 
-    Like torch's DistributedSampler it must be told the epoch; without that each epoch draws the same samples.
+    As with torch's DistributedSampler, call :meth:`set_epoch` before each epoch; otherwise every epoch draws the same
+    samples.
 
     Args:
         difficulty: ``(N,)`` difficulty of each sample of the dataset, in its order; see :func:`importance_weights`
-        smoothing (0.5): likewise
-        num_samples (None): the samples of an epoch, by default N
-        seed (0): the seed of the drawing
+        smoothing (0.5): see :func:`importance_weights`
+        num_samples (None): samples per epoch, by default N
+        seed (0): seed of the drawing
 
     Attributes:
-        probabilities: ``(N,)`` with which each sample is drawn
-        corrections: ``(N,)`` float32 tensor, by which its loss is to be multiplied
+        probabilities: ``(N,)`` probability of drawing each sample
+        corrections: ``(N,)`` float32 tensor, the factor for the loss of each sample
 
     Raises:
         ValueError: if an argument is not as described
@@ -135,15 +133,13 @@ class ImportanceSampler(Sampler[int]):
         super().__init__()
         self.probabilities, corrections = importance_weights(difficulty, smoothing)
         self.corrections = torch.from_numpy(corrections.astype(np.float32))
-        self.num_samples = len(self.probabilities) if num_samples is None else num_samples
-        _check_at_least("num_samples", self.num_samples, 1)
-        _check_at_least("seed", seed, 0)
-        self.seed, self.epoch = seed, 0
+        count = len(self.probabilities) if num_samples is None else num_samples
+        self.num_samples, self.seed = check_integer("num_samples", count, 1), check_integer("seed", seed, 0)
+        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which epoch comes next, counted from 0; call it before each epoch."""
-        _check_at_least("epoch", epoch, 0)
-        self.epoch = epoch
+        """Set the epoch that comes next, counted from 0; call it before each epoch."""
+        self.epoch = check_integer("epoch", epoch, 0)
 
     def __len__(self) -> int:
         return self.num_samples
@@ -164,8 +160,3 @@ def _check_order(order: ArrayLike) -> IntArray:
     if len(np.unique(positions)) < len(positions):
         raise ValueError("order holds some positions more than once")
     return positions.astype(np.int64)
-
-
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from fiftyone_learnability.training import device
-from fiftyone_learnability.training.device import PRECISIONS, Placement, choose_placement, has_bf16_matrices
+from fiftyone_learnability.training.device import Placement, choose_placement, has_bf16_matrices
+from fiftyone_learnability.training.options import PRECISIONS
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Pretends that the machine has GPUs, or none."""
+    """Pretends that the machine has other devices."""
 
     def pretend(cuda: int = 0, capability: tuple[int, int] = (9, 0), mps: bool = False, amx: bool = False) -> None:
         monkeypatch.setattr(device, "has_bf16_matrices", lambda: amx)
@@ -36,7 +37,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         ({"cuda": 2, "capability": (7, 5)}, "cuda", "fp16", ["no native bf16; the loss is scaled"]),
     ],
 )
-def test_auto_takes_the_best_there_is_and_says_why(
+def test_auto_takes_the_best_device_and_says_why(
     machine: Callable[..., None], has: dict[str, object], chosen: str, precision: str, reasons: list[str]
 ) -> None:
     machine(**has)
@@ -48,17 +49,17 @@ def test_auto_takes_the_best_there_is_and_says_why(
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no /proc/cpuinfo to compare with")
-def test_matrix_units_are_those_that_the_system_tells_of() -> None:
+def test_matrix_units_are_those_that_the_system_reports() -> None:
     flags = Path("/proc/cpuinfo").read_text().split()
     assert has_bf16_matrices() == ("amx_bf16" in flags and hasattr(torch.cpu, "get_capabilities"))
 
 
-def test_a_torch_that_does_not_say_is_taken_to_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_that_does_not_report_matrix_units_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert not has_bf16_matrices()
 
 
-def test_what_is_asked_for_is_taken(machine: Callable[..., None]) -> None:
+def test_a_requested_device_and_precision_are_taken(machine: Callable[..., None]) -> None:
     machine(cuda=2)
     placement = choose_placement("cuda:1", "fp16")
     assert placement.device == torch.device("cuda:1")
@@ -79,20 +80,20 @@ def test_what_is_asked_for_is_taken(machine: Callable[..., None]) -> None:
         ("", "unknown device ''"),
     ],
 )
-def test_a_device_that_is_not_there(machine: Callable[..., None], name: str, message: str) -> None:
+def test_a_missing_device_is_an_error(machine: Callable[..., None], name: str, message: str) -> None:
     machine()
     with pytest.raises(ValueError, match=message):
         choose_placement(name)
 
 
-def test_a_gpu_beyond_the_last(machine: Callable[..., None]) -> None:
+def test_a_gpu_beyond_the_last_is_an_error(machine: Callable[..., None]) -> None:
     machine(cuda=2)
     assert choose_placement("cuda:1").device.index == 1
     with pytest.raises(ValueError, match="'cuda:2' does not exist: 2 CUDA GPUs"):
         choose_placement("cuda:2")
 
 
-def test_a_precision_that_is_not_there(machine: Callable[..., None]) -> None:
+def test_a_missing_precision_is_an_error(machine: Callable[..., None]) -> None:
     machine()
     with pytest.raises(ValueError, match="precision must be one of auto, float32, bf16, fp16, not 'float16'"):
         choose_placement("cpu", "float16")
@@ -100,7 +101,7 @@ def test_a_precision_that_is_not_there(machine: Callable[..., None]) -> None:
         choose_placement("cpu", "fp16")
 
 
-def test_each_precision_has_a_type_for_autocast() -> None:
+def test_each_precision_has_its_autocast_type() -> None:
     expected = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
     assert set(PRECISIONS) == {"auto", *expected}
     for precision, dtype in expected.items():

@@ -167,7 +167,7 @@ def test_every_image_is_measured_once_and_as_the_plain_network_does(
     before = copy.deepcopy(network.state_dict())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring, "CPU_BATCH", batch)
-        patch.setattr(measuring, "_ROWS_AT_ONCE", at_once * batch)
+        patch.setattr(measuring, "ROWS_AT_ONCE", at_once * batch)
         found = list(measure(network, images, CPU, parts, folds))
     assert torch.cat([indices for indices, _ in found]).tolist() == list(range(samples))
     # in eval mode, by hand
