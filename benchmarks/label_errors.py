@@ -1,20 +1,20 @@
-"""Finding planted label errors: scores of one training against cleanlab with cross-validation, the way it recommends.
+"""Finding planted label errors on CIFAR-10: the scores of one training, compared with cleanlab and cross-validation.
 
     python -m benchmarks.label_errors --cifar10 DIR --samples 5000 --epochs 20 --keep FOLDER
 
-For each kind and share of errors the labels of real images are replaced: "uniform" by any other class, "classwise" by
-the class that is most easily taken for it. Ours is one training of the network over all images; cleanlab gets
-out-of-sample probabilities of three trainings with the same recipe, each on two thirds of them, which together take
-longer. Printed are AUROC, average precision, the precision among as many samples as there are errors, the processor
-time, and what each flags by itself. With --keep FOLDER each training's result is kept there, and a training that is
-there with the same settings is not repeated.
+For each kind and share of errors it replaces labels of real images: "uniform" by any other class, "classwise" by the
+most similar class. Our scores come from one training on all images. cleanlab gets out-of-sample probabilities, as it
+recommends, from three trainings with the same options on two thirds of the images each, which take longer together. It
+prints AUROC, average precision, the precision among as many samples as there are errors, the processor time, and how
+many samples each method flags by itself. With --keep FOLDER it saves the result of each training there, and does not
+repeat a training whose result is there with the same settings.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,10 @@ from sklearn.model_selection import StratifiedKFold
 from fiftyone_learnability.scores.label_errors import MISLABELLED, contradiction, judge, suggest_labels
 from fiftyone_learnability.training.device import choose_placement
 from fiftyone_learnability.training.networks import resolve_networks
-from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
-from fiftyone_learnability.training.result import predict_logits
+from fiftyone_learnability.training.result import TrainingResult, predict_logits
 from fiftyone_learnability.training.run import EpochReport, TrainingData, TrainingObserver, train
 
-from .cifar10 import load, replace_labels
+from .cifar10 import load, load_or_run, make_parser, recipe_of, replace_labels
 
 SIMILAR = {
     "airplane": "bird",
@@ -49,21 +48,16 @@ SIMILAR = {
 FOLDS = 3
 ROWS = ("uniform:0.05", "uniform:0.1", "uniform:0.4", "classwise:0.05", "classwise:0.1", "classwise:0.4")
 
-Found = dict[str, Any]
+Outcome = dict[str, Any]
+"""Arrays and numbers by name, which can be saved."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifar10", type=Path, required=True, help="the CIFAR-10 image tree")
-    parser.add_argument("--samples", type=int, default=5000)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser = make_parser(__doc__, epochs=20, batch_size=64)
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--errors", nargs="+", default=list(ROWS), metavar="KIND:SHARE")
-    parser.add_argument("--smoothing", type=float, nargs="+", default=[], help="other smoothings to try")
-    parser.add_argument("--seed", type=int, default=0, help="of the trainings; the errors are always the same")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--keep", type=Path, help="a folder for the results of single trainings")
+    parser.add_argument("--smoothing", type=float, nargs="+", default=[], help="further smoothings to try")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the trainings; the errors do not depend on it")
     options = parser.parse_args()
 
     pixels, true, classes = load(options.cifar10, "train", options.samples)
@@ -71,24 +65,32 @@ def main() -> None:
     for row in options.errors:
         kind, share = row.split(":")
         labels, wrong = plant(true, classes, kind, float(share))
-        ours = _kept(options, "ours", row, lambda: train_once(options, pixels, labels, len(classes)))  # noqa: B023
-        theirs = _kept(options, "folds", row, lambda: train_folds(options, pixels, labels, len(classes)))  # noqa: B023
+        data = TrainingData(pixels, labels, len(classes))
         print(f"\n{kind}, {float(share):.0%}: {wrong.sum()} wrong labels")
-        print(f"  {'score':<36} {'AUROC':>6} {'AP':>6} {'P@n':>6} {'CPU s':>6}")
-        for name, hardness in ours_by_name(ours, labels, options.smoothing).items():
-            _tell(name, wrong, hardness, float(ours["seconds"]))
-        for name, hardness in theirs_by_name(theirs, labels).items():
-            _tell(f"cleanlab {name}", wrong, hardness, float(theirs["seconds"]))
-        _, confidence = suggest_labels(ours["prediction"], labels)
-        flagged = judge(contradiction(ours["prediction"], labels), confidence) == MISLABELLED
-        _tell_flags("verdict: mislabelled", wrong, flagged)
-        _tell_flags("cleanlab find_label_issues", wrong, find_label_issues(labels, theirs["prediction"]))
+        ours = _load_or_train(options, f"ours-{kind}-{share}", data, train_once)
+        folds = _load_or_train(options, f"folds-{kind}-{share}", data, train_folds)
+        print_rows(ours, folds, labels, wrong, options.smoothing)
+
+
+def print_rows(
+    ours: Outcome, folds: Outcome, labels: NDArray[np.int64], wrong: NDArray[np.bool_], smoothings: list[float]
+) -> None:
+    """Print how well each score of one training and of cleanlab finds the wrong labels."""
+    print(f"  {'score':<36} {'AUROC':>6} {'AP':>6} {'P@n':>6} {'CPU s':>6}")
+    for name, hardness in score_training(ours, labels, smoothings).items():
+        _print_score(name, wrong, hardness, float(ours["seconds"]))
+    for name, hardness in score_folds(folds, labels).items():
+        _print_score(f"cleanlab {name}", wrong, hardness, float(folds["seconds"]))
+    _, confidence = suggest_labels(ours["prediction"], labels)
+    flagged = judge(contradiction(ours["prediction"], labels), confidence) == MISLABELLED
+    _print_flags("verdict: mislabelled", wrong, flagged)
+    _print_flags("cleanlab find_label_issues", wrong, find_label_issues(labels, folds["prediction"]))
 
 
 def plant(
     true: NDArray[np.int64], classes: list[str], kind: str, share: float
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Replaces a share of the labels: by any other class, or by the similar one; returns them and which were."""
+    """Replace a share of the labels by any other class or by the most similar one; return labels and replacements."""
     labels, wrong = replace_labels(true, len(classes), share, seed=0)
     if kind == "uniform":
         return labels, wrong
@@ -98,33 +100,29 @@ def plant(
     return np.where(wrong, similar[true], true), wrong
 
 
-def train_once(
-    options: argparse.Namespace, pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: int
-) -> Found:
-    """All that one training has measured."""
+def train_once(options: argparse.Namespace, data: TrainingData) -> Outcome:
+    """Train once on all images: scores, mean prediction and processor time."""
     start = time.process_time()
-    result = _train(options, pixels, labels, classes)
-    prediction = result.tracker.mean_prediction
-    return {**result.tracker.scores(), "prediction": prediction, "seconds": time.process_time() - start}
+    tracker = _train(options, data).tracker
+    return {**tracker.scores(), "prediction": tracker.mean_prediction, "seconds": time.process_time() - start}
 
 
-def train_folds(
-    options: argparse.Namespace, pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: int
-) -> Found:
-    """Out-of-sample probabilities, and the processor time of the trainings without our measurement."""
-    prediction = np.zeros((len(labels), classes))
+def train_folds(options: argparse.Namespace, data: TrainingData) -> Outcome:
+    """Cross-validate: out-of-sample probabilities, and the processor time without our measurements."""
+    prediction = np.zeros((len(data), data.num_classes))
     seconds = 0.0
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=options.seed)
-    for inside, outside in folds.split(pixels, labels):
+    for inside, outside in folds.split(data.images, data.labels):
         clock = _TrainingClock()
-        result = _train(options, pixels[inside], labels[inside], classes, clock)
+        part = TrainingData(data.images[inside], data.labels[inside], data.num_classes)
+        result = _train(options, part, clock)
         seconds += clock.seconds
-        prediction[outside] = softmax(predict_logits(result, pixels[outside]).astype(np.float64), axis=1)
+        prediction[outside] = softmax(predict_logits(result, data.images[outside]).astype(np.float64), axis=1)
     return {"prediction": prediction, "seconds": seconds}
 
 
 class _TrainingClock(TrainingObserver):
-    """Counts the processor time of a training without its measuring passes, which cross-validation has no use for."""
+    """Measures the processor time of a training without our measurements, which cross-validation does not need."""
 
     def __init__(self) -> None:
         self.seconds, self._since = 0.0, time.process_time()
@@ -136,54 +134,45 @@ class _TrainingClock(TrainingObserver):
         self._since = time.process_time()
 
 
-def ours_by_name(ours: Found, labels: NDArray[np.int64], smoothings: list[float]) -> dict[str, NDArray[np.float64]]:
-    """How suspicious each sample is, by score."""
+def score_training(
+    outcome: Outcome, labels: NDArray[np.int64], smoothings: list[float]
+) -> dict[str, NDArray[np.float64]]:
+    """Score how suspicious each label is, by the results of one training."""
     return {
-        "contradiction (suggest_label_fixes)": contradiction(ours["prediction"], labels),
-        **{f"  with smoothing {value:g}": contradiction(ours["prediction"], labels, value) for value in smoothings},
-        "1 - learnability": -ours["learnability"],
-        "1 - hits": -ours["hits"],
-        "-AUM": -ours["aum"],
+        "contradiction (suggest_label_fixes)": contradiction(outcome["prediction"], labels),
+        **{f"  with smoothing {value:g}": contradiction(outcome["prediction"], labels, value) for value in smoothings},
+        "1 - learnability": -outcome["learnability"],
+        "1 - hits": -outcome["hits"],
+        "-AUM": -outcome["aum"],
     }
 
 
-def theirs_by_name(theirs: Found, labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """How suspicious each sample is, by cleanlab's scores; self-confidence is its default."""
+def score_folds(outcome: Outcome, labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Score how suspicious each label is, by cleanlab's methods; self_confidence is its default."""
     return {
-        method: -get_label_quality_scores(labels, theirs["prediction"], method=method)
+        method: -get_label_quality_scores(labels, outcome["prediction"], method=method)
         for method in ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
     }
 
 
-def _train(
-    options: argparse.Namespace,
-    pixels: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    classes: int,
-    observer: TrainingObserver | None = None,
-) -> Any:
-    lr = default_learning_rate(options.batch_size)
-    recipe = TrainingOptions(epochs=options.epochs, batch_size=options.batch_size, lr=lr)
+def _train(options: argparse.Namespace, data: TrainingData, observer: TrainingObserver | None = None) -> TrainingResult:
     factory = resolve_networks([options.model])[options.model]
     placement = choose_placement(options.device)
-    data = TrainingData(pixels, labels, classes)
-    return train(options.model, factory, data, recipe, options.seed, placement, observer)
+    return train(options.model, factory, data, recipe_of(options), options.seed, placement, observer)
 
 
-def _kept(options: argparse.Namespace, what: str, row: str, make: Any) -> Found:
-    settings = f"{options.model}-{options.samples}-{options.epochs}-{options.batch_size}-{options.seed}"
-    path = options.keep / f"{what}-{settings}-{row.replace(':', '-')}.npz" if options.keep else None
-    if path is not None and path.exists():
-        with np.load(path) as archive:
-            return dict(archive)
-    found = make()
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, **found)
-    return found
+def _load_or_train(
+    options: argparse.Namespace,
+    name: str,
+    data: TrainingData,
+    run: Callable[[argparse.Namespace, TrainingData], Outcome],
+) -> Outcome:
+    path = options.keep / f"{name}.npz" if options.keep else None
+    settings = f"{options.model} {recipe_of(options)} {len(data)} samples seed {options.seed}"
+    return load_or_run(path, settings, lambda: run(options, data))
 
 
-def _tell(name: str, wrong: NDArray[np.bool_], hardness: NDArray[np.float64], seconds: float) -> None:
+def _print_score(name: str, wrong: NDArray[np.bool_], hardness: NDArray[np.float64], seconds: float) -> None:
     first = np.argsort(-hardness, kind="stable")[: wrong.sum()]
     print(
         f"  {name:<36} {roc_auc_score(wrong, hardness):6.3f} {average_precision_score(wrong, hardness):6.3f} "
@@ -192,7 +181,7 @@ def _tell(name: str, wrong: NDArray[np.bool_], hardness: NDArray[np.float64], se
     )
 
 
-def _tell_flags(name: str, wrong: NDArray[np.bool_], flagged: NDArray[np.bool_]) -> None:
+def _print_flags(name: str, wrong: NDArray[np.bool_], flagged: NDArray[np.bool_]) -> None:
     precision = wrong[flagged].mean() if flagged.any() else np.nan
     print(
         f"  {name}: {flagged.sum()} flagged, precision {precision:.3f}, recall {wrong[flagged].sum() / wrong.sum():.3f}"

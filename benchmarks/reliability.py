@@ -1,11 +1,12 @@
-"""How reliable learnability is: seeds of one network against each other, networks against each other, epochs, runs.
+"""Reliability of learnability on CIFAR-10: agreement of seeds and of networks, and how many epochs and runs are enough.
 
     python -m benchmarks.reliability --cifar10 DIR --samples 5000 --epochs 20 --runs resnet20:2 mobilenet:1
 
-Prints the correlation between seeds of one network (the ceiling) beside that between networks, both of single runs and
-with bootstrap confidence intervals over samples; after how many epochs the ranking agrees with that of the whole
-training (Spearman .90, .95, .97, .99), and how reliable the mean of several runs is (Spearman-Brown). --figure draws
-it. With --keep FOLDER each training is kept there, and one that is there with the same settings is not repeated.
+Prints the correlation between seeds of one network (the ceiling) and between networks, both between single runs, with
+bootstrap confidence intervals over samples. Then it prints after how many epochs the ranking agrees with that of the
+whole training (Spearman .90, .95, .97, .99), and how reliable the mean of several runs is (Spearman-Brown). --figure
+draws both. With --keep FOLDER it saves the result of each training there, and does not repeat a training whose result
+is there with the same settings.
 """
 
 from __future__ import annotations
@@ -21,36 +22,32 @@ from fiftyone_learnability.scores.reliability import measure_reliability, reliab
 from fiftyone_learnability.scores.stability import epoch_stability, epochs_enough
 from fiftyone_learnability.training.device import choose_placement
 from fiftyone_learnability.training.networks import resolve_networks
-from fiftyone_learnability.training.options import TrainingOptions, default_learning_rate
 from fiftyone_learnability.training.run import TrainingData, train
 
-from .cifar10 import EpochPrinter, load
+from .cifar10 import EpochPrinter, load, load_or_run, make_parser, recipe_of
 
 BOUNDS = (0.90, 0.95, 0.97, 0.99)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifar10", type=Path, required=True, help="the CIFAR-10 image tree")
-    parser.add_argument("--samples", type=int, default=5000)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser = make_parser(__doc__, epochs=20, batch_size=64)
     parser.add_argument("--runs", nargs="+", default=["resnet20:2", "mobilenet:1"], metavar="NETWORK:RUNS")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--figure", type=Path, help="a picture file to be drawn")
-    parser.add_argument("--keep", type=Path, help="a folder for the dynamics of single trainings")
+    parser.add_argument("--figure", type=Path, help="the picture file to write")
     options = parser.parse_args()
 
-    asked = dict(run.split(":") for run in options.runs)
-    dynamics = {model: [_dynamics(options, model, seed) for seed in range(int(runs))] for model, runs in asked.items()}
-    runs = {model: np.stack([one.astype(np.float64).mean(axis=0) for one in each]) for model, each in dynamics.items()}
-    found = measure_reliability(runs)
-    print(f"{options.samples} images, {options.epochs} epochs\n\n{found}\n")
-    curves = {model: epoch_stability(each[0]) for model, each in dynamics.items()}
+    dynamics: dict[str, list[NDArray[np.float16]]] = {}
+    for model, count in (run.split(":") for run in options.runs):
+        dynamics[model] = [measure_dynamics(options, model, seed) for seed in range(int(count))]
+    learnability = {
+        model: np.stack([run.astype(np.float64).mean(axis=0) for run in runs]) for model, runs in dynamics.items()
+    }
+    reliability = measure_reliability(learnability)
+    print(f"{options.samples} images, {options.epochs} epochs\n\n{reliability}\n")
+    curves = {model: epoch_stability(runs[0]) for model, runs in dynamics.items()}
     for model, curve in curves.items():
         enough = ", ".join(f"{bound:.2f} from epoch {epochs_enough(curve, bound)}" for bound in BOUNDS)
         print(f"{model}: rank correlation with all {options.epochs} epochs is at least {enough}")
-    ceilings = {model: agreement.learnability.value for model, agreement in found.seeds.items()}
+    ceilings = {model: agreement.learnability.value for model, agreement in reliability.seeds.items()}
     for model, ceiling in ceilings.items():
         several = ", ".join(f"{count}: {reliability_of_mean(ceiling, [count])[0]:.3f}" for count in (1, 2, 3, 5))
         print(f"{model}: reliability of the mean of several runs: {several}")
@@ -58,30 +55,19 @@ def main() -> None:
         print(draw_stability(options.figure, curves, ceilings))
 
 
-def _dynamics(options: argparse.Namespace, model: str, seed: int) -> NDArray[np.float16]:
-    """The probabilities of the true labels after each epoch of one training."""
-    name = f"dynamics-{model}-{options.samples}-{options.epochs}-{options.batch_size}-{seed}.npz"
-    path = options.keep / name if options.keep else None
-    if path is not None and path.exists():
-        return np.load(path)["dynamics"]
-    pixels, labels, classes = load(options.cifar10, "train", options.samples)
-    recipe = TrainingOptions(
-        options.epochs, options.batch_size, default_learning_rate(options.batch_size), record_dynamics=True
-    )
-    result = train(
-        model,
-        resolve_networks([model])[model],
-        TrainingData(pixels, labels, len(classes)),
-        recipe,
-        seed,
-        choose_placement(options.device),
-        EpochPrinter(model),
-    )
-    assert result.dynamics is not None
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, dynamics=result.dynamics)
-    return result.dynamics
+def measure_dynamics(options: argparse.Namespace, model: str, seed: int) -> NDArray[np.float16]:
+    """Measure the probabilities of the true labels after each epoch of one training, ``(T, N)``."""
+    recipe = recipe_of(options, record_dynamics=True)
+
+    def run() -> dict[str, object]:
+        pixels, labels, classes = load(options.cifar10, "train", options.samples)
+        data = TrainingData(pixels, labels, len(classes))
+        factory = resolve_networks([model])[model]
+        result = train(model, factory, data, recipe, seed, choose_placement(options.device), EpochPrinter(model))
+        return {"dynamics": result.dynamics}
+
+    path = options.keep / f"dynamics-{model}-{seed}.npz" if options.keep else None
+    return load_or_run(path, f"{recipe} {options.samples} samples", run)["dynamics"]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Draws the pictures of docs/scores.md: for each score, real images at both of its ends and how they were learned.
+"""Draw the pictures of docs/scores.md: for each score, the images with the highest and the lowest values.
 
     fiftyone-learnability compute cifar10-train --models resnet20 mobilenet --runs 2 --epochs 20 --npz FOLDER
     python -m scripts.draw_scores FOLDER/resnet20.npz FOLDER/mobilenet.npz --out docs/images/scores
 
-The spread needs two runs of the first network, the consensus and the disagreement a second network.
+Beside them are the learning curves of some of these images. The spread needs two runs of the first network; the
+consensus and the disagreement need a second network.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ LOW, HIGH = "#3b82f6", "#ff6d04"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, nargs="+", help="the results of networks, npz files with their dynamics")
-    parser.add_argument("--out", type=Path, required=True, help="the folder of the pictures")
+    parser.add_argument("results", type=Path, nargs="+", help="npz files of the results of networks, with dynamics")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
     options = parser.parse_args()
     results, *others = [ModelResults.from_npz(path) for path in options.results]
     values = {name: np.asarray(results.score(name), dtype=np.float64) for name in results.scores if name != "rank"}
     if others:
-        learned = {one.model: one.learnability for one in (results, *others)}
-        values.update(consensus=consensus(learned), disagreement=score_disagreement(learned))
+        learnability = {other.model: other.learnability for other in (results, *others)}
+        values.update(consensus=consensus(learnability), disagreement=score_disagreement(learnability))
     options.out.mkdir(parents=True, exist_ok=True)
     for name, scores in values.items():
         draw(results, scores, options.out / f"{name}.png")
@@ -40,10 +41,10 @@ def main() -> None:
 
 
 def draw(results: ModelResults, values: NDArray[np.float64], path: Path) -> None:
-    """Draws one score into a file: images and curves of both ends."""
-    # equal values in any order: that of the ids would show one class
+    """Draw the images and learning curves at both ends of a score."""
+    # equal values in random order: ordered by position, they would all be of one class
     order = np.lexsort((np.random.default_rng(0).random(len(values)), values))
-    # what was never learned is infinitely often forgotten; the picture shows what was learned and forgotten most often
+    # forgetting is infinite for images that were never learned; the picture shows those that were
     order = order[np.isfinite(values[order])]
     low, high = order[:COLUMNS], order[::-1][:COLUMNS]
     figure = Figure(figsize=(10.4, 2.75), layout="constrained")

@@ -18,7 +18,7 @@ class Score:
         description: one line that explains the score
         hard_when_low: True if low values are hard
         limits: the smallest and largest possible value, None where there is no limit
-        whole: True if the values of a single run are integers
+        is_integer: True if the values of a single run are integers
         derived: True if the score is computed from the scores of several networks, not measured in training
     """
 
@@ -27,7 +27,7 @@ class Score:
     description: str
     hard_when_low: bool
     limits: tuple[float | None, float | None] = (None, None)
-    whole: bool = False
+    is_integer: bool = False
     derived: bool = False
 
 
@@ -41,12 +41,12 @@ SCORES: dict[str, Score] = {
             True,
             (0.0, 1.0),
         ),
-        Score("rank", "Rank", "position by learnability, 1 = easiest", False, (1.0, None), whole=True),
+        Score("rank", "Rank", "position by learnability, 1 = easiest", False, (1.0, None), is_integer=True),
         Score("hits", "Hits", "share of epochs after which the label is predicted; 1 = easiest", True, (0.0, 1.0)),
         Score(
             "variability",
             "Variability",
-            "standard deviation over epochs of the probability of the true label; 0 = steady",
+            "standard deviation over epochs of the probability of the true label; 0 = constant",
             False,
             (0.0, 0.5),
         ),
@@ -56,15 +56,15 @@ SCORES: dict[str, Score] = {
             "how often a hit was followed by a miss; infinite = never predicted",
             False,
             (0.0, None),
-            whole=True,
+            is_integer=True,
         ),
         Score(
             "learned_epoch",
             "Learned epoch",
-            "first epoch from which on the label is always predicted; one above the last = never",
+            "first epoch from which on the label is always predicted; last epoch + 1 = never",
             False,
             (1.0, None),
-            whole=True,
+            is_integer=True,
         ),
         Score(
             "aum",
@@ -82,11 +82,13 @@ SCORES: dict[str, Score] = {
         Score(
             "ambiguity",
             "Ambiguity",
-            "entropy in nats of the mean prediction; 0 = decided, for the label or against it",
+            "entropy in nats of the mean prediction; 0 = certain, for the label or against it",
             False,
             (0.0, None),
         ),
-        Score("spread", "Spread", "standard deviation of learnability over runs; 0 = agreed", False, (0.0, None)),
+        Score(
+            "spread", "Spread", "standard deviation of learnability over runs; 0 = all runs agree", False, (0.0, None)
+        ),
         Score(
             "disagreement",
             "Disagreement",

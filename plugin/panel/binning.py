@@ -95,7 +95,7 @@ def score_edges(score: str, bins: int, values: FloatArray, num_ranks: int = 1) -
         low = least
     if largest is not None and high <= largest:
         high = largest
-    if SCORES[score].whole and (known == np.rint(known)).all():
+    if SCORES[score].is_integer and (known == np.rint(known)).all():
         # put the edges between whole numbers, so that every bin holds equally many of them
         low, high = np.floor(low), np.ceil(high)
         width = max(1.0, np.ceil((high - low + 1) / bins))

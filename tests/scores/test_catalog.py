@@ -46,7 +46,7 @@ def test_the_values_lie_within_the_limits(seed: int, epochs: int, classes: int, 
         least, most = SCORES[name].limits
         assert least is None or values.min() >= least, name
         assert most is None or values.max() <= most + 1e-12, name
-        if SCORES[name].whole:
+        if SCORES[name].is_integer:
             finite = values[np.isfinite(values)]
             np.testing.assert_array_equal(finite, np.round(finite), err_msg=name)
 
