@@ -1,13 +1,13 @@
-"""How long the server takes to answer the panel's events on large datasets, how much it sends, and its memory.
+"""Measures how long the server takes to answer the panel's events on large datasets, what it sends, and its memory.
 
     python -m benchmarks.panel --samples 50000 1000000
 
-Datasets without images get made-up scores of three networks, with dynamics and suggested labels, in a database of its
-own that is deleted in the end. A fresh process then plays each event as the App plays it; the slowest and the median of
-some repetitions are printed, in milliseconds, with what is sent to the browser. "Cold" is the first time in a new
-server, before anything is remembered. Goals for the slowest: up to 50,000 samples, open within 1.5 s and every other
-event within 0.5 s; beyond, within 4 s and 1.5 s. What FiftyOne itself takes of an event, to make a view of the ids that
-the browser sends or to write tags, is measured beside it and not counted against the goal of that event.
+The datasets have no images, but made-up scores of three networks with dynamics and suggested labels. They live in a
+database of their own, which is deleted at the end. A fresh process plays each event as the App plays it and prints the
+median and the slowest of some repetitions in milliseconds, and the kilobytes sent to the browser. "Cold" is the first
+event in a new server, before anything is cached. The goals hold for the slowest: up to 50,000 samples, opening takes at
+most 1.5 s and any other event 0.5 s; beyond, 4 s and 1.5 s. FiftyOne's own share of an event, such as building a view
+from the ids that the browser sends, is measured separately and does not count.
 """
 
 from __future__ import annotations
@@ -19,29 +19,33 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from .synthetic import MODELS, own_database, sample_ids, settings_of, synthetic_dataset, synthetic_results
 from .table import Result
 
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+    from tests.plugin.harness import Answer
+
 SAMPLES = (50_000, 1_000_000)
 SMALL = 50_000
 GOALS = {True: (1.5, 0.5), False: (4.0, 1.5)}
-"""Seconds to open and to answer any other event, up to :data:`SMALL` samples and beyond."""
+"""Seconds for opening and for any other event, up to :data:`SMALL` samples (True) and beyond (False)."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """What one kind of event took.
+    """The cost of one kind of event.
 
     Attributes:
-        name: what is done
-        seconds: of each repetition
-        kilobytes: the most that was sent to the browser
-        opens: whether the goal for opening holds
-        grid: how many samples it has put into the grid, in words
+        name: the event
+        seconds: the duration of each repetition
+        kilobytes: the size of the largest answer
+        opens: True if the goal for opening applies
+        grid: how many samples the event showed in the grid, in words
     """
 
     name: str
@@ -51,7 +55,7 @@ class Event:
     grid: str
 
     def goal(self, count: int) -> float:
-        """The seconds that it may take with so many samples."""
+        """Return the goal in seconds for a number of samples."""
         opening, other = GOALS[count <= SMALL]
         return opening if self.opens else other
 
@@ -86,10 +90,10 @@ def main() -> None:
 
 
 def measure(quick: bool = False) -> list[Result]:
-    """The lines of ``make bench``.
+    """Return the lines of ``make bench``.
 
     Args:
-        quick: whether to leave out a million samples
+        quick (False): True skips the million samples
     """
     own_database()
     lines = []
@@ -114,12 +118,12 @@ def measure(quick: bool = False) -> list[Result]:
 
 
 def epochs_of(count: int) -> int:
-    """The epochs whose dynamics are kept: of a million samples and 200 epochs, they would take 1.2 GB."""
+    """Return the epochs with dynamics: 200 epochs of a million samples would take 1.2 GB."""
     return 200 if count <= SMALL else 20
 
 
 def play(count: int, repeat: int) -> tuple[list[Event], dict[str, float]]:
-    """What events take in a fresh process, and the MB of memory of that before and after."""
+    """Return the cost of all events in a fresh process, and its memory in MB before and after them."""
     name = prepare(count)
     command = [sys.executable, "-m", "benchmarks.panel", "--serve", name, "--samples", str(count)]
     output = subprocess.run(
@@ -128,12 +132,12 @@ def play(count: int, repeat: int) -> tuple[list[Event], dict[str, float]]:
     import fiftyone as fo
 
     fo.delete_dataset(name)
-    found = json.loads(output)
-    return [Event(**event) for event in found["events"]], found["memory"]
+    measured = json.loads(output)
+    return [Event(**event) for event in measured["events"]], measured["memory"]
 
 
 def prepare(count: int) -> str:
-    """Makes a dataset with scores and suggested labels; returns its name."""
+    """Make a dataset with scores and suggested labels; return its name."""
     import numpy as np
 
     import fiftyone_learnability as fol
@@ -147,13 +151,13 @@ def prepare(count: int) -> str:
     rng = np.random.default_rng(1)
     first = results[MODELS[0]]
     prediction = rng.random((count, len(first.classes)), dtype=np.float32)
-    # most samples are taken for what they are called
+    # the predictions agree with the labels of most samples
     prediction[np.arange(count), first.labels] += 8 * rng.random(count) ** 0.3
-    # and one in a hundred for another class
+    # and strongly prefer another class for one sample in a hundred
     wrong = np.flatnonzero(rng.random(count) < 0.01)
     prediction[wrong, (first.labels[wrong] + 1) % len(first.classes)] += 60
     prediction /= prediction.sum(axis=1, keepdims=True)
-    object.__setattr__(first, "prediction", prediction.astype(np.float16))
+    results[MODELS[0]] = replace(first, prediction=prediction.astype(np.float16))
     write_results(WriteTarget.of_scores(dataset, list(results), "learnability"), results, settings_of(count, epochs))
     fol.add_scores(dataset, ["hits", "variability"], MODELS[0])
     fol.suggest_label_fixes(dataset, MODELS[0])
@@ -161,105 +165,150 @@ def prepare(count: int) -> str:
 
 
 def serve(name: str, count: int, repeat: int) -> dict[str, Any]:
-    """Plays all events."""
+    """Play all events in this process; return what :func:`play` returns."""
     import fiftyone as fo
-    import numpy as np
     import psutil
 
-    from fiftyone_learnability.dataset.internals import build_view, serialize_stages
-    from tests.plugin.harness import Answer, PanelHarness
-
-    dataset = fo.load_dataset(name)
-    ids = sample_ids(count)
-    events: list[Event] = []
     process = psutil.Process()
+    dataset = fo.load_dataset(name)
     gc.collect()
     before = process.memory_info().rss
-
-    def report(name: str, answers: list[Answer], opens: bool = False, grid: str = "", less: float = 0.0) -> None:
-        seconds = [answer.seconds - less for answer in answers]
-        events.append(Event(name, seconds, max(answer.kilobytes for answer in answers), opens, grid))
-
-    def time_view(played: list[Callable[[PanelHarness], Answer]], name: str) -> None:
-        answers, sizes = [], []
-        for event in played:
-            answers.append(event(panel))
-            sizes.append(len(panel.view) if panel.stages else 0)
-            panel.event("on_reset")
-        report(name, answers, grid=f"{min(sizes):,} to {max(sizes):,}")
-
-    # events of several runs, so that nothing is measured that was remembered
-    panel = PanelHarness(dataset, follow=False)
-    report("open, cold", [panel.open()], opens=True)
-    report("open, warm", [PanelHarness(dataset, follow=False).open() for _ in range(repeat)], opens=True)
-    pairs = [(0, 2), (1, 2), (1, 0), (2, 0), (2, 1), (0, 1)]
-    report("matrix click", [panel.event("on_matrix", idx=list(pair)) for pair in pairs])
-    report("doubled event", [panel.event("on_change_view") for _ in range(repeat)])
-    cells = len(panel.data["pair"][1]["x"])
-    points = [int(index) for index in np.linspace(0, cells - 1, repeat)]
-    time_view([lambda p, i=i: p.event("on_pair_click", idx=i) for i in points], "click on a cell")  # type: ignore[misc]
-    boxes = [[{"idx": index} for index in range(point + 1)] for point in points]
-    time_view([lambda p, b=b: p.event("on_pair_box", data=b) for b in boxes], "box")  # type: ignore[misc]
-    bars = [int(index) for index in np.linspace(0, 39, repeat)]
-    time_view([lambda p, b=b: p.event("on_histogram_click", idx=b) for b in bars], "click on a bar")  # type: ignore[misc]
-    time_view([lambda p: p.event("on_hardest")] * repeat, "hardest first")
-    time_view([lambda p: p.event("on_disagreement")] * repeat, "disagreement")
-    panel.event("on_pair_box", data=boxes[-1])
-    report("view comes back, doubled", [panel.event("on_change_view") for _ in range(repeat)])
-    panel.event("on_reset")
-    report("rank in place of learnability", [panel.choose("controls.quantity", "rank")])
-    report("learnability in place of rank", [panel.choose("controls.quantity", "learnability")])
-    panel.choose("controls.first", MODELS[0])
-    tabs = ("map", "labels", "examples", "classes", "compare")
-    for tab in tabs:
-        report(f"tab {tab}, cold", [panel.tab(tab)])
-    for tab in tabs:
-        report(f"tab {tab}, warm", [panel.tab(tab)])
-    panel.tab("map")
-    places = [int(index) for index in np.linspace(0, len(panel.data["map"][0]["x"]) - 1, repeat)]
-    time_view([lambda p, i=i: p.event("on_map_click", idx=i) for i in places], "click on the map")  # type: ignore[misc]
-    boxes = [[{"idx": index} for index in range(place + 1)] for place in places]
-    time_view([lambda p, b=b: p.event("on_map_box", data=b) for b in boxes], "box on the map")  # type: ignore[misc]
-    panel.tab("labels")
-    time_view([lambda p: p.event("on_mislabelled")] * repeat, "probably mislabelled")
-    time_view([lambda p: p.event("on_hard")] * repeat, "hard but plausible")
-    cells_of_labels = [[0, 1], [4, 5], [9, 0]]
-    time_view(
-        [lambda p, i=i: p.event("on_change_of_label", idx=i) for i in cells_of_labels],  # type: ignore[misc]
-        "click on a given and a suggested label",
-    )
-    panel.tab("classes")
-    rows = [[row, column] for row in (0, 5, 9) for column in (10, 19)]
-    time_view([lambda p, i=i: p.event("on_class", idx=i) for i in rows], "click on a class")  # type: ignore[misc]
-    report("tab curves, cold", [panel.tab("curves")])
-    panel.tab("compare")
-    report("tab curves, warm", [panel.tab("curves")])
-    report("select 3 samples, first", [panel.select(*ids[:3])])
-    report("select 3 samples", [panel.select(*ids[start : start + 3]) for start in range(10, 10 + repeat)])
-    panel.select()
-    panel.tab("compare")
-    report("timer", [panel.event("on_timer") for _ in range(repeat)])
-    report("user chooses a view", [panel.show(dataset.match(fo.ViewField("ground_truth.label") == "class 3"))])
-    half = dataset.select(ids[::2])
-    start = time.perf_counter()
-    # what the App itself does with the view before and after the event
-    build_view(dataset, json.loads(json.dumps(serialize_stages(half))))
-    building = time.perf_counter() - start
-    report(f"user chooses half of the samples by id (FiftyOne: {building * 1e3:.0f} ms)", [panel.show(half)])
-    report("that again, doubled", [panel.event("on_change_view") for _ in range(repeat)])
-    report("click on a bar there", [panel.event("on_histogram_click", idx=5)])
-    panel.show(None)
-    for start in (0, 100, 200):
-        dataset.select(ids[start : start + 100]).tag_samples("hard")
-        answers = [panel.event("on_change_view")]
-        if start:
-            report(f"after samples {start} to {start + 100} were tagged", answers)
-        else:
-            # within a minute after scores were written, or somewhat later
-            report("after samples 0 to 100 were tagged: all may be read again", answers, opens=True)
+    events = Session(dataset, count, repeat).play()
     gc.collect()
     memory = {"before": before / 1e6, "after": process.memory_info().rss / 1e6}
     return {"events": [asdict(event) for event in events], "memory": memory}
+
+
+class Session:
+    """A user's session with the panel, of which every event is timed.
+
+    Args:
+        dataset: the dataset
+        count: the number of its samples
+        repeat: how often to repeat events
+    """
+
+    def __init__(self, dataset: fo.Dataset, count: int, repeat: int) -> None:
+        from tests.plugin.harness import PanelHarness
+
+        self.dataset, self.ids, self.repeat = dataset, sample_ids(count), repeat
+        self.panel = PanelHarness(dataset, follow=False)
+        self.events: list[Event] = []
+
+    def play(self) -> list[Event]:
+        """Play the session; return its events."""
+        self._open()
+        self._compare()
+        self._visit_tabs()
+        self._choose_views()
+        self._tag()
+        return self.events
+
+    def _report(self, name: str, *answers: Answer, opens: bool = False, grid: str = "") -> None:
+        seconds = [answer.seconds for answer in answers]
+        self.events.append(Event(name, seconds, max(answer.kilobytes for answer in answers), opens, grid))
+
+    def _report_views(self, name: str, method: str, *params: dict[str, Any]) -> None:
+        """Play events that show samples in the grid, and reset the grid after each."""
+        answers, sizes = [], []
+        for event in params:
+            answers.append(self.panel.event(method, **event))
+            sizes.append(len(self.panel.view) if self.panel.stages else 0)
+            self.panel.event("on_reset")
+        self._report(name, *answers, grid=f"{min(sizes):,} to {max(sizes):,}")
+
+    def _spread(self, stop: int) -> list[int]:
+        """Return as many indices below ``stop`` as there are repetitions, from the first to the last."""
+        import numpy as np
+
+        return [int(index) for index in np.linspace(0, stop - 1, self.repeat)]
+
+    def _open(self) -> None:
+        from tests.plugin.harness import PanelHarness
+
+        self._report("open, cold", self.panel.open(), opens=True)
+        warm = [PanelHarness(self.dataset, follow=False).open() for _ in range(self.repeat)]
+        self._report("open, warm", *warm, opens=True)
+
+    def _compare(self) -> None:
+        panel = self.panel
+        # every pair once, so that no plot is cached
+        pairs = [(0, 2), (1, 2), (1, 0), (2, 0), (2, 1), (0, 1)]
+        self._report("matrix click", *[panel.event("on_matrix", idx=list(pair)) for pair in pairs])
+        self._report("doubled event", *[panel.event("on_change_view") for _ in range(self.repeat)])
+        points = self._spread(len(panel.data["pair"][1]["x"]))
+        boxes = [_box(point) for point in points]
+        self._report_views("click on a cell", "on_pair_click", *[{"idx": point} for point in points])
+        self._report_views("box", "on_pair_box", *boxes)
+        self._report_views("click on a bar", "on_histogram_click", *[{"idx": bar} for bar in self._spread(40)])
+        self._report_views("hardest first", "on_hardest", *[{}] * self.repeat)
+        self._report_views("disagreement", "on_disagreement", *[{}] * self.repeat)
+        panel.event("on_pair_box", **boxes[-1])
+        self._report("view comes back, doubled", *[panel.event("on_change_view") for _ in range(self.repeat)])
+        panel.event("on_reset")
+        self._report("rank in place of learnability", panel.choose("controls.quantity", "rank"))
+        self._report("learnability in place of rank", panel.choose("controls.quantity", "learnability"))
+
+    def _visit_tabs(self) -> None:
+        panel, ids = self.panel, self.ids
+        panel.choose("controls.first", MODELS[0])
+        for temperature in ("cold", "warm"):
+            for tab in ("map", "labels", "examples", "classes", "compare"):
+                self._report(f"tab {tab}, {temperature}", panel.tab(tab))
+        panel.tab("map")
+        points = self._spread(len(panel.data["map"][0]["x"]))
+        self._report_views("click on the map", "on_map_click", *[{"idx": point} for point in points])
+        self._report_views("box on the map", "on_map_box", *map(_box, points))
+        panel.tab("labels")
+        self._report_views("probably mislabelled", "on_mislabelled", *[{}] * self.repeat)
+        self._report_views("hard but plausible", "on_hard", *[{}] * self.repeat)
+        cells = [{"idx": cell} for cell in ([0, 1], [4, 5], [9, 0])]
+        self._report_views("click on a given and a suggested label", "on_change_of_label", *cells)
+        panel.tab("classes")
+        cells = [{"idx": [row, column]} for row in (0, 5, 9) for column in (10, 19)]
+        self._report_views("click on a class", "on_class", *cells)
+        self._report("tab curves, cold", panel.tab("curves"))
+        panel.tab("compare")
+        self._report("tab curves, warm", panel.tab("curves"))
+        self._report("select 3 samples, first", panel.select(*ids[:3]))
+        starts = range(10, 10 + self.repeat)
+        self._report("select 3 samples", *[panel.select(*ids[start : start + 3]) for start in starts])
+        panel.select()
+        panel.tab("compare")
+        self._report("timer", *[panel.event("on_timer") for _ in range(self.repeat)])
+
+    def _choose_views(self) -> None:
+        import fiftyone as fo
+
+        from fiftyone_learnability.dataset.internals import build_view, serialize_stages
+
+        dataset, panel = self.dataset, self.panel
+        one_class = dataset.match(fo.ViewField("ground_truth.label") == "class 3")
+        self._report("user chooses a view", panel.show(one_class))
+        half = dataset.select(self.ids[::2])
+        start = time.perf_counter()
+        # the App does this before and after the event
+        build_view(dataset, json.loads(json.dumps(serialize_stages(half))))
+        milliseconds = (time.perf_counter() - start) * 1e3
+        self._report(f"user chooses half of the samples by id (FiftyOne: {milliseconds:.0f} ms)", panel.show(half))
+        self._report("that again, doubled", *[panel.event("on_change_view") for _ in range(self.repeat)])
+        self._report("click on a bar there", panel.event("on_histogram_click", idx=5))
+        panel.show(None)
+
+    def _tag(self) -> None:
+        for start in (0, 100, 200):
+            self.dataset.select(self.ids[start : start + 100]).tag_samples("hard")
+            answer = self.panel.event("on_change_view")
+            if start:
+                self._report(f"after samples {start} to {start + 100} were tagged", answer)
+            else:
+                # within a minute after scores were written, all samples count as changed
+                self._report("after samples 0 to 100 were tagged: all may be read again", answer, opens=True)
+
+
+def _box(last: int) -> dict[str, Any]:
+    """Return the params of a box around the points up to ``last``."""
+    return {"data": [{"idx": index} for index in range(last + 1)]}
 
 
 if __name__ == "__main__":
