@@ -1,19 +1,25 @@
-"""A small network and small images that the tests of the training share."""
+"""Small networks, small images and a short training, for the tests of the training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from fiftyone_learnability.training.device import Placement
-from fiftyone_learnability.training.run import TrainingObserver
+from fiftyone_learnability.training.networks import NetworkFactory
+from fiftyone_learnability.training.options import TrainingOptions
+from fiftyone_learnability.training.run import TrainingData, TrainingObserver, TrainingResult, train
 
 CPU = Placement(torch.device("cpu"), "float32", "chosen by the tests")
+SHORT = TrainingOptions(epochs=2, batch_size=16, lr=0.1, crop_padding=2)
+PLAIN = TrainingOptions(epochs=1, batch_size=4, lr=0.1, crop_padding=0, horizontal_flip=False)
 
 
 class Callbacks(TrainingObserver):
@@ -72,3 +78,34 @@ def read_digits(
 def random_images(rng: np.random.Generator, count: int, size: int, channels: int) -> NDArray[np.uint8]:
     """Noise, where what the images show does not matter."""
     return rng.integers(0, 256, (count, size, size, channels), dtype=np.uint8)
+
+
+def run(
+    images: np.ndarray,
+    labels: np.ndarray,
+    options: TrainingOptions = SHORT,
+    seed: int = 0,
+    factory: NetworkFactory = SmallNet,
+    num_classes: int = 3,
+    placement: Placement = CPU,
+    state: dict[str, Any] | None = None,
+    **callbacks: Callable[..., object],
+) -> TrainingResult:
+    """Train a small network on few images, as a test needs it."""
+    data = TrainingData(images, labels, num_classes)
+    return train("net", factory, data, options, seed, placement, Callbacks(**callbacks), state)
+
+
+def linear(in_features: int) -> NetworkFactory:
+    return lambda num_classes, in_channels: Linear(num_classes, in_features)
+
+
+def normalised(images: np.ndarray) -> Tensor:
+    """The input that the network should get, computed in double precision."""
+    values = images / 255
+    values = (values - values.mean(axis=(0, 1, 2))) / values.std(axis=(0, 1, 2))
+    return torch.from_numpy(values.transpose(0, 3, 1, 2).astype(np.float32))
+
+
+def true_probabilities(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
