@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 def one_by_one(
     images: np.ndarray, rows: np.ndarray, columns: np.ndarray, flips: np.ndarray, padding: int
 ) -> np.ndarray:
-    """Crop and flip written out for each image."""
+    """Crop and flip image by image."""
     _, height, width = images.shape[1:]
     results = []
     for image, row, column, flip in zip(images, rows, columns, flips, strict=True):
@@ -69,7 +69,7 @@ def as_lists(draws: EpochDraws) -> list[list[int]]:
 def test_draws_depend_on_seed_and_epoch_alone(seed: int, epoch: int, state: int) -> None:
     first = as_lists(EpochDraws.draw(50, 4, True, seed, epoch, CPU))
     torch.manual_seed(state)
-    np.random.seed(state)  # noqa: NPY002  what the draws must not depend on
+    np.random.seed(state)  # noqa: NPY002  the draws must not depend on it
     before = torch.get_rng_state()
     assert as_lists(EpochDraws.draw(50, 4, True, seed, epoch, CPU)) == first
     assert torch.equal(torch.get_rng_state(), before)
@@ -80,7 +80,7 @@ def test_draws_depend_on_seed_and_epoch_alone(seed: int, epoch: int, state: int)
 
 def test_epoch_seeds_are_distinct_and_fit_into_63_bits() -> None:
     seeds = [epoch_seed(seed, epoch) for seed in range(60) for epoch in range(60)]
-    assert len(set(seeds)) == 3600  # (1, 2) is not (2, 1), nor is their sum what counts
+    assert len(set(seeds)) == 3600  # (1, 2) differs from (2, 1), so the seed is not their sum
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert max(seeds) > 2**62
 
@@ -91,7 +91,7 @@ def test_all_offsets_and_both_flips_are_equally_likely() -> None:
     rows, columns, flips = draws.rows.numpy(), draws.columns.numpy(), draws.flips.numpy()
     cells = np.bincount(rows * 9 + columns, minlength=81)
     assert len(cells) == 81
-    # the draws are fixed by the seed, so that this cannot fail by chance
+    # the seed fixes the draws, so this cannot fail by chance
     assert chisquare(cells).pvalue > 0.001
     assert abs(flips.mean() - 0.5) < 5 * 0.5 / np.sqrt(count)
     table = np.stack([np.bincount(rows[flips], minlength=9), np.bincount(rows[~flips], minlength=9)])
@@ -104,7 +104,7 @@ def test_the_order_is_a_permutation(count: int) -> None:
     assert sorted(draws.order.tolist()) == list(range(count))
     assert draws.rows.shape == draws.columns.shape == draws.flips.shape == (count,)
     if count == 1000:
-        # no trace of the order in which the images were given
+        # uncorrelated with the order of the images
         assert abs(np.corrcoef(draws.order.numpy(), np.arange(count))[0, 1]) < 0.15
 
 

@@ -20,7 +20,7 @@ from .small import CPU, Linear, SmallNet, random_images
 
 
 def used(network: nn.Module, channels: int = 3, size: int = 16) -> nn.Module:
-    """A network whose batch norms have seen something, and whose weights are not those of its birth."""
+    """A network with trained-looking batch norms."""
     generator = torch.Generator().manual_seed(51)
     with torch.no_grad():
         for module in network.modules():
@@ -37,7 +37,7 @@ def count(network: nn.Module, kind: type[nn.Module]) -> int:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_folding_changes_nothing_that_the_networks_say(name: str) -> None:
+def test_folding_does_not_change_the_logits(name: str) -> None:
     network = used(NETWORKS[name](10, 3))
     before = copy.deepcopy(network.state_dict())
     folded = fold_batch_norms(network)
@@ -52,7 +52,7 @@ def test_folding_changes_nothing_that_the_networks_say(name: str) -> None:
 
 
 class Odd(nn.Sequential):
-    """A container that does something of its own."""
+    """A container that computes more than its layers."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + 1
@@ -69,8 +69,8 @@ def hooked(index: int) -> nn.Module:
 
 
 UNFOLDABLE: dict[str, Callable[[], nn.Module]] = {
-    "a container of its own kind": lambda: Odd(*plain_pair()),
-    "something between": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)),
+    "a subclass of Sequential": lambda: Odd(*plain_pair()),
+    "a layer between": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)),
     "the norm first": lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)),
     "statistics of the batch": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
     "a hooked convolution": lambda: hooked(0),
@@ -82,7 +82,7 @@ UNFOLDABLE: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("build", UNFOLDABLE.values(), ids=UNFOLDABLE)
-def test_what_is_not_certain_is_not_folded(build: Callable[[], nn.Module]) -> None:
+def test_uncertain_batch_norms_are_not_folded(build: Callable[[], nn.Module]) -> None:
     network = used(build())
     assert fold_batch_norms(network) is network
 
@@ -93,8 +93,8 @@ def test_a_part_that_stays_in_training_mode_is_not_folded() -> None:
     assert count(fold_batch_norms(network), nn.BatchNorm2d) == 1
 
 
-class Wilful(nn.Module):
-    """Calls the layers of a container one by one, and uses what is between them."""
+class Unusual(nn.Module):
+    """Calls the layers of a container one by one, and uses the values between them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,19 +105,19 @@ class Wilful(nn.Module):
         return (self.features[1](between) + between).mean((2, 3))
 
 
-class Particular(Wilful):
-    """Takes no images but those it was made for."""
+class Plain(Unusual):
+    """Calls the container as a whole."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.features(x).mean((2, 3))
 
 
-def test_whether_folding_is_safe_is_tried() -> None:
-    for safe in (SmallNet(5, 3), Particular(), nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 2))):
+def test_unsafe_folding_is_detected() -> None:
+    for safe in (SmallNet(5, 3), Plain(), nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 2))):
         assert folds_safely(safe, 3, 16)
-    before = Wilful()
+    before = Unusual()
     state = copy.deepcopy(before.state_dict())
-    # as it was made, its norm does nothing, and nothing would be seen
+    # its fresh batch norm changes nothing, so the check needs other statistics
     assert not folds_safely(before, 3, 16)
     assert all(torch.equal(value, state[name]) for name, value in before.state_dict().items())
     assert before.training
@@ -125,11 +125,11 @@ def test_whether_folding_is_safe_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_those_of_the_paper_fold(name: str) -> None:
+def test_the_networks_of_the_paper_fold_safely(name: str) -> None:
     assert folds_safely(NETWORKS[name](10, 3), 3, 32)
 
 
-def test_a_convolution_that_stands_in_two_places_is_folded_where_it_may_be() -> None:
+def test_a_shared_convolution_is_folded_where_that_is_safe() -> None:
     shared = nn.Conv2d(3, 3, 3, padding=1)
     network = used(nn.Sequential(shared, nn.BatchNorm2d(3), nn.ReLU(), shared, nn.Flatten()))
     folded = fold_batch_norms(network)
@@ -151,13 +151,13 @@ class Uncopyable(nn.Module):
         return self.features(x).mean((2, 3))
 
 
-def test_a_network_that_cannot_be_copied_is_called_as_it_is() -> None:
+def test_a_network_that_cannot_be_copied_is_not_folded() -> None:
     network = used(Uncopyable())
     assert fold_batch_norms(network) is network
 
 
 @given(st.integers(2, 40), st.integers(1, 9), st.integers(1, 3), st.integers(1, 3), st.booleans())
-def test_every_image_is_measured_once_and_as_the_plain_network_does(
+def test_every_image_is_measured_once_with_the_logits_of_the_plain_network(
     samples: int, batch: int, parts: int, at_once: int, folds: bool
 ) -> None:
     rng = np.random.default_rng(samples)
@@ -168,18 +168,18 @@ def test_every_image_is_measured_once_and_as_the_plain_network_does(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring, "CPU_BATCH", batch)
         patch.setattr(measuring, "ROWS_AT_ONCE", at_once * batch)
-        found = list(measure(network, images, CPU, parts, folds))
-    assert torch.cat([indices for indices, _ in found]).tolist() == list(range(samples))
-    # in eval mode, by hand
+        measured = list(measure(network, images, CPU, parts, folds))
+    assert torch.cat([indices for indices, _ in measured]).tolist() == list(range(samples))
+    # the same in eval mode, by hand
     plain = torch.from_numpy(((pixels / 255 - 0.5) / 0.25).transpose(0, 3, 1, 2).astype(np.float32))
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     with torch.no_grad():
         expected = network.eval()(plain)
-    torch.testing.assert_close(torch.cat([logits for _, logits in found]), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.cat([logits for _, logits in measured]), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_mode_of_the_network_is_put_back_whatever_happens() -> None:
+def test_the_mode_of_the_network_is_restored_even_after_an_error() -> None:
     pixels = random_images(np.random.default_rng(0), 4, 8, 3)
     images = ResidentImages(pixels, np.zeros(3, np.float32), np.ones(3, np.float32), CPU.device)
     network = SmallNet(5, 1).train()

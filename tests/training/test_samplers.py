@@ -18,7 +18,7 @@ STARTS = st.floats(0.001, 1)
 
 
 class Numbered(Dataset[tuple[torch.Tensor, int]]):
-    """Sample i is the vector of its value, and comes with its position."""
+    """Returns the value of a sample and its position."""
 
     def __init__(self, values: torch.Tensor) -> None:
         self.values = values
@@ -30,7 +30,7 @@ class Numbered(Dataset[tuple[torch.Tensor, int]]):
         return self.values[index], index
 
 
-def test_what_is_drawn_follows_the_probabilities_and_averages_right(rng: np.random.Generator) -> None:
+def test_draws_follow_the_probabilities_and_corrections_make_them_unbiased(rng: np.random.Generator) -> None:
     difficulty, losses = rng.random(8), rng.random(8)
     draws = 40_000
     sampler = ImportanceSampler(difficulty, 0.3, num_samples=draws, seed=3)
@@ -45,7 +45,7 @@ def test_what_is_drawn_follows_the_probabilities_and_averages_right(rng: np.rand
     weighted = sampler.corrections.numpy()[drawn] * losses[drawn]
     margin = 5 * np.sqrt((probabilities * (corrections * losses - losses.mean()) ** 2).sum() / draws)
     assert abs(weighted.mean() - losses.mean()) < margin
-    # without the corrections it is not the mean
+    # without the corrections the mean is biased
     assert abs(losses[drawn].mean() - losses.mean()) > margin
 
 
@@ -83,9 +83,6 @@ def test_importance_epochs_differ_and_repeat() -> None:
     assert list(ImportanceSampler(np.linspace(0, 1, 50), seed=3)) != first
 
 
-# the curriculum
-
-
 @given(
     st.permutations(range(20)),
     st.sampled_from(PACINGS),
@@ -120,7 +117,7 @@ def test_epochs_of_a_fixed_length(num_samples: int, epoch: int) -> None:
     available = order[: sampler.num_available]
     counts = Counter(shown)
     assert set(counts) <= set(available)
-    # each equally often, give or take once
+    # equally often, plus or minus once
     assert {counts[index] for index in available} <= {num_samples // len(available), -(-num_samples // len(available))}
 
 
@@ -135,7 +132,7 @@ def test_epochs_and_seeds_shuffle_differently() -> None:
     assert tuple(range(40)) not in orders
 
 
-def test_shuffling_is_even() -> None:
+def test_shuffling_is_uniform() -> None:
     counts = np.zeros((5, 5))
     sampler = CurriculumSampler(range(5), start=1)
     for epoch in range(1000):
@@ -145,7 +142,7 @@ def test_shuffling_is_even() -> None:
     assert np.abs(counts - 200).max() < 5 * 12.7
 
 
-def test_the_random_state_is_left_alone() -> None:
+def test_the_random_state_does_not_change() -> None:
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002
     expected = torch.rand(1), np.random.rand()  # noqa: NPY002
@@ -174,7 +171,7 @@ def test_a_curriculum_in_a_loader(workers: int) -> None:
 
 
 def test_learning_by_curriculum(digits: tuple[list[str], list[str]]) -> None:
-    """A linear network on digits, first on the easy ones of an earlier training, later on all."""
+    """A linear network on digits: first on those that were easy in an earlier training, later on all."""
     from tests.training.small import read_digits
 
     images, labels = read_digits(digits, 300, 8)
@@ -206,7 +203,7 @@ def test_learning_by_curriculum(digits: tuple[list[str], list[str]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "options", "said"),
+    ("order", "options", "message"),
     [
         ([], {}, r"at least one sample, not \(0,\)"),
         ([[0, 1]], {}, r"at least one sample, not \(1, 2\)"),
@@ -223,13 +220,13 @@ def test_learning_by_curriculum(digits: tuple[list[str], list[str]]) -> None:
         ([0, 1], {"seed": -1}, "seed must be a whole number of at least 0, not -1"),
     ],
 )
-def test_the_sampler_refuses_what_does_not_fit(order: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_arguments_of_the_curriculum_are_checked(order: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         CurriculumSampler(order, **options)
 
 
 @pytest.mark.parametrize("options", [{"num_samples": 0}, {"seed": -1}, {"smoothing": 0}])
-def test_the_importance_sampler_refuses_what_does_not_fit(options: dict[str, Any]) -> None:
+def test_arguments_of_the_importance_sampler_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
         ImportanceSampler([0.5], **options)
 

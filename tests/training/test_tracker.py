@@ -25,7 +25,7 @@ NAMES = ("learnability", "hits", "variability", "forgetting", "learned_epoch", "
 
 @dataclass
 class Dynamics:
-    """Recorded logits ``(T, N, K)`` and labels ``(N,)`` of a training that never was."""
+    """Logits ``(T, N, K)`` and labels ``(N,)`` of an imagined training."""
 
     logits: np.ndarray
     labels: np.ndarray
@@ -36,11 +36,11 @@ class Dynamics:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """The softmax that scipy computes in double precision."""
+        """The softmax by scipy, in double precision."""
         return softmax(self.logits.astype(np.float64), axis=2)
 
     def expected(self, el2n_epoch: int = 10, seen: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """The pure functions on the epochs that saw each sample, ``seen`` being ``(T, N)``."""
+        """The pure functions on the epochs that saw each sample; ``seen`` is ``(T, N)``."""
         seen = np.ones(self.logits.shape[:2], dtype=bool) if seen is None else seen
         columns = [self._expected_of(sample, seen[:, sample], el2n_epoch) for sample in range(self.num_samples)]
         return {name: np.array([column[name] for column in columns]) for name in columns[0]}
@@ -52,7 +52,7 @@ class Dynamics:
         p = self.probabilities[seen, sample : sample + 1]
         true, predicted = p[:, :, label[0]], logits.argmax(axis=2)
         early = el2n_epoch <= len(seen) and seen[el2n_epoch - 1]
-        found = {
+        expected = {
             "learnability": scores.learnability(true),
             "hits": scores.hits(predicted, label),
             "variability": scores.variability(true),
@@ -62,7 +62,7 @@ class Dynamics:
             "el2n": scores.el2n(self.probabilities[el2n_epoch - 1, [sample]], label) if early else [np.nan],
             "ambiguity": scores.ambiguity(scores.mean_prediction(p)),
         }
-        return {name: float(found[name][0]) for name in NAMES}
+        return {name: float(expected[name][0]) for name in NAMES}
 
 
 @st.composite
@@ -81,7 +81,7 @@ def feed(
     batch: int = 4,
     seed: int = 0,
 ) -> None:
-    """Feeds epochs and samples of the dynamics in shuffled batches."""
+    """Feed epochs and samples of the dynamics in shuffled batches."""
     rng = np.random.default_rng(seed)
     samples = np.arange(recorded.num_samples) if samples is None else samples
     for logits in recorded.logits[epochs]:
@@ -95,7 +95,7 @@ def feed(
 def assert_scores(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], atol: float = 1e-6) -> None:
     assert found.keys() == expected.keys()
     for name in expected:
-        # margins have no scale of their own, and are taken in float32
+        # margins may be large, and are computed in float32
         rtol = 1e-6 if name == "aum" and atol else 0.0
         limit = max(atol, MEAN_OF_SINGLES) if name == "ambiguity" and atol else atol
         np.testing.assert_allclose(found[name], expected[name], rtol=rtol, atol=limit, err_msg=name)
@@ -137,7 +137,7 @@ def test_scores_equal_the_pure_functions(recorded: Dynamics, batch: int, seed: i
     tracker = LearnabilityTracker(recorded.num_samples, el2n_epoch=el2n_epoch)
     feed(tracker, recorded, batch=batch, seed=seed)
     assert tracker.epochs == len(recorded.logits)
-    # a margin of large logits is as exact as they are
+    # the margin of large logits is as exact as the logits
     assert_scores(tracker.scores(), recorded.expected(el2n_epoch), atol=max(1e-6, 1e-7 * np.abs(recorded.logits).max()))
     mean = tracker.mean_prediction
     assert mean is not None
@@ -149,7 +149,7 @@ def test_scores_equal_the_pure_functions(recorded: Dynamics, batch: int, seed: i
 
 @given(dynamics(), st.data())
 @settings(deadline=None)
-def test_samples_that_an_epoch_did_not_see_are_not_counted(recorded: Dynamics, data: st.DataObject) -> None:
+def test_epochs_that_do_not_see_a_sample_do_not_count_for_it(recorded: Dynamics, data: st.DataObject) -> None:
     epochs, samples = recorded.logits.shape[:2]
     seen = data.draw(hnp.arrays(np.bool_, (epochs, samples)))
     seen = seen[seen.any(axis=1)]
@@ -164,7 +164,7 @@ def test_samples_that_an_epoch_did_not_see_are_not_counted(recorded: Dynamics, d
         np.testing.assert_array_equal(np.isnan(tracker.mean_prediction).all(axis=1), ~seen.any(axis=0))
 
 
-def test_batches_worked_through_at_once_give_what_each_alone_would() -> None:
+def test_processing_batches_together_gives_the_same_scores() -> None:
     count = 2 * ROWS_AT_ONCE + 77
     recorded = some_dynamics(epochs=2, samples=count, classes=4)
     small, large = LearnabilityTracker(count, el2n_epoch=1), LearnabilityTracker(count, el2n_epoch=1)
@@ -204,7 +204,7 @@ def test_merged_from_parts_of_the_epochs_equals_fed_whole(recorded: Dynamics, cu
     merged.merge(later)
     expected = whole.scores()
     if el2n_epoch > cut > 0:
-        # the later part cannot know that its early epoch was not early
+        # the later part does not know that its early epoch is not early in the whole run
         expected["el2n"][:] = np.nan
     assert_scores(merged.scores(), expected, atol=1e-8)
     assert merged.epochs == whole.epochs == len(recorded.logits)
@@ -219,7 +219,7 @@ def test_merged_from_parts_of_the_epochs_equals_fed_whole(recorded: Dynamics, cu
 @given(dynamics(), st.data())
 @settings(deadline=None)
 def test_merged_from_partial_epochs_equals_fed_whole(recorded: Dynamics, data: st.DataObject) -> None:
-    """Of each epoch some samples are missing, others in the earlier part than in the later."""
+    """In each epoch some samples are missing."""
     epochs, samples = recorded.logits.shape[:2]
     seen = data.draw(hnp.arrays(np.bool_, (epochs, samples)))
     seen[:, 0] = True
@@ -248,7 +248,7 @@ def test_parts_of_the_samples_with_unequal_epochs_share_the_epochs() -> None:
 
 def test_merging_an_empty_tracker_changes_nothing() -> None:
     tracker = LearnabilityTracker(2)
-    # no sample has been seen as often as there were epochs
+    # no epoch sees both samples
     tracker.update([0], [[1.0, 0.0]], [0])
     tracker.end_epoch()
     tracker.update([1], [[1.0, 0.0]], [0])
@@ -260,7 +260,7 @@ def test_merging_an_empty_tracker_changes_nothing() -> None:
     assert_scores(tracker.scores(), before, atol=0)
 
 
-def test_merge_leaves_the_other_tracker_as_it_was() -> None:
+def test_merge_does_not_change_the_other_tracker() -> None:
     recorded = some_dynamics()
     first, second = LearnabilityTracker(7), LearnabilityTracker(7)
     feed(first, recorded)
@@ -277,7 +277,7 @@ def test_merge_rejects_another_number_of_samples() -> None:
         LearnabilityTracker(3).merge(LearnabilityTracker(4))
 
 
-def test_merge_rejects_what_does_not_fit_and_changes_nothing() -> None:
+def test_merge_rejects_trackers_that_do_not_fit_and_changes_nothing() -> None:
     tracker = LearnabilityTracker(ids=["a", "b"])
     tracker.update(["a"], [[1.0, 0.0]], [0])
     tracker.end_epoch()
@@ -296,7 +296,7 @@ def test_merge_rejects_what_does_not_fit_and_changes_nothing() -> None:
     assert tracker.epochs == 1
 
 
-def test_a_tracker_without_predictions_takes_one_with() -> None:
+def test_a_tracker_without_predictions_can_merge_one_with() -> None:
     recorded = some_dynamics()
     plain, full = LearnabilityTracker(7, predictions=False), LearnabilityTracker(7)
     feed(full, recorded)
@@ -343,7 +343,7 @@ def test_a_state_is_a_copy() -> None:
     assert_scores(again.scores(), before, atol=0)
 
 
-def test_loading_a_state_drops_the_epoch_under_way() -> None:
+def test_loading_a_state_drops_the_unfinished_epoch() -> None:
     recorded = some_dynamics()
     tracker = LearnabilityTracker(7)
     state = tracker.state_dict()
@@ -374,7 +374,7 @@ def test_logits_of_any_float_type_get_a_float32_softmax(dtype: torch.dtype) -> N
     for logits in rounded:
         tracker.update(torch.arange(40), logits, torch.from_numpy(recorded.labels))
         tracker.end_epoch()
-    # a softmax in half precision would be off by a thousandth
+    # a softmax in half precision would have errors of a thousandth
     assert_scores(tracker.scores(), Dynamics(rounded.double().numpy(), recorded.labels).expected(), atol=1e-6)
 
 
@@ -393,7 +393,7 @@ def test_sums_do_not_lose_precision_over_many_epochs() -> None:
         tracker.end_epoch()
     one = float(torch.tensor([0.1, 0.7]).softmax(0)[0])
     assert tracker.scores()["learnability"][0] == pytest.approx(one, rel=1e-12)
-    # nor does a probability that never moved seem to have moved
+    # the variability of a constant probability is exactly zero
     assert tracker.scores()["variability"][0] == 0.0
 
 
@@ -424,7 +424,7 @@ def test_a_mean_is_over_the_epochs_that_saw_the_sample() -> None:
     assert tracker.epochs == 2
 
 
-def test_the_epoch_under_way_is_not_in_the_scores() -> None:
+def test_the_unfinished_epoch_is_not_in_the_scores() -> None:
     tracker = LearnabilityTracker(1)
     tracker.update([0], [[0.0, 0.0]], [0])
     assert np.isnan(tracker.scores()["learnability"]).all()
@@ -432,8 +432,8 @@ def test_the_epoch_under_way_is_not_in_the_scores() -> None:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int32, np.int64])
-def test_indices_of_any_whole_number_type_name_samples(kind: type) -> None:
-    # bytes would be a mask if they went to torch as they are
+def test_indices_may_be_of_any_integer_type(kind: type) -> None:
+    # torch would take bytes for a mask
     tracker = LearnabilityTracker(3)
     tracker.update(np.array([1, 2, 1], dtype=kind), np.eye(3, dtype=np.float32), [0, 1, 2])
     tracker.end_epoch()
@@ -524,7 +524,7 @@ def test_of_equal_logits_the_first_class_is_predicted() -> None:
     assert tracker.scores()["hits"].tolist() == (logits.argmax(axis=1) == labels).astype(float).tolist()
 
 
-def test_what_the_caller_does_with_the_batch_afterwards_does_not_matter() -> None:
+def test_the_caller_may_change_the_batch_afterwards() -> None:
     recorded = some_dynamics(epochs=1)
     index, logits, labels = np.arange(7), recorded.logits[0].copy(), recorded.labels.copy()
     tracker = LearnabilityTracker(7)
@@ -551,7 +551,7 @@ def test_updates_may_come_from_inference_mode(monkeypatch: pytest.MonkeyPatch) -
     assert inside.epoch_counts.tolist() == [20] * 7
 
 
-def test_an_empty_batch_is_no_batch() -> None:
+def test_an_empty_batch_is_ignored() -> None:
     tracker = LearnabilityTracker(2)
     tracker.update([], np.zeros((0, 3)), [])
     with pytest.raises(ValueError, match="no sample was seen"):
@@ -569,13 +569,13 @@ def test_an_index_out_of_range_is_an_error(index: int) -> None:
 
 
 @pytest.mark.parametrize("label", [-100, 2])
-def test_a_label_that_is_no_class_is_an_error(label: int) -> None:
+def test_a_label_that_is_not_a_class_is_an_error(label: int) -> None:
     with pytest.raises(ValueError, match=r"labels must lie in 0\.\.1"):
         LearnabilityTracker(3).update([0, 1], np.zeros((2, 2)), [0, label])
 
 
 @pytest.mark.parametrize("predictions", [True, False])
-def test_the_number_of_classes_stays(predictions: bool) -> None:
+def test_the_number_of_classes_must_not_change(predictions: bool) -> None:
     tracker = LearnabilityTracker(3, predictions=predictions)
     tracker.update([0], [[1.0, 0.0]], [0])
     with pytest.raises(ValueError, match="logits of 3 classes; before there were 2"):
@@ -599,7 +599,7 @@ def test_a_single_class_has_no_margin() -> None:
     assert found["ambiguity"].tolist() == [0.0] * 7
 
 
-def test_classes_that_are_ruled_out_have_no_probability() -> None:
+def test_classes_with_minus_infinity_have_no_probability() -> None:
     tracker = LearnabilityTracker(2, el2n_epoch=1)
     tracker.update([0, 1], [[1.0, -np.inf, 0.0], [-np.inf, 1.0, 0.0]], [0, 0])
     tracker.end_epoch()
@@ -621,7 +621,7 @@ def test_without_predictions_only_ambiguity_is_missing() -> None:
     assert tuple(LearnabilityTracker(7).scores()) == NAMES[:-1]
 
 
-def test_el2n_is_not_a_number_before_its_epoch_and_fixed_afterwards() -> None:
+def test_el2n_is_nan_before_its_epoch_and_fixed_afterwards() -> None:
     recorded = some_dynamics(epochs=4)
     tracker = LearnabilityTracker(7, el2n_epoch=2)
     feed(tracker, recorded, epochs=slice(1))
@@ -631,7 +631,7 @@ def test_el2n_is_not_a_number_before_its_epoch_and_fixed_afterwards() -> None:
 
 
 def test_el2n_is_exact_near_zero() -> None:
-    # by way of |p|^2 - 2 p_y + 1 it would be off by a thousandth
+    # computed as |p|^2 - 2 p_y + 1 it would have errors of a thousandth
     logits = np.array([[[12.0, 0.0, 0.0], [9.0, 0.0, 1.0]]], np.float32)
     recorded = Dynamics(logits, np.array([0, 0]))
     tracker = LearnabilityTracker(2, el2n_epoch=1)
@@ -640,7 +640,7 @@ def test_el2n_is_exact_near_zero() -> None:
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array])
-def test_samples_go_by_their_names(kind: type) -> None:
+def test_samples_may_have_names(kind: type) -> None:
     recorded = some_dynamics()
     names = [f"sample {index}" for index in range(7)]
     named, numbered = LearnabilityTracker(ids=names), LearnabilityTracker(7)
@@ -648,7 +648,7 @@ def test_samples_go_by_their_names(kind: type) -> None:
     assert named.ids == names
     order = np.array([4, 0, 6, 1, 2, 3, 5])
     for logits in recorded.logits:
-        # as torch's default_collate hands strings on
+        # torch's default_collate passes strings as a tuple or list
         named.update(kind([names[index] for index in order]), logits[order], recorded.labels[order])
         named.end_epoch()
     feed(numbered, recorded)
@@ -701,7 +701,7 @@ def test_memory_does_not_grow_with_the_epochs() -> None:
     }
 
 
-def test_an_epoch_waits_in_bounded_memory() -> None:
+def test_waiting_batches_take_bounded_memory() -> None:
     tracker = LearnabilityTracker(200, predictions=False)
     most, bound = 0, tensor_bytes(tracker) + (ROWS_AT_ONCE + 100) * (10 * 4 + 2 * 8)
     for _ in range(3 * ROWS_AT_ONCE // 100):
@@ -711,7 +711,7 @@ def test_an_epoch_waits_in_bounded_memory() -> None:
 
 
 def shared_part(rank: int, folder: str, recorded: Dynamics, shares: list[np.ndarray]) -> None:
-    """What a process of a distributed run does: its share of the samples, then everyone's epoch."""
+    """One process of a distributed run: it tracks its share of the samples, then shares each epoch."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=len(shares)
@@ -719,7 +719,7 @@ def shared_part(rank: int, folder: str, recorded: Dynamics, shares: list[np.ndar
     try:
         tracker = LearnabilityTracker(recorded.num_samples, el2n_epoch=2)
         for epoch, logits in enumerate(recorded.logits):
-            # in the third epoch this process sees nothing at all, in the first nothing yet
+            # the second process sees nothing in the first and third epoch
             share = shares[rank] if rank == 0 or epoch not in (0, 2) else shares[rank][:0]
             tracker.update(share, logits[share], recorded.labels[share])
             tracker.share_epoch()
@@ -729,9 +729,9 @@ def shared_part(rank: int, folder: str, recorded: Dynamics, shares: list[np.ndar
         torch.distributed.destroy_process_group()
 
 
-def test_processes_that_share_their_epochs_have_all_of_the_run(tmp_path: Path) -> None:
+def test_processes_that_share_their_epochs_have_the_whole_run(tmp_path: Path) -> None:
     recorded = some_dynamics(epochs=4, samples=9)
-    # padded as torch's DistributedSampler does; the last sample is nobody's
+    # padded like torch's DistributedSampler; no process has the last sample
     shares = [np.array([0, 2, 4, 6]), np.array([1, 3, 5, 7, 0])]
     torch.multiprocessing.spawn(shared_part, (str(tmp_path), recorded, shares), nprocs=2)
     seen = np.zeros((4, 9), bool)
@@ -756,7 +756,7 @@ def test_sharing_needs_processes() -> None:
         LearnabilityTracker(2).share_epoch()
 
 
-def test_a_mistake_in_a_later_batch_is_told_and_the_tracker_goes_on() -> None:
+def test_a_mistake_in_a_later_batch_is_reported_and_the_tracker_continues() -> None:
     recorded = some_dynamics()
     tracker = LearnabilityTracker(7)
     feed(tracker, recorded, epochs=slice(1))
