@@ -38,7 +38,7 @@ OF_DATASETS = tuple(command for command in COMMANDS if command not in ("write", 
 
 
 class Output:
-    """What a command printed and its exit status."""
+    """The output of a command and its exit status."""
 
     def __init__(self, status: int, out: str, err: str) -> None:
         self.status, self.out, self.err = status, out, err
@@ -55,14 +55,14 @@ Run = Callable[..., Output]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command line in this process."""
+    """Run the command line in this process."""
 
     def call(*arguments: object) -> Output:
         capsys.readouterr()
         try:
             status = cli.main([str(argument) for argument in arguments])
         except SystemExit as error:
-            # how argparse ends
+            # argparse exits by itself
             status = error.code
         return Output(status, *capsys.readouterr())
 
@@ -71,13 +71,13 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture(autouse=True)
 def _tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gives the command line small networks by name."""
+    """Give the command line small networks by name."""
     monkeypatch.setattr(networks, "NETWORKS", {**networks.NETWORKS, "tiny": tiny, "tiny2": tiny})
 
 
 @pytest.fixture
 def scored(digit_dataset: fo.Dataset) -> fo.Dataset:
-    """Sixty digits with made-up scores of two networks in two runs, the second of half of the samples."""
+    """Sixty digits with made-up scores of two networks in two runs; the second run has half of the samples."""
     settings = {"label_field": "ground_truth", "epochs": 3, "runs": 1, "num_samples": 60}
     write_results(digit_dataset, make_results(digit_dataset, "a", seed=1), "first", settings)
     half = digit_dataset.limit(30)
@@ -90,7 +90,7 @@ def compute(dataset: fo.Dataset, *more: object) -> Sequence[object]:
     return ("compute", dataset.name, *fast, *more)
 
 
-def test_compute_writes_and_sums_up(run: Run, digit_dataset: fo.Dataset) -> None:
+def test_compute_writes_and_prints_a_summary(run: Run, digit_dataset: fo.Dataset) -> None:
     output = run(*compute(digit_dataset, "--models", "tiny", "tiny2"))
     assert output.status == 0
     lines = output.out.splitlines()
@@ -106,7 +106,7 @@ def test_compute_writes_and_sums_up(run: Run, digit_dataset: fo.Dataset) -> None
     assert digit_dataset.count("learnability_tiny2") == 60
 
 
-def test_compute_hands_every_option_over(
+def test_compute_passes_every_option_on(
     run: Run, digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     got: dict[str, Any] = {}
@@ -153,7 +153,7 @@ def test_compute_hands_every_option_over(
     assert run("compute", digit_dataset.name, "--stop-when-stable").status == 0
     assert got["stop_when_stable"] is True
 
-    # and the defaults are those of the function
+    # the defaults are those of the function
     assert run("compute", digit_dataset.name).status == 0
     from inspect import signature
 
@@ -202,7 +202,7 @@ REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
-def test_compute_that_fails_says_why_and_writes_nothing(
+def test_a_failing_compute_gives_the_reason_and_writes_nothing(
     run: Run, digit_dataset: fo.Dataset, arguments: tuple[object, ...], message: str
 ) -> None:
     before = state(digit_dataset)
@@ -215,7 +215,7 @@ def test_compute_that_fails_says_why_and_writes_nothing(
     assert state(digit_dataset) == before
 
 
-def test_compute_overwrites_only_when_told(run: Run, digit_dataset: fo.Dataset) -> None:
+def test_compute_overwrites_only_on_request(run: Run, digit_dataset: fo.Dataset) -> None:
     assert run(*compute(digit_dataset, "--quiet")).status == 0
     first = values_of(digit_dataset, "learnability_tiny")
     refused = run(*compute(digit_dataset, "--quiet", "--seed", 1))
@@ -263,8 +263,8 @@ def test_compare_as_json(run: Run, scored: fo.Dataset) -> None:
     assert row["spearman"] == pytest.approx(comparison.spearman[0, 1])
 
 
-def test_correlations_that_do_not_exist_are_null_in_json(run: Run, scored: fo.Dataset) -> None:
-    # one score for all samples correlates with nothing
+def test_undefined_correlations_are_null_in_json(run: Run, scored: fo.Dataset) -> None:
+    # a constant score has no correlation
     scored.set_values("learnability_b", [0.5] * 60)
     (row,) = run("compare", scored.name, "--json").json()
     assert row["pearson"] is None
@@ -277,7 +277,7 @@ def test_compare_draws_the_figure(run: Run, scored: fo.Dataset, tmp_path: Path) 
     output = run("compare", scored.name, "--figure", path, "--json")
     assert output.status == 0
     assert path.read_bytes().startswith(b"\x89PNG")
-    # what programs read stays JSON
+    # standard output stays JSON
     assert output.json()[0]["model_a"] == "a"
     assert f"figure of a and b: {path}" in output.err
 
@@ -290,7 +290,7 @@ def test_compare_draws_the_figure(run: Run, scored: fo.Dataset, tmp_path: Path) 
         (("--figure", "figure.docx"), "docx"),
     ],
 )
-def test_compare_that_fails_says_why(
+def test_a_failing_compare_gives_the_reason(
     run: Run, scored: fo.Dataset, arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -309,7 +309,7 @@ def test_hardest_lists_samples(run: Run, scored: fo.Dataset) -> None:
     assert lines[1].split()[-1] == "60"
 
 
-def test_paths_are_not_cut(run: Run, scored: fo.Dataset) -> None:
+def test_paths_are_not_truncated(run: Run, scored: fo.Dataset) -> None:
     long = f"/nowhere/{'x' * 200}.png"
     sample = scored.sort_by("learnability_a").first()
     sample.filepath = long
@@ -330,7 +330,7 @@ def test_hardest_and_easiest_as_json(run: Run, scored: fo.Dataset) -> None:
     assert len(run("hardest", scored.name, "--model", "b", "--json").json()) == 20
 
 
-def test_tag_tags_what_hardest_lists(run: Run, scored: fo.Dataset) -> None:
+def test_tag_tags_the_samples_that_hardest_lists(run: Run, scored: fo.Dataset) -> None:
     hardest = run("hardest", scored.name, "--model", "a", "-k", 3, "--json").json()
     assert run("tag", scored.name, "--model", "a", "-k", 3, "--tag", "look").out == "tagged the hardest samples: 3\n"
     assert set(scored.match_tags("look").values("id")) == {row["id"] for row in hardest}
@@ -340,7 +340,7 @@ def test_tag_tags_what_hardest_lists(run: Run, scored: fo.Dataset) -> None:
     assert run("tag", scored.name, "--model", "a").status == 2
 
 
-def test_export_writes_what_is_in_the_fields(run: Run, scored: fo.Dataset, tmp_path: Path) -> None:
+def test_export_writes_the_fields(run: Run, scored: fo.Dataset, tmp_path: Path) -> None:
     output = run("export", scored.name, tmp_path / "scores.csv", "--models", "b")
     assert output.out == f"wrote {tmp_path / 'scores.csv'}: {len(scored)} samples\n"
     header, first, *_ = (tmp_path / "scores.csv").read_text().splitlines()
@@ -358,13 +358,15 @@ def test_export_writes_what_is_in_the_fields(run: Run, scored: fo.Dataset, tmp_p
         (("--model", "a", "-k", 0), "k must be a whole number of at least 1"),
     ],
 )
-def test_hardest_that_fails_says_why(run: Run, scored: fo.Dataset, arguments: tuple[object, ...], message: str) -> None:
+def test_a_failing_hardest_gives_the_reason(
+    run: Run, scored: fo.Dataset, arguments: tuple[object, ...], message: str
+) -> None:
     output = run("hardest", scored.name, *arguments)
     assert (output.status, output.out) == (1, "")
     assert message in output.err
 
 
-def test_delete_takes_the_fields_along(run: Run, scored: fo.Dataset) -> None:
+def test_delete_deletes_the_fields_too(run: Run, scored: fo.Dataset) -> None:
     output = run("delete", scored.name, "first")
     assert output.status == 0
     assert output.out == "deleted the run 'first' and the fields learnability_a, learnability_rank_a\n"
@@ -383,7 +385,9 @@ def test_rename(run: Run, scored: fo.Dataset) -> None:
 
 
 @pytest.mark.parametrize("command", OF_DATASETS)
-def test_an_unknown_dataset_is_named_with_those_that_exist(run: Run, digit_dataset: fo.Dataset, command: str) -> None:
+def test_an_unknown_dataset_is_refused_with_the_names_of_others(
+    run: Run, digit_dataset: fo.Dataset, command: str
+) -> None:
     more = {
         "hardest": ("--model", "a"),
         "scores": ("all",),
@@ -420,7 +424,7 @@ def test_wrong_usage(run: Run, arguments: tuple[str, ...], message: str) -> None
     assert "usage: fiftyone-learnability" in output.err
 
 
-def test_help_is_enough_to_use_it(run: Run) -> None:
+def test_help_lists_commands_examples_and_statuses(run: Run) -> None:
     output = run("--help")
     assert output.status == 0
     for part in (*COMMANDS, "examples:", "exit status:", "--models resnet20 vgg16 mobilenet"):
@@ -436,13 +440,13 @@ def test_the_help_of_a_command_explains_every_option(run: Run, command: str) -> 
         assert action.help, f"{action.dest} of {command} has no help"
         for name in action.option_strings:
             assert name in output.out
-        # a default is shown, but for what is off unless given
+        # defaults are shown, except those of flags
         if action.option_strings and action.default not in (None, False, "==SUPPRESS=="):
             assert "(default:" in output.out
 
 
 @pytest.mark.parametrize("arguments", re.findall(r"^  fiftyone-learnability (.+)$", EPILOG, re.MULTILINE))
-def test_the_examples_of_the_help_are_right(arguments: str) -> None:
+def test_the_examples_of_the_help_are_valid(arguments: str) -> None:
     parsed = cli.build_parser().parse_args(arguments.split())
     assert parsed.command in ("write", "cache") or parsed.dataset == "cifar10-train"
 
@@ -452,9 +456,7 @@ def test_version(run: Run) -> None:
     assert (output.status, output.out) == (0, f"fiftyone-learnability {fol.__version__}\n")
 
 
-def test_an_interrupt_has_a_status_of_its_own(
-    run: Run, digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_has_its_own_status(run: Run, digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fiftyone_learnability.compute.compute_learnability", raiser(KeyboardInterrupt()))
     output = run(*compute(digit_dataset))
     assert output.status == 130
@@ -468,13 +470,13 @@ def test_a_defect_keeps_its_traceback(run: Run, digit_dataset: fo.Dataset, monke
 
 
 def console(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs the installed console script as a user does."""
+    """Run the installed console script as a user does."""
     script = Path(sys.executable).parent / "fiftyone-learnability"
     return subprocess.run([script, *arguments], capture_output=True, text=True, timeout=120)
 
 
 def test_the_console_script_as_a_user_runs_it(scored: fo.Dataset) -> None:
-    # the end of another process must not take the dataset along
+    # other processes delete non-persistent datasets when they exit
     scored.persistent = True
     listed = console("hardest", scored.name, "--model", "a", "-k", "2", "--json")
     assert listed.returncode == 0, listed.stderr
@@ -485,7 +487,7 @@ def test_the_console_script_as_a_user_runs_it(scored: fo.Dataset) -> None:
     assert "Traceback" not in missing.stderr
 
 
-def test_help_and_wrong_usage_do_not_wait_for_fiftyone() -> None:
+def test_help_and_wrong_usage_do_not_import_fiftyone() -> None:
     helped = console("--help")
     assert (helped.returncode, helped.stderr) == (0, "")
     assert "exit status:" in helped.stdout
@@ -498,7 +500,7 @@ def test_help_and_wrong_usage_do_not_wait_for_fiftyone() -> None:
 
 @pytest.fixture
 def trained(digit_dataset: fo.Dataset) -> fo.Dataset:
-    """Sixty digits, six with a wrong label, with all that two networks in two runs have measured."""
+    """Sixty digits, six with a wrong label, and all scores of two networks in two runs."""
     wrong = digit_dataset.limit(6)
     labels = wrong.values("ground_truth.label")
     wrong.set_values("ground_truth.label", ["4" if label != "4" else "1" for label in labels])
@@ -506,7 +508,7 @@ def trained(digit_dataset: fo.Dataset) -> fo.Dataset:
     return digit_dataset
 
 
-def test_scores_adds_what_was_measured(run: Run, trained: fo.Dataset) -> None:
+def test_scores_writes_measured_scores(run: Run, trained: fo.Dataset) -> None:
     assert run("scores", trained.name, "aum", "spread", "--models", "a").out == (
         "wrote learnability_a_aum, learnability_a_spread\n"
     )
@@ -536,7 +538,7 @@ def test_reliability_is_printed_and_drawn(run: Run, trained: fo.Dataset, tmp_pat
     assert output.out == f"{fol.reliability(trained)}\n"
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
     assert len(run("reliability", trained.name, "--json").json()) == len(fol.reliability(trained).to_pandas()) == 3
-    # the seeds of one network need no other
+    # one network with two seeds is enough
     assert "seeds of a" in run("reliability", trained.name, "--models", "a").out
 
 
@@ -567,7 +569,7 @@ def test_subset_chooses_and_tags(run: Run, trained: fo.Dataset) -> None:
     assert "fraction" in run("subset", trained.name, "--fraction", 2).err
 
 
-def test_what_is_exported_is_imported_elsewhere(run: Run, trained: fo.Dataset, tmp_path: Path) -> None:
+def test_an_exported_file_can_be_imported_elsewhere(run: Run, trained: fo.Dataset, tmp_path: Path) -> None:
     file = tmp_path / "scores.parquet"
     assert run("export", trained.name, file).status == 0
     clone = trained.clone()
@@ -582,7 +584,7 @@ def test_what_is_exported_is_imported_elsewhere(run: Run, trained: fo.Dataset, t
         clone.delete()
 
 
-def test_import_names_samples_that_are_not_there(run: Run, digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+def test_import_names_unknown_samples(run: Run, digit_dataset: fo.Dataset, tmp_path: Path) -> None:
     file = tmp_path / "theirs.csv"
     paths = digit_dataset.values("filepath")
     file.write_text("filepath,quality\n" + "".join(f"{path},{index / 100}\n" for index, path in enumerate(paths)))
@@ -598,14 +600,14 @@ def test_import_names_samples_that_are_not_there(run: Run, digit_dataset: fo.Dat
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own, and a checkpoint after each epoch."""
+    """A separate cache, and a checkpoint after each epoch."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(units, "CHECKPOINT_SECONDS", 0.0)
     return runs_folder()
 
 
 def leave_unfinished(dataset: fo.Dataset, key: str | None = None) -> Path:
-    """A run that was ended after its first epoch."""
+    """A run that was interrupted after its first epoch."""
 
     def stop(event: fol.ProgressEvent) -> None:
         if event.stage == "training" and event.loss is not None:
@@ -616,7 +618,7 @@ def leave_unfinished(dataset: fo.Dataset, key: str | None = None) -> Path:
     return default_run_directory(dataset, key or "learnability")
 
 
-def test_write_finishes_what_the_database_was_away_for(
+def test_write_finishes_a_run_after_the_database_returns(
     run: Run, digit_dataset: fo.Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -644,7 +646,7 @@ def test_write_needs_finished_trainings(run: Run, digit_dataset: fo.Dataset, cac
     assert "holds no finished results: call compute_learnability again" in output.err
 
 
-def test_compute_goes_on_or_starts_over(run: Run, digit_dataset: fo.Dataset, cache: Path) -> None:
+def test_compute_continues_or_starts_over(run: Run, digit_dataset: fo.Dataset, cache: Path) -> None:
     leave_unfinished(digit_dataset)
     refused = run(*compute(digit_dataset, "--epochs", 4))
     assert refused.status == 1
@@ -660,7 +662,7 @@ def test_compute_goes_on_or_starts_over(run: Run, digit_dataset: fo.Dataset, cac
     assert "continuing" not in over.err
 
 
-def test_cache_lists_what_is_left(run: Run, digit_dataset: fo.Dataset, cache: Path) -> None:
+def test_cache_lists_unfinished_runs(run: Run, digit_dataset: fo.Dataset, cache: Path) -> None:
     empty = run("cache")
     assert (empty.status, empty.out) == (0, f"nothing in {cache.parent}\n")
     path = leave_unfinished(digit_dataset, "mine")
@@ -676,12 +678,12 @@ def test_cache_lists_what_is_left(run: Run, digit_dataset: fo.Dataset, cache: Pa
 
 
 def age(path: Path, days: float) -> None:
-    """Has a run directory seem to be of some days ago."""
+    """Make a run directory look some days old."""
     for file in path.rglob("*"):
         os.utime(file, (time.time() - days * 86400,) * 2)
 
 
-def test_cache_cleans_what_is_old_or_too_much(run: Run, digit_dataset: fo.Dataset, cache: Path) -> None:
+def test_cache_deletes_old_or_surplus_runs(run: Run, digit_dataset: fo.Dataset, cache: Path) -> None:
     first, second, third = (leave_unfinished(digit_dataset, key) for key in ("first", "second", "third"))
     for path, days in ((first, 40), (second, 20), (third, 1)):
         age(path, days)
@@ -692,12 +694,12 @@ def test_cache_cleans_what_is_old_or_too_much(run: Run, digit_dataset: fo.Datase
     assert "first" in output.out
     assert "deleted 1 run directories, 0 sets of images" in output.err
     assert [path.exists() for path in (first, second, third)] == [False, True, True]
-    # the oldest goes first
+    # the oldest is deleted first
     size = sum(file.stat().st_size for file in third.iterdir())
     assert run("cache", "--clean", "--max-size", 1).out == "nothing to delete\n"
     assert run("cache", "--clean", "--max-size", size * 1.5 / 1e9).status == 0
     assert [path.exists() for path in (second, third)] == [False, True]
-    # but never one that is in use
+    # a run in use is not deleted
     with locked(third):
         (row,) = run("cache", "--json").json()
         assert row["state"] == "in use"
@@ -707,7 +709,7 @@ def test_cache_cleans_what_is_old_or_too_much(run: Run, digit_dataset: fo.Datase
     assert list(cache.iterdir()) == []
 
 
-def test_decoded_images_are_listed_and_cleaned_too(
+def test_cache_lists_and_deletes_decoded_images(
     run: Run, digit_dataset: fo.Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_cache, "LEAST_SECONDS", 0.0)
@@ -726,7 +728,7 @@ def test_decoded_images_are_listed_and_cleaned_too(
     went_on = run(*compute(digit_dataset, "--epochs", 3, "--key", "mine"))
     assert "60 images from the cache of an earlier run" in went_on.err
     fol.delete_run(digit_dataset, "mine")
-    # images go first, however old the runs are
+    # images are deleted before runs, however old
     unfinished = leave_unfinished(digit_dataset, "other")
     age(unfinished, 40)
     runs = sum(file.stat().st_size for file in unfinished.iterdir() if file.name != "lock")
@@ -743,7 +745,7 @@ def test_decoded_images_are_listed_and_cleaned_too(
 
 SLOWLY = """
 import signal
-# whoever runs the tests in the background may have it ignored, which is inherited
+# a shell that runs the tests in the background ignores SIGINT, and children inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import sys, time
 from torch import nn
@@ -765,8 +767,8 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
-    # the end of another process must not take the dataset along
+def test_signals_end_compute_cleanly_and_it_can_continue(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+    # other processes delete non-persistent datasets when they exit
     digit_dataset.persistent = True
     folder, before = tmp_path / "run", state(digit_dataset)
     arguments = ("compute", digit_dataset.name, "--models", "slow", "--epochs", "30", "--batch-size", "16")
@@ -779,18 +781,18 @@ def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(digit_dataset: fo.Da
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             process.send_signal(sent)
-            said = process.communicate(timeout=60)[1]
-        assert process.returncode == status, said
-        assert "Traceback" not in said
-        last = said.splitlines()[-1]
-        found = re.fullmatch(
+            output = process.communicate(timeout=60)[1]
+        assert process.returncode == status, output
+        assert "Traceback" not in output
+        last = output.splitlines()[-1]
+        match = re.fullmatch(
             rf"{word}: nothing was written; the same command goes on after epoch (\d+) of slow", last.strip()
         )
-        assert found, said
+        assert match, output
         assert state(digit_dataset) == before
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
-    assert f"slow: continuing after epoch {found.group(1)} of 30" in done.stderr
+    assert f"slow: continuing after epoch {match.group(1)} of 30" in done.stderr
     assert not folder.exists()
     digit_dataset.reload()
     assert digit_dataset.count("learnability_slow") == 60
