@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING
 
 import fiftyone.core.collections as foc
 
-from .dataset.internals import dataset_id
-from .dataset.notes import fields_of
 from .dataset.registry import id_of_run
 from .dataset.runs import load_results
-from .delivery import WritePlan, deliver, view_to_json
+from .delivery import WritePlan, deliver
 from .experiment.progress import Progress, ProgressCallback, ProgressEvent
 from .experiment.results import ModelResults, RunRecord
 from .preparation import Experiment, Request, check, default_run_directory, prepare
@@ -149,10 +147,13 @@ def compute_learnability(
     request = check(samples, models, settings)
     experiment = prepare(request, reporter)
     with open_run(request, experiment, reporter) as store:
-        if store.resumed and id_of_run(request.dataset, request.key) == store.id:
+        if store.resumed and id_of_run(request.target.dataset, request.target.key) == store.id:
             return finish_written_run(request, store, reporter)
+        # before the training, during which the dataset may be renamed or deleted
+        config = {**experiment.config, "run_id": store.id}
+        plan = WritePlan.for_target(request.target, config, experiment.labelled.newest)
         results = train(request, experiment, store, reporter)
-        deliver_results(request, experiment, results, store, reporter)
+        deliver_results(request, plan, results, store, reporter)
         return results
 
 
@@ -161,10 +162,11 @@ def open_run(request: Request, experiment: Experiment, reporter: Progress) -> It
     """Open the run directory and hold its lock."""
     from .experiment.run_directory import RunMismatchError, open_run_directory
 
-    dataset, settings = request.dataset, request.settings
-    folder = default_run_directory(dataset, request.key) if settings.run_dir is None else Path(settings.run_dir)
+    target, settings = request.target, request.settings
+    default = default_run_directory(target.dataset, target.key)
+    folder = default if settings.run_dir is None else Path(settings.run_dir)
     resume = settings.resume if request.clash is None else True
-    about = {"dataset": dataset.name, "key": request.key}
+    about = {"dataset": target.dataset.name, "key": target.key}
     with ExitStack() as stack:
         try:
             directory = open_run_directory(folder, experiment.fingerprint, resume, about, reporter.say)
@@ -176,14 +178,14 @@ def open_run(request: Request, experiment: Experiment, reporter: Progress) -> It
 
 def finish_written_run(request: Request, store: RunDirectory, reporter: Progress) -> dict[str, ModelResults]:
     """Return the results of a run that an earlier process wrote before it was killed, and delete its directory."""
-    models, scores = list(request.networks), request.settings.scores
-    results = dict(load_results(request.dataset, request.key))
-    if not all(map(request.dataset.has_field, fields_of(models, scores))):
+    target = request.target
+    results = dict(load_results(target.dataset, target.key))
+    if not all(map(target.dataset.has_field, target.fields)):
         from .dataset.additions import add_scores
 
-        add_scores(request.dataset, list(scores), models)
+        add_scores(target.dataset, list(target.scores), list(target.models))
     store.remove()
-    reporter.finish("writing", f"the run {request.key!r} was already written by an earlier process")
+    reporter.finish("writing", f"the run {target.key!r} was already written by an earlier process")
     return results
 
 
@@ -221,29 +223,15 @@ def train(request: Request, experiment: Experiment, store: RunDirectory, reporte
 
 
 def deliver_results(
-    request: Request,
-    experiment: Experiment,
-    results: dict[str, ModelResults],
-    store: RunDirectory,
-    reporter: Progress,
+    request: Request, plan: WritePlan, results: dict[str, ModelResults], store: RunDirectory, reporter: Progress
 ) -> None:
     """Save the results in the run directory, write them onto the dataset, and delete the directory."""
-    plan = WritePlan(
-        dataset=request.dataset.name,
-        dataset_id=str(dataset_id(request.dataset)),
-        key=request.key,
-        settings={**experiment.config, "run_id": store.id},
-        overwrite=request.settings.overwrite,
-        scores=list(request.settings.scores),
-        stages=view_to_json(request.samples),
-        newest=experiment.labelled.newest,
-    )
     # hours of training must survive a database that cannot be reached
     is_saved = store.save_results(results, asdict(plan))
     # a background job can no longer be cancelled after this event
     reporter.report(ProgressEvent("writing", 0.0, "writing the scores"))
     folder = store.path if is_saved else None
-    report = deliver(request.samples, results, plan, folder, reporter.say, may_be_written=store.resumed)
+    report = deliver(request.target.samples, results, plan, folder, reporter.say, may_be_written=store.resumed)
     store.remove()
-    wrote = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {request.key!r}"
+    wrote = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {report.key!r}"
     reporter.finish("writing", "; ".join((wrote, *report.remarks)))

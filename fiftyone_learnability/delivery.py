@@ -16,7 +16,7 @@ from pymongo.errors import PyMongoError
 from .dataset.changes import find_changes
 from .dataset.columns import WriteError
 from .dataset.fields import WriteReport, write_results
-from .dataset.internals import build_view, root_dataset, sample_collection, serialize_stages
+from .dataset.internals import build_view, dataset_id, root_dataset, sample_collection, serialize_stages
 from .dataset.notes import fields_of
 from .dataset.recovery import recover
 from .dataset.registry import check_identifier, id_of_run
@@ -57,6 +57,27 @@ class WritePlan:
     scores: list[str]
     stages: str | None
     newest: str
+
+    @classmethod
+    def for_target(cls, target: WriteTarget, settings: dict[str, Any], newest: str) -> WritePlan:
+        """Make the plan for a target.
+
+        Args:
+            target: where to write
+            settings: the config of the run, with its ``run_id``
+            newest: the id of the newest sample when the samples were read
+        """
+        is_view = not isinstance(target.samples, fo.Dataset)
+        return cls(
+            dataset=target.dataset.name,
+            dataset_id=str(dataset_id(target.dataset)),
+            key=target.key,
+            settings=settings,
+            overwrite=target.overwrite,
+            scores=list(target.scores),
+            stages=json_util.dumps(serialize_stages(target.samples)) if is_view else None,
+            newest=newest,
+        )
 
     @classmethod
     def from_json(cls, entries: dict[str, Any]) -> WritePlan:
@@ -122,11 +143,6 @@ class WritePlan:
         # an entry that stands for a date or an id may make json_util raise anything
         except Exception as error:
             raise ValueError(f"stages cannot be read: {error}") from error
-
-
-def view_to_json(samples: foc.SampleCollection) -> str | None:
-    """Return the stages of a view as JSON, None for a dataset."""
-    return None if isinstance(samples, fo.Dataset) else json_util.dumps(serialize_stages(samples))
 
 
 def write_run_directory(path: str | Path) -> WriteReport:

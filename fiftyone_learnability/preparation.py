@@ -24,7 +24,7 @@ from .dataset.internals import dataset_id, root_dataset
 from .dataset.recovery import recover
 from .dataset.registry import id_of_run
 from .dataset.samples import LabelledSamples, check_images, read_samples
-from .dataset.target import choose_target
+from .dataset.target import WriteTarget, choose_target
 from .experiment.progress import Progress
 from .images.cache import CachedImages
 from .images.decode import DecodedImages, decode_images
@@ -47,24 +47,20 @@ class Request:
     """A checked call.
 
     Attributes:
-        samples: the collection to score
-        dataset: its dataset
+        target: the collection to score, and where the run will be written
         settings: the settings
         networks: the factories by name
         placement: device and precision
         labelled: the labelled samples
-        key: the key of the run
-        clash: why this key cannot be written, unless its run directory shows that it is this very run, already written
-            by a process that was killed before it could delete the directory
+        clash: why the target cannot be written, unless its run directory shows that it holds this very run, written by
+            a process that was killed before it could delete the directory; None if the target is free
     """
 
-    samples: foc.SampleCollection
-    dataset: fo.Dataset
+    target: WriteTarget
     settings: RunSettings
     networks: dict[str, NetworkFactory]
     placement: Placement
     labelled: LabelledSamples
-    key: str
     clash: ValueError | None
 
 
@@ -101,17 +97,18 @@ def check(
     check_images(samples)
     dataset = root_dataset(samples)
     recover(dataset)
+    models, scores, overwrite = list(networks), settings.scores, settings.overwrite
     clash = None
     try:
-        key = choose_target(samples, list(networks), settings.key, settings.overwrite, settings.scores).key
+        target = choose_target(samples, models, settings.key, overwrite, scores)
     except ValueError as error:
-        written = find_written_run(dataset, settings)
-        if written is None or not settings.resume:
+        key = find_written_run(dataset, settings) if settings.resume else None
+        if key is None:
             raise
-        key, clash = written, error
+        target, clash = WriteTarget.of_scores(samples, models, key, scores, overwrite), error
     labelled = read_samples(samples, settings.label_field)
     _check_memory(len(labelled), settings)
-    return Request(samples, dataset, settings, networks, placement, labelled, key, clash)
+    return Request(target, settings, networks, placement, labelled, clash)
 
 
 def _check_memory(count: int, settings: RunSettings) -> None:

@@ -58,7 +58,7 @@ def scenario(name: str, database: Database, digits: list[tuple[str, str]]) -> di
 
     import fiftyone_learnability as fol
     from fiftyone_learnability import ProgressEvent, delivery
-    from fiftyone_learnability.dataset import columns, registration
+    from fiftyone_learnability.dataset import columns, recovery, registration
 
     from .dataset.helpers import learn, nothing_left_in, scratch_collections, state
 
@@ -140,7 +140,7 @@ def scenario(name: str, database: Database, digits: list[tuple[str, str]]) -> di
     dataset.reload()
     if name == "after all is written":
         # the journal may be left; the next write would begin with this
-        registration.recover(dataset)
+        recovery.recover(dataset)
     values = dict(zip(dataset.values("filepath"), dataset.values("learnability_tiny"), strict=True))
     said |= {
         "notices": notices,
