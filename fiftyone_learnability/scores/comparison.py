@@ -140,8 +140,11 @@ def centred_ranks(values: FloatArray) -> FloatArray:
     Returns:
         ``(N,)`` ranks from the smallest value to the largest, ties at the mean of their ranks; the sum is 0
     """
-    smaller, at_most = tie_bounds(values)
-    return (smaller + at_most + 1) / 2 - (values.size + 1) / 2
+    return _centred_mean_ranks(*tie_bounds(values))
+
+
+def _centred_mean_ranks(smaller: IntArray, at_most: IntArray) -> FloatArray:
+    return (smaller + at_most + 1) / 2 - (smaller.size + 1) / 2
 
 
 def correlate(first: FloatArray, second: FloatArray) -> float:
@@ -171,5 +174,7 @@ def _centre(values: FloatArray) -> _Centred:
     centred = values - values.mean() if values.size and np.ptp(values) > 0 else np.zeros_like(values)
     # scaled to 1, so that no square overflows or vanishes
     centred /= np.abs(centred).max(initial=0) or 1.0
-    ranks = values.size - tie_bounds(values)[0]
-    return _Centred(centred, ranks - (ranks.mean() if ranks.size else 0.0), centred_ranks(values))
+    # sorted once for both kinds of ranks
+    smaller, at_most = tie_bounds(values)
+    ranks = values.size - smaller
+    return _Centred(centred, ranks - (ranks.mean() if ranks.size else 0.0), _centred_mean_ranks(smaller, at_most))
