@@ -1,11 +1,11 @@
-"""What each way to train and to measure faster gains: those that the package uses, and those that did not pay.
+"""The gain of each way to train and to measure faster, including those that did not pay.
 
     python -m benchmarks.options --models resnet20 mobilenet vgg16
     python -m benchmarks.options --environment
 
-A step of 128 random images, and a measured batch, in the plain way and in others, which take turns; medians over the
-rounds, in images a second. ``--environment`` compares settings that only a new process can have: how memory is
-allocated, and how threads wait for each other. ``docs/performance.md`` tells what came of it.
+Times a training step of 128 random images, and a measured batch, in several ways that take turns: medians over the
+rounds, in images per second. ``--environment`` compares settings that need a new process: how memory is allocated, and
+how threads wait for each other. ``docs/performance.md`` reports the results.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from .training import peak_flops
 BATCH = 128
 
 ENVIRONMENTS: dict[str, dict[str, str]] = {
-    "as it is": {},
-    "threads that sleep while they wait": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "memory that is not given back": {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)},
+    "defaults": {},
+    "waiting threads sleep": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "freed memory is kept": {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)},
     "huge pages": {"THP_MEM_ALLOC_ENABLE": "1"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
@@ -48,13 +48,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-compile", action="store_true", help="leave out what takes a minute to compile")
+    parser.add_argument("--no-compile", action="store_true", help="leave out compiled networks, which take a minute")
     parser.add_argument("--environment", action="store_true", help="compare settings of the process instead")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         train, measure = training_ways(options.models[0], False), measuring_ways(options.models[0])
-        rates = [race({"it": (ways[name], BATCH)}, 5)["it"] for ways, name in ((train, PLAIN), (measure, FOLDED))]
+        rates = [race({name: (ways[name], BATCH)}, 5)[name] for ways, name in ((train, PLAIN), (measure, FOLDED))]
         print(*rates)
     elif options.environment:
         compare_environments(options.models, options.rounds)
@@ -69,7 +69,7 @@ PLAIN, FOLDED = "channels last", f"folded, {BATCH} at once"
 
 
 def compare(model: str, rounds: int, compiles: bool) -> None:
-    """Prints what the ways to train and to measure a network gain."""
+    """Print the speed of each way to train and to measure a network."""
     for title, ways, base in (
         ("training", training_ways(model, compiles), "contiguous"),
         ("measuring", measuring_ways(model), f"contiguous, {BATCH} at once"),
@@ -77,19 +77,19 @@ def compare(model: str, rounds: int, compiles: bool) -> None:
         sizes = {
             name: (way, int(name.split()[-3]) if name.endswith("at once") else BATCH) for name, way in ways.items()
         }
-        found = race(sizes, rounds)
+        rates = race(sizes, rounds)
         print(f"\n| {model}, {title} | images/s | times as fast |\n|---|---|---|")
-        for name, rate in found.items():
-            print(f"| {name} | {rate:,.0f} | {rate / found[base]:.2f} |", flush=True)
+        for name, rate in rates.items():
+            print(f"| {name} | {rate:,.0f} | {rate / rates[base]:.2f} |", flush=True)
     if model == "resnet20":
-        found = race({name: (way, BATCH) for name, way in assembling_ways().items()}, 10 * rounds)
+        rates = race({name: (way, BATCH) for name, way in assembling_ways().items()}, 10 * rounds)
         print("\n| a batch of crops | images/s |\n|---|---|")
-        for name, rate in found.items():
+        for name, rate in rates.items():
             print(f"| {name} | {rate:,.0f} |", flush=True)
 
 
 def race(ways: dict[str, tuple[Callable[[], Any], int]], rounds: int) -> dict[str, float]:
-    """Images a second of each way, the median over rounds in which they take turns after one to warm up."""
+    """Images per second of each way: the median over rounds in which the ways take turns, after two to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds + 2):
         for name, (way, _) in ways.items():
@@ -100,7 +100,7 @@ def race(ways: dict[str, tuple[Callable[[], Any], int]], rounds: int) -> dict[st
 
 
 def training_ways(model: str, compiles: bool) -> dict[str, Callable[[], Any]]:
-    """A step of training, in each way."""
+    """Each way to do a training step."""
 
     def way(
         layout: torch.memory_format = torch.channels_last, bf16: bool = False, compiled: bool = False, **sgd: bool
@@ -130,7 +130,7 @@ def training_ways(model: str, compiles: bool) -> dict[str, Callable[[], Any]]:
         "channels last, bf16": way(bf16=True),
     }
     if model == "resnet20":
-        ways["channels last, each sum and its ReLU made anew"] = not_in_place(way())
+        ways["channels last, sum and ReLU out of place"] = not_in_place(way())
     if compiles:
         ways["channels last, compiled"] = way(compiled=True)
         ways["channels last, bf16, compiled"] = way(bf16=True, compiled=True)
@@ -138,7 +138,7 @@ def training_ways(model: str, compiles: bool) -> dict[str, Callable[[], Any]]:
 
 
 def not_in_place(step: Callable[[], None]) -> Callable[[], None]:
-    """The same step of ResNet-20, whose blocks do not add and rectify in place."""
+    """The same step of ResNet-20 with blocks that do not add and rectify in place."""
 
     def forward(block: BasicBlock, x: Tensor) -> Tensor:
         return F.relu(block.residual(x) + block.shortcut(x))
@@ -151,7 +151,7 @@ def not_in_place(step: Callable[[], None]) -> Callable[[], None]:
 
 
 def measuring_ways(model: str) -> dict[str, Callable[[], Any]]:
-    """A batch of the measuring pass, in each way."""
+    """Each way to measure a batch."""
 
     def way(network: nn.Module, count: int, layout: torch.memory_format, bf16: bool = False) -> Callable[[], None]:
         images = torch.randn(count, 3, 32, 32).to(memory_format=layout)
@@ -181,7 +181,7 @@ def measuring_ways(model: str) -> dict[str, Callable[[], Any]]:
 
 
 def assembling_ways() -> dict[str, Callable[[], Any]]:
-    """A batch of random crops out of the resident images, in each way."""
+    """Each way to cut a batch of random crops out of the resident images."""
     count, padding = 5000, 4
     rng = np.random.default_rng(51)
     pixels = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
@@ -203,7 +203,7 @@ def assembling_ways() -> dict[str, Callable[[], Any]]:
         across = torch.where(flips[:, None], 31 - steps, steps) + columns[:, None]
         cut = lines.gather(2, across[:, None, :, None].expand(-1, 32, -1, 3)).float()
         floats = cut.permute(0, 3, 1, 2).mul_(images.scale).sub_(images.shift)
-        # the padding is zero after the normalisation
+        # the padding is zero after normalisation
         return floats.mul_(inside[down[:, :, None], across[:, None, :]][:, None])
 
     assert torch.equal(normalised_then_cut(), cut_then_normalised())
@@ -214,18 +214,18 @@ def assembling_ways() -> dict[str, Callable[[], Any]]:
 
 
 def compare_environments(models: list[str], rounds: int) -> None:
-    """Prints what settings of the process gain, for float32."""
+    """Print the speed under each setting of the process, in float32."""
     for model in models:
-        found: dict[str, list[list[float]]] = {name: [] for name in ENVIRONMENTS}
+        measured: dict[str, list[list[float]]] = {name: [] for name in ENVIRONMENTS}
         for _ in range(rounds):
             for name, settings in ENVIRONMENTS.items():
                 command = [sys.executable, "-m", "benchmarks.options", "--one", "--models", model]
                 printed = subprocess.run(
                     command, env={**os.environ, **settings}, check=True, capture_output=True, text=True
                 ).stdout
-                found[name].append([float(rate) for rate in printed.split()])
+                measured[name].append([float(rate) for rate in printed.split()])
         print(f"\n| {model} | training, images/s | measuring, images/s |\n|---|---|---|")
-        for name, rates in found.items():
+        for name, rates in measured.items():
             train, measure = (statistics.median(column) for column in zip(*rates, strict=True))
             print(f"| {name} | {train:,.0f} | {measure:,.0f} |", flush=True)
 

@@ -1,12 +1,12 @@
-"""How near the cheaper measurements come to the exact ranking, and how few epochs are enough for it.
+"""How close the cheaper measurements come to the exact ranking, and how few epochs suffice for it.
 
     python -m benchmarks.ranking --cifar10 DIR --samples 2000 --epochs 100
 
-One training of each network, in which everything is seen: the probabilities after each epoch, on all clean images
-(``measure="exact"``), and those of the training passes themselves (``measure="online"``). The measurement changes
-nothing of a training, so that what ``measure_every=k`` and ``stop_when_stable`` would have found in this very training
-follows from them. Printed is the Spearman correlation of each ranking with the exact one over all epochs. With --keep
-FOLDER each training is kept there, and one that is there with the same settings is not repeated.
+Trains each network once and records all probabilities: after each epoch on all clean images (``measure="exact"``), and
+in the training passes themselves (``measure="online"``). The measurement does not change a training, so the results of
+``measure_every=k`` and ``stop_when_stable`` in the same training follow from these. The script prints the Spearman
+correlation of each ranking with the exact one over all epochs. --keep FOLDER stores the trainings there, and does not
+repeat those that it finds there with the same settings.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from .table import Result
 from .usual import UsualLoop
 
 TRUSTED = 0.97
-"""Spearman's correlation with the exact ranking over all epochs from which on a ranking is trusted."""
+"""A ranking is trusted from this Spearman correlation with the exact ranking over all epochs."""
 
 
 class _Watched(nn.Module):
-    """A network that keeps the logits which it gives while it is trained."""
+    """A network that records its logits in training mode."""
 
     def __init__(self, network: nn.Module, kept: list[Tensor]) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class _Watched(nn.Module):
 
 
 def observe(options: argparse.Namespace, model: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """``(T, N)`` probability of the true label, after each epoch and in each epoch's training pass."""
+    """``(T, N)`` probability of the true label, after each epoch and in each training pass."""
     placement = choose_placement(options.device, options.precision)
     name = f"ranking-{model}-{options.samples}-{options.epochs}-{options.batch_size}-{placement.precision}.npz"
     path = options.keep / name if options.keep else None
@@ -97,13 +97,13 @@ def observe(options: argparse.Namespace, model: str) -> tuple[NDArray[np.float32
 
 @dataclass(frozen=True)
 class Ranking:
-    """What a way to measure found in a training.
+    """The ranking by one way to measure.
 
     Attributes:
-        way: the way, in words
+        way: the options that select it
         correlation: Spearman's correlation of its ranking with the exact one over all epochs
-        epochs: the epochs that were trained
-        measured: the epochs that were measured by passes of their own
+        epochs: number of epochs trained
+        measured: number of epochs with a measuring pass
     """
 
     way: str
@@ -113,16 +113,16 @@ class Ranking:
 
 
 def rankings(exact: NDArray[np.float32], online: NDArray[np.float32], bound: float = DEFAULT_BOUND) -> list[Ranking]:
-    """What each way to measure would have found in a training.
+    """The rankings that each way to measure would have given for the same training.
 
     Args:
         exact: ``(T, N)`` probability of the true label after each epoch
-        online: ``(T, N)`` that of the training passes
+        online: ``(T, N)`` probability of the true label in each training pass
         bound: the bound of ``stop_when_stable``
     """
     epochs = len(exact)
     whole = exact.mean(axis=0, dtype=np.float64)
-    found = []
+    results = []
     for source, every, stops in (
         *[(exact, every, False) for every in (2, 3, 5, 10)],
         (online, 1, False),
@@ -138,24 +138,24 @@ def rankings(exact: NDArray[np.float32], online: NDArray[np.float32], bound: flo
             way.append(f"stop_when_stable={bound:g}")
         ranking = source[rows].mean(axis=0, dtype=np.float64)
         measured = 0 if source is online else len(rows)
-        found.append(Ranking(", ".join(way), spearman(ranking, whole), int(rows[-1]) + 1, measured))
-    return found
+        results.append(Ranking(", ".join(way), spearman(ranking, whole), int(rows[-1]) + 1, measured))
+    return results
 
 
 def settling(probabilities: NDArray[np.float32], whole: NDArray[np.float32]) -> list[tuple[int, float]]:
-    """(epochs, correlation) of the ranking over the first epochs with the exact one over all, at each tenth."""
+    """For each tenth of the epochs: their number, and the correlation of their ranking with the exact one over all."""
     final, epochs = whole.mean(axis=0, dtype=np.float64), len(whole)
     ends = [round(epochs * tenth / 10) for tenth in range(1, 10)]
     return [(end, spearman(probabilities[:end].mean(axis=0, dtype=np.float64), final)) for end in ends]
 
 
 def measure(cifar10: Path, samples: int = 2000, epochs: int = 100) -> list[Result]:
-    """How soon ResNet-20 has a ranking to be trusted, against the usual loop run to its end.
+    """Time until ResNet-20 has a trusted ranking, compared with the usual loop over all epochs.
 
     Args:
         cifar10: the CIFAR-10 image tree
-        samples (2000): the images
-        epochs (100): the epochs of the whole training
+        samples (2000): number of images
+        epochs (100): number of epochs of the whole training
     """
     options = argparse.Namespace(
         cifar10=cifar10, samples=samples, epochs=epochs, batch_size=64, device="auto", precision="auto", keep=None
@@ -174,16 +174,16 @@ def measure(cifar10: Path, samples: int = 2000, epochs: int = 100) -> list[Resul
     )
     usual.epoch()
     theirs = statistics.median(usual.epoch() for _ in range(3)) * epochs
-    ran = len(result.reports)
+    trained = len(result.reports)
     return [
         Result(
             stage=f"resnet20: a ranking of {samples:,} images, {placement.precision}, stop_when_stable",
-            ours=f"{ours:.0f} s, {ran} epochs",
+            ours=f"{ours:.0f} s, {trained} epochs",
             theirs=f"the usual loop, {epochs} epochs: {theirs:.0f} s (from three)",
             ratio=theirs / ours,
             goal=f"4 times, Spearman {TRUSTED} with all {epochs} epochs",
             met=theirs / ours >= 4 and correlation >= TRUSTED,
-            note=f"Spearman {correlation:.3f} at {ran / epochs:.0%} of the epochs",
+            note=f"Spearman {correlation:.3f} at {trained / epochs:.0%} of the epochs",
         )
     ]
 
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["resnet20", "mobilenet", "vgg16"])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--keep", type=Path, help="a folder for the probabilities of single trainings")
+    parser.add_argument("--keep", type=Path, help="folder that stores the probabilities of each training")
     options = parser.parse_args()
     print(f"{options.samples} images, {options.epochs} epochs\n")
     print("| network | measurement | Spearman with exact, all epochs | epochs trained | epochs measured |")
@@ -205,9 +205,9 @@ def main() -> None:
     curves = []
     for model in options.models:
         exact, online = observe(options, model)
-        for found in rankings(exact, online):
-            numbers = f"{found.correlation:.3f} | {found.epochs} | {found.measured}"
-            print(f"| {model} | {found.way} | {numbers} |", flush=True)
+        for ranking in rankings(exact, online):
+            numbers = f"{ranking.correlation:.3f} | {ranking.epochs} | {ranking.measured}"
+            print(f"| {model} | {ranking.way} | {numbers} |", flush=True)
         for name, source in (("exact", exact), ("online", online)):
             points = ", ".join(f"{end}: {correlation:.3f}" for end, correlation in settling(source, exact))
             curves.append(f"{model}, {name}, over the first epochs: {points}")

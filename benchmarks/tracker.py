@@ -1,8 +1,8 @@
-"""What the tracker costs: its share of a ResNet-20 epoch on the CPU, and its time against the `aum` package's.
+"""The cost of the tracker: its share of a ResNet-20 epoch on the CPU, compared with the `aum` package.
 
-Everything runs in one thread and is measured in CPU time, so that a busy machine does not matter; the figures are
-medians over rounds in which the contestants take turns on the same batches. The `aum` package accumulates one score
-(`pip install aum`), the tracker eight and the mean prediction, or seven without it; both must find the same AUM.
+Everything runs in one thread and is measured in CPU time, so a busy machine does not matter. The figures are medians
+over rounds in which both take turns on the same batches. The `aum` package (`pip install aum`) accumulates one score;
+the tracker accumulates eight and the mean prediction, or seven without it. Both must compute the same AUM.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def main() -> None:
 
 
 def measure(quick: bool = False) -> list[Result]:
-    """The lines of ``make bench``.
+    """Measure for ``make bench``.
 
     Args:
-        quick: whether to take 50,000 samples with mean predictions alone, in three rounds
+        quick (False): True takes three rounds of 50,000 samples with mean predictions only
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -100,7 +100,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def seconds_per_trained_image() -> float:
-    """CPU seconds that an epoch of ResNet-20 takes for an image of CIFAR-10's size, after an epoch to warm up."""
+    """CPU seconds per image of CIFAR-10's size in an epoch of ResNet-20, after one epoch to warm up."""
     rng = np.random.default_rng(51)
     images = rng.integers(0, 256, (TRAINED_IMAGES, 32, 32, 3), dtype=np.uint8)
     labels = rng.integers(0, CLASSES, TRAINED_IMAGES)
@@ -123,7 +123,7 @@ def seconds_per_trained_image() -> float:
 
 
 def epoch(count: int, labels: Tensor, seed: int) -> Batches:
-    """Batches of random logits, shuffled."""
+    """Shuffled batches of random logits."""
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(count, CLASSES, generator=generator)
     order = torch.randperm(count, generator=generator)
@@ -131,7 +131,7 @@ def epoch(count: int, labels: Tensor, seed: int) -> Batches:
 
 
 def race(count: int, predictions: bool, rounds: int = ROUNDS) -> tuple[list[float], list[float]]:
-    """CPU seconds an epoch of the tracker and of the `aum` package, which take turns."""
+    """CPU seconds per epoch of the tracker and of the `aum` package."""
     calculator_of_aum = import_module("aum").AUMCalculator
 
     labels = torch.randint(0, CLASSES, (count,), generator=torch.Generator().manual_seed(51))
@@ -152,10 +152,10 @@ def race(count: int, predictions: bool, rounds: int = ROUNDS) -> tuple[list[floa
         batches = epoch(count, labels, number)
         ours.append(cpu_seconds(partial(track, batches)))
         theirs.append(cpu_seconds(partial(calculate, batches)))
-    found = tracker.scores()["aum"]
+    ours_aum = tracker.scores()["aum"]
     expected = [calculator.sums[sample] / calculator.counts[sample] for sample in range(count)]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-    # the first round makes the buffers
+    np.testing.assert_allclose(ours_aum, expected, rtol=0, atol=1e-5)
+    # the first round allocates the buffers
     return ours[1:], theirs[1:]
 
 

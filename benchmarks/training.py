@@ -1,13 +1,13 @@
-"""How fast networks are trained and measured, against the usual loop, in one run.
+"""Speed of training and measuring, compared with the usual loop in the same run.
 
     python -m benchmarks.training --cifar10 DIR
 
-One epoch with the measurement over all training images, in images a second: ours with the exact measurement, ours with
-``measure="online"``, both in float32 and in the precision that is chosen here, against the usual loop
-(:mod:`benchmarks.usual`) over the same files. They take turns; the ratios are medians over the rounds. Beside them
-stands how much of the matrix product's peak ours reaches: three forward passes of a trained image and one of a measured
-one, against products of 2,048 x 2,048 matrices. With ``--profile`` it prints instead where the time of our epoch goes.
-On a machine with a CUDA GPU the same script measures there.
+Times one epoch with its measurement, in images per second: ours with the exact measurement and with
+``measure="online"``, both in float32 and in the precision chosen for this machine, and the usual loop
+(:mod:`benchmarks.usual`) over the same files. They take turns; ratios are medians over the rounds. The table also gives
+the share of the peak that our epoch reaches: three forward passes per trained image and one per measured image, divided
+by the rate of products of 2,048 x 2,048 matrices. ``--profile`` prints where the time of our epoch goes instead. On a
+machine with a CUDA GPU the script measures the GPU.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from .table import Result, print_table
 from .usual import UsualLoop
 
 GOALS = {"resnet20": (1.5, 1.9), "mobilenet": (1.6, 2.0), "vgg16": (1.1, 1.3)}
-"""How many times as fast an epoch must be, with the exact measurement and online."""
+"""Required speed-up of an epoch, with the exact measurement and online."""
 
 IMAGES = {"resnet20": 2560, "mobilenet": 1280, "vgg16": 512}
-"""So many that an epoch takes some seconds on two cores."""
+"""Number of images, so that an epoch takes some seconds on two cores."""
 
 ROUNDS = 3
 
@@ -57,13 +57,13 @@ def main() -> None:
 
 
 def measure(cifar10: Path, quick: bool = False, models: list[str] | None = None, rounds: int = ROUNDS) -> list[Result]:
-    """Measures the networks.
+    """Measure the networks.
 
     Args:
         cifar10: the CIFAR-10 image tree
-        quick (False): one round of few images
-        models (None): the networks, all by default
-        rounds (3): how often the contestants take turns
+        quick (False): True takes one round of few images
+        models (None): names of the networks, all by default
+        rounds (3): number of rounds
     """
     results = []
     for model in models or list(NETWORKS):
@@ -85,7 +85,7 @@ def _race(model: str, files: list[str], labels: NDArray[np.int64], rounds: int) 
     usual = UsualLoop(NETWORKS[model](10, 3), files, labels, best.device)
 
     def ours(placement: Placement, measurement: str) -> float:
-        options = TrainingOptions(epochs=1, measure=measurement, compile=False)
+        options = TrainingOptions(epochs=1, measure=measurement)
         result = train(model, NETWORKS[model], TrainingData(pixels, labels, 10), options, 0, placement)
         return result.reports[0].seconds
 
@@ -105,10 +105,10 @@ def _race(model: str, files: list[str], labels: NDArray[np.int64], rounds: int) 
             theirs.append(taken)
     peak, flops, count = peak_flops(best.device), forward_flops(model), len(files)
     results = []
-    for (precision, way), found in seconds.items():
+    for (precision, way), times in seconds.items():
         goal = GOALS[model][way == "online"]
-        ratio = statistics.median(their / our for our, their in zip(found, theirs, strict=True))
-        speed = count / statistics.median(found)
+        ratio = statistics.median(their / our for our, their in zip(times, theirs, strict=True))
+        speed = count / statistics.median(times)
         passes = 3 + (way == "exact")
         share = passes * flops * speed / peak
         results.append(
@@ -126,7 +126,7 @@ def _race(model: str, files: list[str], labels: NDArray[np.int64], rounds: int) 
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 2048) -> float:
-    """Floating-point operations a second of a large matrix product, the median of some."""
+    """Floating-point operations per second of a large matrix product, the median of eight."""
     first, second = torch.randn(2, size, size, device=device).to(dtype)
     seconds = []
     for _ in range(9):
@@ -144,7 +144,7 @@ def _wait(device: torch.device) -> None:
 
 
 def forward_flops(model: str) -> int:
-    """Floating-point operations of one forward pass of one image: those of convolutions and linear layers."""
+    """Floating-point operations of one forward pass of one image, in convolutions and linear layers."""
     network = NETWORKS[model](10, 3).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, 32, 32))
@@ -152,12 +152,12 @@ def forward_flops(model: str) -> int:
 
 
 def print_profile(model: str, cifar10: Path) -> None:
-    """Prints where the time of an epoch goes, by operation, for what is plain and for what is chosen here."""
+    """Print the time of an epoch by operation, in float32 and in the precision chosen for this machine."""
     files, labels = _load(cifar10, IMAGES[model] // 2)
     pixels = decode_images(files, 32).pixels
     best = fastest_placement(NETWORKS[model](10, 3), choose_placement())
     for placement in {one.precision: one for one in (Placement(best.device, "float32", ""), best)}.values():
-        options = TrainingOptions(epochs=1, compile=False)
+        options = TrainingOptions(epochs=1)
         train(model, NETWORKS[model], TrainingData(pixels[:256], labels[:256], 10), options, 0, placement)
         with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
             train(model, NETWORKS[model], TrainingData(pixels, labels, 10), options, 0, placement)

@@ -1,8 +1,8 @@
-"""What a user would otherwise do: the usual training script for CIFAR, and a second pass that measures.
+"""The usual loop: a common training script for CIFAR, with a second pass that measures.
 
-Written in the style of the well-known scripts: a dataset of image files that torchvision's transforms augment in
-DataLoader workers, float32, contiguous layout, SGD with Nesterov momentum, batches of 128; after each epoch a second
-DataLoader shows the clean images to the network in eval mode, and the probability of each true label is kept.
+Written in the style of the well-known scripts: a dataset of image files, augmented by torchvision's transforms in
+DataLoader workers, float32, contiguous layout, SGD with Nesterov momentum, batches of 128. After each epoch a second
+DataLoader shows the clean images to the network in eval mode, and the loop keeps the probability of each true label.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class ImageFiles(Dataset):
 
 
 class UsualLoop:
-    """The usual loop over one network.
+    """The usual loop for one network.
 
     Args:
         network: the network
         files: N image files of 32 pixels
-        labels: ``(N,)`` their classes
-        device: where to train
+        labels: ``(N,)`` class of each image
+        device: the device of the training
     """
 
     def __init__(self, network: nn.Module, files: list[str], labels: NDArray[np.int64], device: torch.device) -> None:
@@ -63,7 +63,7 @@ class UsualLoop:
         self.probabilities = np.zeros(len(files), np.float32)
 
     def epoch(self) -> float:
-        """Trains and measures; gives the seconds that it took."""
+        """Train and measure for one epoch; return the seconds it took."""
         start = time.perf_counter()
         self.network.train()
         total, correct = 0.0, 0

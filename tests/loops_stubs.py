@@ -1,7 +1,7 @@
-"""Stand-ins for Lightning and transformers, for the examples of docs/training_loops.md where neither is installed.
+"""Stand-ins for Lightning and transformers, for the examples of docs/training_loops.md.
 
-They keep to the documented contract of the hooks, and to nothing else: their names, their arguments and how those are
-passed, the order in which they are called, and what the libraries do to batches and outputs on the way.
+They follow the documented contract of the hooks and nothing else: names, arguments and how they are passed, the order
+of the calls, and what the libraries do to batches and outputs in between.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Callback:
 
 
 class LightningTrainer:
-    """Automatic optimisation on one device."""
+    """Trains with automatic optimisation on one device."""
 
     world_size = 1
 
@@ -68,11 +68,11 @@ class LightningTrainer:
                 optimizer.zero_grad()
                 outputs["loss"].backward()
                 optimizer.step()
-                # hooks see the outputs without their graph
+                # hooks get the outputs without their graph
                 detached = {name: value.detach() for name, value in outputs.items()}
                 self._call("on_train_batch_end", model, detached, batch, batch_idx)
             self._call("on_train_epoch_end", model)
-            # what a checkpoint does
+            # as saving and loading a checkpoint would
             for callback in self.callbacks:
                 callback.load_state_dict(callback.state_dict())
 
@@ -120,7 +120,7 @@ class HuggingFaceTrainer:
         taken = inspect.signature(self.model.forward).parameters
         if self.args.remove_unused_columns:
             entries = [{name: value for name, value in entry.items() if name in taken} for entry in entries]
-        # strings are left out
+        # strings are dropped
         names = [name for name, value in entries[0].items() if not isinstance(value, str)]
         return {name: torch.stack([torch.as_tensor(entry[name]) for entry in entries]) for name in names}
 
@@ -156,7 +156,7 @@ class HuggingFaceTrainer:
 
 @contextmanager
 def libraries() -> Iterator[None]:
-    """Makes `lightning` and `transformers` importable: the real ones, or the stand-ins."""
+    """Make `lightning` and `transformers` importable: the real packages if installed, or the stand-ins."""
     lightning, transformers = ModuleType("lightning"), ModuleType("transformers")
     vars(lightning).update(LightningModule=LightningModule, Callback=Callback, Trainer=LightningTrainer)
     vars(transformers).update(

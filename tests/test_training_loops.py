@@ -1,4 +1,4 @@
-"""The examples of docs/training_loops.md, taken from there and run."""
+"""Runs the examples of docs/training_loops.md."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SAMPLES = 60
 
 
 def block(containing: str) -> str:
-    """The one example that holds a text."""
-    found = [text for text in BLOCKS if containing in text]
-    assert len(found) == 1, f"{len(found)} examples hold {containing!r}"
-    return found[0]
+    """The only example that contains a text."""
+    examples = [text for text in BLOCKS if containing in text]
+    assert len(examples) == 1, f"{len(examples)} examples contain {containing!r}"
+    return examples[0]
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def dataset(
 
 @pytest.fixture
 def run(dataset: fo.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], dict]]:
-    """Runs an example after the first one, from which all go on."""
+    """Runs an example after the first one, which all examples need."""
     import torch
 
     monkeypatch.chdir(tmp_path)
@@ -56,7 +56,7 @@ def run(dataset: fo.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def assert_written(dataset: fo.Dataset, names: dict[str, Any], model: str, epochs: int = 2) -> None:
-    """The scores of the tracker stand on the samples that they belong to."""
+    """Each sample has its score of the tracker."""
     tracker = names["tracker"]
     assert tracker.epochs == epochs
     assert tracker.epoch_counts.tolist() == [epochs] * SAMPLES
@@ -79,12 +79,12 @@ def test_plain_pytorch(dataset: fo.Dataset, run: Callable[[str], dict]) -> None:
     assert_written(dataset, run(text), "my_model")
 
 
-def test_a_pass_of_its_own(dataset: fo.Dataset, run: Callable[[str], dict]) -> None:
+def test_a_separate_measuring_pass(dataset: fo.Dataset, run: Callable[[str], dict]) -> None:
     import torch
 
     names = run(block('name="my_exact_model"'))
     assert_written(dataset, names, "my_exact_model")
-    # the last epoch is what the network says of the clean images afterwards
+    # the last epoch equals the prediction of the final network for the clean images
     with torch.no_grad():
         images = torch.stack([names["Images"]()[index][1] for index in range(SAMPLES)])
         labels = torch.tensor([names["Images"]()[index][2] for index in range(SAMPLES)])
@@ -99,7 +99,7 @@ def test_lightning(dataset: fo.Dataset, run: Callable[[str], dict]) -> None:
 
 
 def test_lightning_on_the_training_batches(dataset: fo.Dataset, run: Callable[[str], dict]) -> None:
-    """The second callback in place of the first one of the example before."""
+    """The second callback, in place of the first one in the previous example."""
     second = block("class TrackTrainingBatches")
     first = block('name="my_lightning_model"').replace(
         "TrackLearnability(tracker, DataLoader(Images(), batch_size=500))", "TrackTrainingBatches(tracker)"
@@ -115,7 +115,7 @@ def test_hugging_face(dataset: fo.Dataset, run: Callable[[str], dict]) -> None:
 
 
 def test_several_processes(dataset: fo.Dataset, run: Callable[[str], dict], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the only process; tests/training/test_tracker.py shares an epoch among two."""
+    """With a single process; tests/training/test_tracker.py has two."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
