@@ -100,11 +100,12 @@ NOISY = ("megabytes", "objects")
 def measure(dataset: fo.Dataset) -> Usage:
     """Looks at this process and at the database, past what the dataset object remembers."""
     from fiftyone_learnability.dataset.internals import dataset_id, get_database
+    from fiftyone_learnability.storage import cache_folder
 
     gc.collect()
     process, database = psutil.Process(), get_database()
     document = database.datasets.find_one({"_id": dataset_id(dataset)})
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fiftyone-learnability"
+    cache = cache_folder()
     return Usage(
         megabytes=process.memory_full_info().uss / 2**20,
         objects=len(gc.get_objects()),

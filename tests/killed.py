@@ -1,4 +1,4 @@
-"""Runs that are killed at a chosen moment; run as ``python -m tests.killed`` by test_killed.py.
+"""Run the call of test_killed.py and kill it at a chosen moment; started as ``python -m tests.killed``.
 
 Loads everything once, then reads a job a line, as JSON, and forks a process for each. A moment is a kind of work and a
 number: the process sends itself SIGKILL, which nothing can catch or tidy up after, when it comes to that kind of work
@@ -21,7 +21,7 @@ from pymongo import monitoring
 
 
 class Moments(monitoring.CommandListener):
-    """Counts the moments, and ends the process at the chosen one."""
+    """Counts the moments, and kills the process at the chosen one."""
 
     def __init__(self) -> None:
         self.chosen: tuple[str, int] | None = None
@@ -29,13 +29,13 @@ class Moments(monitoring.CommandListener):
         self.writing = False
 
     def come_to(self, kind: str) -> None:
-        """One more of a kind."""
+        """Count one more moment of a kind."""
         self.counts[kind] += 1
         if self.chosen == (kind, self.counts[kind]):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """A command is about to be sent to the database."""
+        """Called before a command is sent to the database."""
         if self.writing:
             self.come_to("before a command")
             self.counts["in a command"] += 1
@@ -55,7 +55,7 @@ MOMENTS = Moments()
 
 
 def watch(target: Any, name: str, kind: str) -> None:
-    """Counts the calls of a function."""
+    """Count the calls of a function."""
     function = getattr(target, name)
 
     def counted(*args: Any, **kwargs: Any) -> Any:
@@ -66,7 +66,7 @@ def watch(target: Any, name: str, kind: str) -> None:
 
 
 def watch_files() -> None:
-    """Counts three moments of each file: half written, written but not renamed, renamed."""
+    """Count three moments of each file: half written, written but not renamed, renamed."""
     from fiftyone_learnability.experiment import run_directory
 
     write_atomically, replace = run_directory.write_atomically, Path.replace
@@ -101,7 +101,7 @@ def watch_files() -> None:
 
 
 def run(job: dict[str, Any]) -> None:
-    """Does a job in this process."""
+    """Do a job in this process."""
     import fiftyone as fo
 
     from fiftyone_learnability import ProgressEvent
@@ -137,7 +137,7 @@ def run(job: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Takes jobs until there are no more."""
+    """Take jobs until there are no more."""
     monitoring.register(MOMENTS)
     import fiftyone  # noqa: F401
     import torch

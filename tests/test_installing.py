@@ -1,4 +1,4 @@
-"""The plugin as people get it: downloaded with FiftyOne's own command, without the package installed beforehand."""
+"""The plugin as users get it: downloaded with FiftyOne's own command, without the package installed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ print(json.dumps(dict(downloaded=list(downloaded), operators=operators, fields=f
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[str]:
-    """The address of an archive of the repository, as a hoster of it gives one."""
+    """The URL of an archive of the repository, as a hosting site offers it."""
     folder = tmp_path / "served"
     folder.mkdir()
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -80,7 +80,7 @@ def test_a_download_works_without_the_package(archive: str, tmp_path: Path, digi
     assert Path(said["package"]).is_relative_to(plugins)
 
 
-def test_missing_torch_is_said_in_the_form_and_by_the_operator(
+def test_missing_torch_is_reported_by_form_and_operator(
     digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operator = foo.get_operator(f"{NAME}/compute_learnability")

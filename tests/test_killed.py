@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of anything, then the same call again: what comes out is what would have come out anyway."""
+"""SIGKILL at any moment, then the same call again: the results equal those of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ SAMPLES = 60
 
 
 def call(dataset: fo.Dataset, **options: Any) -> dict[str, ModelResults]:
-    """The call that is killed and made again."""
+    """Make the call that is killed and repeated."""
     return learn(dataset, models={"a": tiny, "b": tiny}, epochs=3, runs=2, crop_padding=2, seed=3, **options)
 
 
 class Killer:
-    """Runs the call in processes that are killed."""
+    """Runs the call in processes that get killed."""
 
     def __init__(self, process: subprocess.Popen[str], dataset: fo.Dataset) -> None:
         self.process, self.dataset = process, dataset
         self.counts: dict[str, int] = {}
 
     def run(self, moment: tuple[str, int] | None, overwrite: bool = False) -> str:
-        """What the process printed, and in the last line its exit status."""
+        """Return the output of the process, with its exit status in the last line."""
         job = {"dataset": self.dataset.name, "moment": moment, "overwrite": overwrite}
         print(json.dumps(job), file=self.process.stdin, flush=True)
         lines: list[str] = []
-        # FiftyOne's warnings go there too
+        # FiftyOne prints warnings in between
         while not lines or not lines[-1].strip("-\n").isdigit():
             lines.append(self.process.stdout.readline())
             assert lines[-1], "the process is gone"
@@ -52,7 +52,7 @@ class Killer:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The cache of these tests, and a checkpoint after each epoch."""
+    """The cache of these tests, and a checkpoint after every epoch."""
     with pytest.MonkeyPatch.context() as patch:
         cache = tmp_path_factory.mktemp("cache")
         patch.setenv("XDG_CACHE_HOME", str(cache))
@@ -62,12 +62,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def killer(folder: Path, digits: tuple[list[str], list[str]]) -> Iterator[Killer]:
-    """A dataset, and processes to be killed."""
+    """A dataset, and a process that starts those to be killed."""
     if not hasattr(os, "fork"):
         pytest.skip("there is no fork")
     files, labels = digits
     chosen = [index for index, label in enumerate(labels) if label in "014"][:SAMPLES]
-    # the end of another process must not take the dataset along
+    # persistent: the end of another process must not delete it
     dataset = fo.Dataset(persistent=True)
     dataset.add_samples(
         [fo.Sample(files[index], ground_truth=fo.Classification(label=labels[index])) for index in chosen],
@@ -86,7 +86,7 @@ def killer(folder: Path, digits: tuple[list[str], list[str]]) -> Iterator[Killer
 
 @pytest.fixture(scope="module")
 def expected(killer: Killer, folder: Path) -> tuple[dict[str, ModelResults], dict[str, dict[str, Any]]]:
-    """Results and fields of the run without a break; also how often each moment comes."""
+    """Results and fields of the uninterrupted run; also counts how often each moment occurs."""
     results = call(killer.dataset)
     fields = {name: values_of(killer.dataset, name) for name in FIELDS}
     fol.delete_run(killer.dataset, "learnability")
@@ -94,7 +94,7 @@ def expected(killer: Killer, folder: Path) -> tuple[dict[str, ModelResults], dic
     assert status == "0"
     killer.counts = json.loads(counts)
     killer.dataset.reload()
-    # another process gives the same
+    # another process gives the same results
     assert {name: values_of(killer.dataset, name) for name in FIELDS} == fields
     fol.delete_run(killer.dataset, "learnability")
     return results, fields
@@ -119,7 +119,7 @@ FAST = [TRIES[1], TRIES[3], TRIES[7], TRIES[16]]
         for one in TRIES
     ],
 )
-def test_a_killed_run_goes_on_to_the_same_result(
+def test_a_killed_run_resumes_to_the_same_result(
     killer: Killer,
     expected: tuple[dict[str, ModelResults], dict[str, dict[str, Any]]],
     folder: Path,
@@ -129,7 +129,7 @@ def test_a_killed_run_goes_on_to_the_same_result(
 ) -> None:
     count = killer.counts[kind]
     assert count > 0
-    # the first commands only look
+    # the first commands only read
     moment = random.Random(f"{kind} {number} {overwrite}").randint(1 + count // 3, count)
     check_a_kill(killer, *expected, folder, (kind, moment), overwrite)
 
@@ -144,7 +144,7 @@ def test_a_kill_before_any_command_of_the_writing(
     overwrite: bool,
 ) -> None:
     seen = set()
-    # overwriting takes more commands; where there are no more of them, the process ends by itself
+    # overwriting takes more commands; after the last one the process ends by itself
     for moment in range(1, 2 * killer.counts["before a command"]):
         found = check_a_kill(killer, *expected, folder, ("before a command", moment), overwrite, may_end=True)
         if found is None:
@@ -163,7 +163,7 @@ def check_a_kill(
     overwrite: bool,
     may_end: bool = False,
 ) -> str | None:
-    """Kills a run and makes the call again; tells what the fields were like meanwhile, None if it was not killed."""
+    """Kill a run and repeat the call; return the state of the fields in between, None if it was not killed."""
     dataset, old = killer.dataset, None
     if overwrite:
         learn(dataset, "a", "b", epochs=1, seed=9)
@@ -193,14 +193,14 @@ def check_a_kill(
 
 
 def check_no_partial_field(dataset: fo.Dataset, old: dict[str, Any] | None, new: dict[str, Any]) -> str:
-    """Each field is that of before or of after, as a whole, or says of itself that it is not complete."""
+    """Check that each field is completely old or completely new, or is marked as incomplete."""
     dataset.reload()
-    # every sample can still be loaded
+    # every sample still loads
     assert len(list(dataset)) == SAMPLES
     marked = {name for name in FIELDS if _being_written(dataset, name)}
     shown = {name: values_of(dataset, name) for name in FIELDS if dataset.has_field(name) and name not in marked}
     if marked:
-        # the marked ones are all that there is no longer, or not yet; nothing of the package takes them for scores
+        # only marked fields are incomplete, and the package does not take them for scores
         assert fol.find_models(dataset) in ([], ["a"], ["b"], ["a", "b"])
         assert not {f"learnability_{model}" for model in fol.find_models(dataset)} & marked
         assert all(shown[name] == (old or {}).get(name) for name in shown)
@@ -209,19 +209,19 @@ def check_no_partial_field(dataset: fo.Dataset, old: dict[str, Any] | None, new:
     return "after" if shown == new else "before"
 
 
-def test_a_killed_write_that_nobody_repeats_is_taken_back(killer: Killer, expected: Any, folder: Path) -> None:
+def test_a_killed_write_is_rolled_back_by_the_next_call(killer: Killer, expected: Any, folder: Path) -> None:
     dataset = killer.dataset
     learn(dataset, "a", "b", epochs=1, seed=9)
     before = state(dataset)
     try:
-        # later and later, until it is in the middle
+        # later and later, until a kill leaves marked fields
         for moment in range(killer.counts["before a command"] // 3, killer.counts["before a command"], 2):
             assert killer.run(("before a command", moment), overwrite=True) == f"{-signal.SIGKILL}\n"
             dataset.reload()
             if any(_being_written(dataset, name) for name in FIELDS):
                 break
         assert any(_being_written(dataset, name) for name in FIELDS)
-        # whatever is written next puts the old scores back first
+        # the next write of anything first restores the old scores
         learn(dataset, "other")
         dataset.reload()
         fol.delete_run(dataset, "learnability_2")
@@ -235,6 +235,6 @@ def test_a_killed_write_that_nobody_repeats_is_taken_back(killer: Killer, expect
 
 
 def _being_written(dataset: fo.Dataset, name: str) -> bool:
-    """Whether a field says of itself that it is not complete."""
+    """Return True if a field is marked as incomplete."""
     field = dataset.get_field(name)
     return field is not None and "not complete" in field.description and "writing" in field.info["learnability"]

@@ -38,14 +38,14 @@ class Stopped(Exception):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own for each test, and a checkpoint after each epoch."""
+    """A cache for each test, and a checkpoint after every epoch."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(units, "CHECKPOINT_SECONDS", 0.0)
     return tmp_path / "cache"
 
 
 def conv(num_classes: int, in_channels: int) -> nn.Module:
-    """A network with all that a checkpoint must hold: batch norm has buffers, dropout draws."""
+    """A network with everything a checkpoint must hold: buffers of batch norm, random numbers of dropout."""
     return nn.Sequential(
         nn.Conv2d(in_channels, 4, 3),
         nn.BatchNorm2d(4),
@@ -58,7 +58,7 @@ def conv(num_classes: int, in_channels: int) -> nn.Module:
 
 
 class Stopper:
-    """A progress callback that notes what is said, and ends the run at the n-th epoch that it sees."""
+    """A progress callback that collects notices and ends the run at the n-th epoch."""
 
     def __init__(self, after: int | None = None, error: BaseException | None = None) -> None:
         self.after, self.error = after, error or Stopped()
@@ -84,7 +84,7 @@ FULL = {"models": MODELS, "epochs": 4, "runs": 2, "crop_padding": 2, "horizontal
 """Sixteen epochs in all."""
 
 
-def test_a_resumed_run_equals_one_without_a_break(digit_dataset: fo.Dataset, cache: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(digit_dataset: fo.Dataset, cache: Path) -> None:
     expected = learn(digit_dataset, **FULL)
     fields = [name for name in digit_dataset.get_field_schema() if name.startswith("learnability_")]
     assert len(fields) > 10
@@ -93,7 +93,7 @@ def test_a_resumed_run_equals_one_without_a_break(digit_dataset: fo.Dataset, cac
     assert expected["conv"].prediction.shape == (60, 3)
     fol.delete_run(digit_dataset, "learnability")
     seen = 0
-    # in the middle of a training, at the end of one, of a network, and of all
+    # within a training, and at the end of a training, of a network and of the run
     for count in (2, 2, 1, 3, 5, 1, 2):
         before = state(digit_dataset)
         stopper = Stopper(count)
@@ -113,7 +113,7 @@ def test_a_resumed_run_equals_one_without_a_break(digit_dataset: fo.Dataset, cac
     assert nothing_left_in(cache)
 
 
-def test_a_run_with_all_short_cuts_is_resumed_too(digit_dataset: fo.Dataset, cache: Path) -> None:
+def test_a_run_with_all_shortcuts_is_resumed_too(digit_dataset: fo.Dataset, cache: Path) -> None:
     options = {**FULL, "epochs": 12, "measure": "online", "measure_every": 2, "stop_when_stable": 0.85}
     expected = learn(digit_dataset, **options)
     epochs = np.concatenate([result.epochs_run for result in expected.values()])
@@ -129,7 +129,7 @@ def test_a_run_with_all_short_cuts_is_resumed_too(digit_dataset: fo.Dataset, cac
     assert nothing_left_in(cache)
 
 
-def test_what_is_finished_is_not_trained_again_and_said(digit_dataset: fo.Dataset) -> None:
+def test_finished_trainings_are_reported_and_not_repeated(digit_dataset: fo.Dataset) -> None:
     stop_after(6, digit_dataset, "a", "b")
     stopper = Stopper()
     learn(digit_dataset, "a", "b", epochs=4, progress=stopper)
@@ -138,19 +138,17 @@ def test_what_is_finished_is_not_trained_again_and_said(digit_dataset: fo.Datase
     assert "b: continuing after epoch 2 of 4" in stopper.notices
 
 
-def test_the_time_left_of_a_resumed_training_is_that_of_its_own_epochs(digit_dataset: fo.Dataset) -> None:
+def test_the_time_left_of_a_resumed_training_counts_its_own_epochs(digit_dataset: fo.Dataset) -> None:
     stop_after(2, digit_dataset)
     events: list[ProgressEvent] = []
     learn(digit_dataset, epochs=4, progress=events.append)
     trained = [event for event in events if event.stage == "training"]
     assert [(event.epoch, event.fraction) for event in trained] == [(3, 0.75), (4, 1.0)]
-    # one epoch is left, which takes as long as the one before it
+    # the one remaining epoch takes as long as the one before
     assert trained[0].seconds_left == pytest.approx(60 / trained[0].samples_per_second)
 
 
-def test_a_checkpoint_comes_not_more_often_than_it_should(
-    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints_keep_their_interval(digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[int] = []
     monkeypatch.setattr(
         run_directory.RunDirectory, "save_checkpoint", lambda self, unit, state: saved.append(len(state["reports"]))
@@ -162,10 +160,8 @@ def test_a_checkpoint_comes_not_more_often_than_it_should(
     assert saved == [1, 2, 3]
 
 
-def test_an_end_in_the_middle_keeps_every_epoch_that_was_over(
-    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # however long ago the last checkpoint was
+def test_an_interruption_keeps_every_complete_epoch(digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    # even long after the last checkpoint
     monkeypatch.setattr(units, "CHECKPOINT_SECONDS", 1000.0)
     for count, error in ((2, Stopped()), (1, KeyboardInterrupt()), (1, MemoryError())):
         with pytest.raises(type(error)):
@@ -191,16 +187,16 @@ def test_nothing_is_left_after_success_or_an_early_end(digit_dataset: fo.Dataset
     assert nothing_left_in(cache)
 
 
-def test_a_training_that_diverged_is_not_gone_on_with(digit_dataset: fo.Dataset, cache: Path) -> None:
+def test_a_diverged_training_is_not_resumed(digit_dataset: fo.Dataset, cache: Path) -> None:
     with pytest.raises(TrainingDivergedError):
         learn(digit_dataset, epochs=20, lr=1e25)
     assert nothing_left_in(cache)
-    # with the advice taken
+    # following the advice
     learn(digit_dataset, epochs=2)
 
 
 class OfRate(nn.Module):
-    """A network that diverges at high learning rates: its optimizer's step shows in its weights."""
+    """A network that diverges at high learning rates, when its weights have moved far."""
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
@@ -213,14 +209,14 @@ class OfRate(nn.Module):
         return self.network(x) * (torch.nan if far else 1.0)
 
 
-def test_a_training_that_diverged_can_be_restarted_once_and_says_so(digit_dataset: fo.Dataset, cache: Path) -> None:
+def test_a_diverged_training_can_be_restarted_once(digit_dataset: fo.Dataset, cache: Path) -> None:
     models = {"calm": tiny, "touchy": OfRate}
     options: dict[str, Any] = {"models": models, "epochs": 4, "lr": 4.0}
     with pytest.raises(TrainingDivergedError, match=r"touchy: .* lr=4\.0; try a lower one, such as lr=1"):
         learn(digit_dataset, **options)
     stopper = Stopper()
     results = learn(digit_dataset, **options, restart_diverged=True, progress=stopper)
-    # what was finished before is not trained again
+    # the finished training is not repeated
     assert "calm: already trained" in stopper.notices
     assert any("Restarting with lr=1" in notice for notice in stopper.notices)
     said = "seed 0: diverged at lr=4 and was restarted with lr=1"
@@ -228,7 +224,7 @@ def test_a_training_that_diverged_can_be_restarted_once_and_says_so(digit_datase
     assert "incidents" not in results["calm"].config
     config = digit_dataset.get_run_info("learnability").config
     assert config.remarks == [f"touchy, {said}"]
-    # the scores are those of the lower rate
+    # the scores equal those of the lower rate
     expected = learn(digit_dataset, models={"other": OfRate}, epochs=4, lr=1.0)["other"]
     assert results["touchy"].learnability.tobytes() == expected.learnability.tobytes()
     assert nothing_left_in(cache)
@@ -247,7 +243,7 @@ def test_a_restarted_training_is_resumed_at_its_lower_rate(digit_dataset: fo.Dat
     assert results["touchy"].config["incidents"] == ["seed 0: diverged at lr=4 and was restarted with lr=1"]
 
 
-def test_a_training_that_diverges_at_the_lower_rate_too_is_an_error(digit_dataset: fo.Dataset, cache: Path) -> None:
+def test_diverging_again_at_the_lower_rate_is_an_error(digit_dataset: fo.Dataset, cache: Path) -> None:
     stopper = Stopper()
     with pytest.raises(TrainingDivergedError, match=r"lr=2\.5e\+29; try a lower one"):
         learn(digit_dataset, epochs=20, lr=1e30, restart_diverged=True, progress=stopper)
@@ -256,7 +252,7 @@ def test_a_training_that_diverges_at_the_lower_rate_too_is_an_error(digit_datase
 
 
 class Cramped(nn.Module):
-    """A network on a device without room for more than eight images at a time."""
+    """A network that runs out of memory above eight images."""
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
@@ -268,7 +264,7 @@ class Cramped(nn.Module):
         return self.network(x)
 
 
-def test_a_want_of_memory_is_recorded_and_resumed_with(
+def test_smaller_parts_after_out_of_memory_are_recorded_and_resumed(
     digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measuring, "CPU_BATCH", 16)
@@ -306,7 +302,7 @@ def test_other_settings_are_refused(
     stop_after(2, digit_dataset)
     with pytest.raises(RunMismatchError, match=rf"{message}.*resume=False"):
         learn(digit_dataset, **{"epochs": 4, **options})
-    # and nothing is lost by it
+    # nothing is lost
     stopper = Stopper()
     learn(digit_dataset, epochs=4, progress=stopper)
     assert stopper.epochs == 2
@@ -334,15 +330,15 @@ def test_starting_over(digit_dataset: fo.Dataset, resume: Any, cache: Path) -> N
     learn(digit_dataset, epochs=3, resume=resume, progress=stopper)
     assert stopper.epochs == 3
     assert nothing_left_in(cache)
-    # what is the same is thrown away only when that is asked for
+    # only resume=False discards a run of the same data and settings
     stop_after(2, digit_dataset, "other")
     stopper = Stopper()
     learn(digit_dataset, "other", epochs=4, resume=resume, progress=stopper)
     assert stopper.epochs == (2 if resume else 4)
 
 
-def test_the_app_gives_up_nothing_but_what_it_has_begun_and_not_finished(digit_dataset: fo.Dataset) -> None:
-    # hours of somebody's script
+def test_if_same_discards_only_its_own_unfinished_runs(digit_dataset: fo.Dataset) -> None:
+    # the run of a script
     stop_after(2, digit_dataset)
     with pytest.raises(RunMismatchError, match=r"epochs was 4 and is now 3.*choose another key"):
         learn(digit_dataset, epochs=3, resume="if_same")
@@ -350,7 +346,7 @@ def test_the_app_gives_up_nothing_but_what_it_has_begun_and_not_finished(digit_d
     learn(digit_dataset, epochs=4, progress=stopper)
     assert stopper.epochs == 2
 
-    # hours that a script has added to what the App had begun
+    # a run started by the App and continued by a script
     fol.delete_run(digit_dataset, "learnability")
     stop_after(1, digit_dataset, resume="if_same")
     stop_after(1, digit_dataset)
@@ -358,7 +354,7 @@ def test_the_app_gives_up_nothing_but_what_it_has_begun_and_not_finished(digit_d
         learn(digit_dataset, epochs=3, resume="if_same")
     learn(digit_dataset, epochs=4)
 
-    # a training to its end, whose scores wait to be written
+    # a trained run whose scores wait to be written
     def stop_before_writing(event: ProgressEvent) -> None:
         if event.stage == "writing":
             raise Stopped
@@ -372,14 +368,14 @@ def test_the_app_gives_up_nothing_but_what_it_has_begun_and_not_finished(digit_d
 
 
 @pytest.mark.parametrize("of_a_view", [False, True])
-def test_a_dataset_that_was_renamed_is_found(
+def test_a_renamed_dataset_is_found(
     digit_dataset: fo.Dataset, of_a_view: bool, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = digit_dataset.limit(40) if of_a_view else digit_dataset
     name = f"{digit_dataset.name}-anew"
 
     def rename_elsewhere() -> None:
-        # another process, of which this one hears nothing
+        # by another process, unnoticed by this one
         digit_dataset._sample_collection.database.datasets.update_one(
             {"_id": digit_dataset._doc.id}, {"$set": {"name": name, "slug": name}}
         )
@@ -396,7 +392,7 @@ def test_a_dataset_that_was_renamed_is_found(
     assert nothing_left_in(cache)
 
 
-def test_an_unfinished_run_of_a_dataset_that_was_renamed_goes_on(digit_dataset: fo.Dataset, cache: Path) -> None:
+def test_an_unfinished_run_of_a_renamed_dataset_is_resumed(digit_dataset: fo.Dataset, cache: Path) -> None:
     stop_after(2, digit_dataset)
     digit_dataset.name += "-anew"
     stopper = Stopper()
@@ -405,7 +401,7 @@ def test_an_unfinished_run_of_a_dataset_that_was_renamed_goes_on(digit_dataset: 
     assert nothing_left_in(cache)
 
 
-def test_images_without_labels_change_no_run(digits: Any, digit_dataset: fo.Dataset) -> None:
+def test_images_without_labels_do_not_change_a_run(digits: Any, digit_dataset: fo.Dataset) -> None:
     stop_after(2, digit_dataset)
     digit_dataset.add_sample(fo.Sample(digits[0][0]))
     stopper = Stopper()
@@ -413,7 +409,7 @@ def test_images_without_labels_change_no_run(digits: Any, digit_dataset: fo.Data
     assert stopper.epochs == 2
 
 
-def test_what_was_written_by_a_process_that_could_not_tidy_up_is_not_trained_again(
+def test_a_written_run_is_not_repeated_after_a_kill_before_tidying_up(
     digit_dataset: fo.Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -421,11 +417,11 @@ def test_what_was_written_by_a_process_that_could_not_tidy_up_is_not_trained_aga
         with pytest.raises(Stopped):
             learn(digit_dataset, epochs=2)
     folder = default_run_directory(digit_dataset, "learnability")
-    # all but that it is a run is gone
+    # only run.json is left
     for path in (folder / "tiny-0.npz", folder / "results" / "plan.json"):
         path.unlink()
     stopper = Stopper()
-    # with a score more than was asked for before
+    # the second call asks for one more score
     results = learn(digit_dataset, epochs=2, scores=["hits"], progress=stopper)
     assert stopper.epochs == 0
     assert results["tiny"].learnability.tolist() == list(values_of(digit_dataset, "learnability_tiny").values())
@@ -433,7 +429,7 @@ def test_what_was_written_by_a_process_that_could_not_tidy_up_is_not_trained_aga
     assert nothing_left_in(cache)
 
 
-def test_a_directory_of_somebody_else_does_not_hide_the_others(digit_dataset: fo.Dataset, cache: Path) -> None:
+def test_a_damaged_directory_does_not_hide_the_others(digit_dataset: fo.Dataset, cache: Path) -> None:
     stop_after(2, digit_dataset)
     found = default_run_directory(digit_dataset, "learnability")
     other = found.parent / "theirs"
@@ -444,7 +440,7 @@ def test_a_directory_of_somebody_else_does_not_hide_the_others(digit_dataset: fo
     assert not found.exists()
 
 
-def test_a_run_directory_of_ones_own(digit_dataset: fo.Dataset, tmp_path: Path, cache: Path) -> None:
+def test_a_chosen_run_directory(digit_dataset: fo.Dataset, tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "new" / "run 1"
     stop_after(2, digit_dataset, run_dir=folder)
     assert sorted(path.name for path in folder.iterdir()) == ["lock", "run.json", "tiny-0.pt"]
@@ -459,7 +455,7 @@ def test_a_run_directory_of_ones_own(digit_dataset: fo.Dataset, tmp_path: Path, 
     assert folder.parent.exists()
 
 
-def test_somebody_elses_files_are_left_alone(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+def test_other_files_are_left_alone(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "weights.pt").write_text("precious")
@@ -487,17 +483,15 @@ def never_trained(num_classes: int, in_channels: int) -> nn.Module:
     return Never()
 
 
-def test_a_directory_that_cannot_be_written_is_told_before_any_training(
-    digit_dataset: fo.Dataset, tmp_path: Path
-) -> None:
+def test_an_unwritable_directory_is_reported_before_any_training(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"the run directory .* cannot be written.*run_dir="):
         learn(digit_dataset, models={"tiny": never_trained}, run_dir=tmp_path / "file" / "run")
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc, which nobody can write to")
-def test_a_read_only_directory_is_told_before_any_training(digit_dataset: fo.Dataset) -> None:
-    # root may write to a folder whose mode forbids it, but not here
+def test_a_read_only_directory_is_reported_before_any_training(digit_dataset: fo.Dataset) -> None:
+    # root ignores the mode of a folder, but not this one
     with pytest.raises(ValueError, match="cannot be written"):
         learn(digit_dataset, models={"tiny": never_trained}, run_dir="/proc/self/net/run")
 
@@ -514,7 +508,7 @@ def _position_in_data(path: Path) -> int:
 
 @pytest.mark.parametrize("damage", ["truncated", "one bit", "noise", "pickle"])
 @pytest.mark.parametrize("file", ["a-0.npz", "b-0.pt", "run.json"])
-def test_a_damaged_file_is_told_and_its_training_starts_anew(
+def test_a_damaged_file_is_reported_and_its_training_repeated(
     digit_dataset: fo.Dataset, file: str, damage: str, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     expected = learn(digit_dataset, "a", "b", epochs=4)
@@ -549,7 +543,7 @@ UNFIT: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("damage", UNFIT)
-def test_a_checkpoint_that_does_not_fit_is_told_and_its_training_starts_anew(
+def test_a_checkpoint_that_does_not_fit_is_reported_and_its_training_repeated(
     digit_dataset: fo.Dataset, damage: str
 ) -> None:
     stop_after(2, digit_dataset, models={"conv": conv})
@@ -563,9 +557,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_and_its_training_starts_anew(
     assert stopper.epochs == 4
 
 
-def test_a_disk_that_is_full_ends_no_training(
-    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, cache: Path
-) -> None:
+def test_a_full_disk_ends_no_training(digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     write = run_directory.write_atomically
 
     def full(path: Path, content: Callable[..., Any]) -> None:
@@ -594,13 +586,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def bulky(num_classes: int, in_channels: int) -> nn.Module:
-    """Its weights alone have more than a megabyte."""
+    """A network whose weights exceed a megabyte."""
     hidden = nn.Linear(in_channels * 1024, 512)
     return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(512, num_classes))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
-def test_a_disk_that_fills_up_costs_the_checkpoints_alone(digit_dataset: fo.Dataset, small_disk: Path) -> None:
+def test_a_disk_that_fills_up_costs_only_the_checkpoints(digit_dataset: fo.Dataset, small_disk: Path) -> None:
     expected = learn(digit_dataset, models={"bulky": bulky, "tiny": tiny})
     fol.delete_run(digit_dataset, "learnability")
     stopper = Stopper()
@@ -610,7 +602,7 @@ def test_a_disk_that_fills_up_costs_the_checkpoints_alone(digit_dataset: fo.Data
     assert same_results(results, expected)
     assert digit_dataset.count("learnability_bulky") == 60
     assert list(small_disk.iterdir()) == []
-    # one that is full from the start is told before any training
+    # a disk that is full from the start is reported before any training
     (small_disk / "full").write_bytes(bytes(1024 * 1024 - 4096))
     with pytest.raises(ValueError, match=r"the run directory .* cannot be written: .*No space left on device"):
         learn(digit_dataset, models={"never": never_trained}, run_dir=small_disk / "run")
@@ -618,9 +610,7 @@ def test_a_disk_that_fills_up_costs_the_checkpoints_alone(digit_dataset: fo.Data
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
-def test_a_disk_that_is_full_in_the_end_does_not_keep_the_scores_from_the_database(
-    digit_dataset: fo.Dataset, small_disk: Path
-) -> None:
+def test_a_disk_that_is_full_in_the_end_does_not_stop_the_scores(digit_dataset: fo.Dataset, small_disk: Path) -> None:
     def fill(event: ProgressEvent) -> None:
         if event.loss is not None and event.epoch == event.epochs:
             with suppress(OSError), (small_disk / "full").open("wb") as file:
@@ -669,16 +659,16 @@ def test_two_calls_in_one_process_do_not_work_on_one_run(tmp_path: Path) -> None
         pass
 
 
-def test_a_run_that_was_written_before_it_could_say_so(
+def test_a_written_run_whose_directory_is_left(
     digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     with monkeypatch.context() as patch:
-        # the process is killed after the scores are written and before the directory is gone
+        # killed after writing the scores, before deleting the directory
         patch.setattr(run_directory.RunDirectory, "remove", lambda self: (_ for _ in ()).throw(Stopped()))
         with pytest.raises(Stopped):
             learn(digit_dataset, epochs=4)
     written = state(digit_dataset)
-    # another run of these fields is refused as ever
+    # another run of these fields is refused as always
     with pytest.raises(ValueError, match="overwrite=True"):
         learn(digit_dataset, epochs=3)
     with pytest.raises(ValueError, match="overwrite=True"):
@@ -689,11 +679,11 @@ def test_a_run_that_was_written_before_it_could_say_so(
     assert isinstance(results["tiny"], ModelResults)
     assert state(digit_dataset) == written
     assert nothing_left_in(cache)
-    # and now it is a run like any other
+    # now it is a run like any other
     with pytest.raises(ValueError, match="overwrite=True"):
         learn(digit_dataset, epochs=4)
 
 
-def test_ctrl_c_says_how_to_go_on(digit_dataset: fo.Dataset) -> None:
+def test_ctrl_c_says_how_to_continue(digit_dataset: fo.Dataset) -> None:
     with pytest.raises(KeyboardInterrupt, match="nothing was written; the same command goes on after epoch 3 of tiny"):
         learn(digit_dataset, epochs=4, progress=Stopper(3, KeyboardInterrupt()))

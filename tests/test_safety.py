@@ -57,10 +57,10 @@ class Payload:
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Iterator[Path]:
-    """A file that nothing may create; that the payload can is part of the test."""
+    """A file that nothing must create, after a check that the payload would."""
     path = tmp_path / "canary"
     pickle.loads(pickle.dumps(Payload(path)))
-    assert path.exists(), "the payload is harmless, and the test would show nothing"
+    assert path.exists(), "the payload is harmless, so the test would show nothing"
     path.unlink()
     yield path
     assert not path.exists(), "something was executed"
@@ -77,7 +77,7 @@ def pickled(canary: Path) -> bytes:
 
 
 def torch_pickled(canary: Path) -> bytes:
-    """What ``torch.load`` without ``weights_only`` would execute."""
+    """Return a checkpoint that ``torch.load`` without ``weights_only`` would execute."""
     buffer = io.BytesIO()
     torch.save({"reports": [Payload(canary)]}, buffer)
     return buffer.getvalue()
@@ -94,7 +94,7 @@ def objects(canary: Path) -> np.ndarray:
 
 
 def of_a_length(length: int) -> bytes:
-    """An npy file that says that it is much longer than it is."""
+    """Return an npy file that claims another length than it has."""
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (length,)})
     return buffer.getvalue() + b"\0" * 80
@@ -109,7 +109,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 def headed(results: ModelResults, **changes: Any) -> bytes:
-    """The results with some entries replaced: arrays, or the header as a text."""
+    """Return an archive of results with some arrays replaced."""
     with np.load(io.BytesIO(results.to_bytes())) as archive:
         arrays = {**dict(archive), **changes}
     return npz(**{name: array for name, array in arrays.items() if array is not None})
@@ -217,7 +217,7 @@ def test_hostile_archives_are_refused(which: str, digit_dataset: fo.Dataset, can
 
 
 def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A gigabyte takes seconds to pack, so that here a bomb begins at a megabyte."""
+    """The limit is a megabyte here: a gigabyte takes seconds to pack."""
     monkeypatch.setattr(files, "BOMB_BYTES", 2**20)
     count = 2**18
     np.savez_compressed(tmp_path / "bomb.npz", id=np.zeros(count), learnability=np.zeros(count))
@@ -227,15 +227,15 @@ def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     pd.DataFrame({"id": ["x"] * count, "learnability": 0.0}).to_parquet(tmp_path / "bomb.parquet")
     with pytest.raises(ValueError, match="times its size"):
         fol.import_scores(fo.Dataset(), tmp_path / "bomb.parquet", "mine")
-    # what is as large for a reason is read
+    # a file that is large without compression is read
     values = np.random.default_rng(0).random(count)
     np.savez_compressed(tmp_path / "large.npz", learnability=values)
     with files.open_archive(tmp_path / "large.npz") as archive:
         np.testing.assert_array_equal(archive["learnability"], values)
 
 
-def test_a_member_gives_no_more_than_it_says(tmp_path: Path) -> None:
-    """The size that the check adds up is the one that zipfile keeps to."""
+def test_a_member_cannot_exceed_its_stated_size(tmp_path: Path) -> None:
+    """The check adds up the sizes that zipfile enforces."""
     np.savez_compressed(tmp_path / "bomb.npz", id=np.zeros(2**18))
     content = (tmp_path / "bomb.npz").read_bytes()
     size = (2**18 * 8 + 128).to_bytes(4, "little")
@@ -245,10 +245,10 @@ def test_a_member_gives_no_more_than_it_says(tmp_path: Path) -> None:
         files.open_archive(tmp_path / "bomb.npz")
 
 
-def test_text_that_is_repeated_is_a_bomb_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_repeated_text_is_a_bomb_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(files, "BOMB_BYTES", 2**22)
     path = tmp_path / "bomb.parquet"
-    # one after the other they would be 50 MB, which no batch is to hold before it is known
+    # 50 MB unpacked, which must be noticed before a batch holds them
     pd.DataFrame({"id": ["x" * 50_000] * 1000, "learnability": 0.5}).to_parquet(path)
     assert path.stat().st_size < 2**16
     before = pyarrow.total_allocated_bytes()
@@ -256,7 +256,7 @@ def test_text_that_is_repeated_is_a_bomb_too(monkeypatch: pytest.MonkeyPatch, tm
     with pytest.raises(ValueError, match=r"bomb.parquet .*in memory"):
         read_table(path)
     assert pyarrow.default_memory_pool().max_memory() - max(before, peak) < 2**22
-    # which is no matter for a table that is what it seems
+    # a table without tricks is read
     pd.DataFrame({"id": [f"sample {index}" for index in range(1000)], "learnability": 0.5}).to_parquet(path)
     assert len(read_table(path)) == 1000
 
@@ -275,19 +275,19 @@ def test_hostile_tables_are_refused(ending: str, digit_dataset: fo.Dataset, cana
         with pytest.raises(ValueError, match="not a regular file"):
             fol.import_scores(digit_dataset, path, "mine")
     os.mkfifo(tmp_path / f"pipe.{ending}")
-    # nobody ever writes into it: to open it would be to wait for ever
+    # opening a pipe without a writer would wait forever
     with pytest.raises(ValueError, match="not a regular file"):
         fol.import_scores(digit_dataset, tmp_path / f"pipe.{ending}", "mine")
     assert state(digit_dataset) == before
 
 
-def test_what_is_in_a_table_is_not_executed(digit_dataset: fo.Dataset, canary: Path, tmp_path: Path) -> None:
+def test_the_content_of_a_table_is_not_executed(digit_dataset: fo.Dataset, canary: Path, tmp_path: Path) -> None:
     ids = digit_dataset.values("id")
     code = f"__import__('pathlib').Path({str(canary)!r}).touch()"
     pd.DataFrame({"id": ids, "learnability": [code] * 60}).to_csv(tmp_path / "code.csv", index=False)
     with pytest.raises(ValueError, match="something that is not a number"):
         fol.import_scores(digit_dataset, tmp_path / "code.csv", "mine")
-    # the words for a column are no expression either, and names that MongoDB would take for its own are refused
+    # neither column names nor MongoDB operators are executed
     pd.DataFrame({"id": ids, code: 0.5, "$where": 0.5}).to_csv(tmp_path / "named.csv", index=False)
     with pytest.raises(ValueError, match="learnability"):
         fol.import_scores(digit_dataset, tmp_path / "named.csv", "mine")
@@ -296,8 +296,8 @@ def test_what_is_in_a_table_is_not_executed(digit_dataset: fo.Dataset, canary: P
             fol.import_scores(digit_dataset, tmp_path / "named.csv", name, learnability="$where")
 
 
-def test_a_parquet_file_cannot_name_a_class_to_be_unpickled(canary: Path, tmp_path: Path) -> None:
-    """Arrow could once pickle types of Python's into the schema of a file."""
+def test_a_parquet_file_cannot_unpickle_a_class(canary: Path, tmp_path: Path) -> None:
+    """Earlier versions of Arrow pickled Python types into the schema of a file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -342,7 +342,7 @@ def test_an_export_does_not_write_through_a_link(digit_dataset: fo.Dataset, tmp_
     ],
     ids=str,
 )
-def test_results_in_the_database_that_are_none(archives: Any) -> None:
+def test_damaged_results_in_the_database_are_refused(archives: Any) -> None:
     found = LearnabilityRunResults.__new__(LearnabilityRunResults)
     found.archives = archives
     with pytest.raises(ValueError, match=r"damaged|does not hold"):
@@ -369,7 +369,7 @@ class _StopError(Exception):
 
 
 def leave_results(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, samples: Any = None) -> Path:
-    """The directory of a run whose scores could not be written."""
+    """Return the directory of a run whose scores could not be written."""
 
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OSError("the disk of the database is full")
@@ -387,8 +387,8 @@ def _stop_while_writing(event: Any) -> None:
 
 
 @pytest.mark.parametrize("resume", [True, False, "if_same"])
-def test_somebody_elses_run_json_keeps_us_away(digit_dataset: fo.Dataset, resume: Any, tmp_path: Path) -> None:
-    # other programs of experiments have files of that name too
+def test_a_run_json_of_another_program_is_left_alone(digit_dataset: fo.Dataset, resume: Any, tmp_path: Path) -> None:
+    # other programs have files of these names
     (folder := tmp_path / "theirs").mkdir()
     for name in ("run.json", "model.pt", "tiny-0.pt", "data.npz", "results/precious.txt", "results/tiny.npz"):
         (folder / name).parent.mkdir(exist_ok=True)
@@ -399,16 +399,14 @@ def test_somebody_elses_run_json_keeps_us_away(digit_dataset: fo.Dataset, resume
     assert [path for path in sorted(folder.rglob("*")) if path.name != "lock"] == before
 
 
-def test_a_lock_of_somebody_else_is_not_written_to(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+def test_another_file_named_lock_is_left_alone(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("precious content")
     with pytest.raises(ValueError, match="is not empty and not a run directory"):
         learn(digit_dataset, run_dir=tmp_path)
     assert (tmp_path / "lock").read_text() == "precious content"
 
 
-def test_what_a_process_leaves_that_was_killed_at_the_very_beginning_is_no_obstacle(
-    digit_dataset: fo.Dataset, tmp_path: Path
-) -> None:
+def test_a_process_killed_at_its_start_leaves_no_obstacle(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
     (folder := tmp_path / "run").mkdir()
     (folder / "lock").write_text("12345")
     (folder / ".run.json.12345.partial").write_text("{")
@@ -416,7 +414,7 @@ def test_what_a_process_leaves_that_was_killed_at_the_very_beginning_is_no_obsta
     assert not folder.exists()
 
 
-def test_what_is_not_of_a_run_stays_in_its_directory(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+def test_other_files_stay_in_the_run_directory(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(_StopError):
         learn(digit_dataset, run_dir=folder, progress=_stop_while_writing)
@@ -429,17 +427,17 @@ def test_what_is_not_of_a_run_stays_in_its_directory(digit_dataset: fo.Dataset, 
 
 def test_enormous_json_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with (tmp_path / "plan.json").open("wb") as file:
-        # of nothing, which takes no room on the disk
+        # sparse, so it takes no space
         file.truncate(files.MOST_JSON_BYTES + 1)
     with pytest.raises(ValueError, match="it is not read"):
         files.read_json(tmp_path / "plan.json")
 
 
-# the plan of what is to be written
+# the plan of a run that waits to be written
 
 
 def popen(canary: Path) -> str:
-    """A view whose stage is a command."""
+    """Return a view with a command as its stage."""
     return json.dumps([{"_cls": "subprocess.Popen", "kwargs": [["args", ["touch", str(canary)]]]}])
 
 
@@ -499,7 +497,7 @@ PLANS: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
 
 @pytest.fixture
 def waiting(digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, cache: Path) -> tuple[fo.Dataset, Path]:
-    """A dataset, and the directory of a run of half of it that waits to be written."""
+    """A dataset, and a run directory with results of half of it that wait to be written."""
     folder = leave_results(digit_dataset, monkeypatch, digit_dataset.limit(30))
     return digit_dataset, folder
 
@@ -515,18 +513,18 @@ def test_a_hostile_plan_is_refused(
     before = state(dataset)
     with pytest.raises(ValueError, match=culprit):
         write_run_directory(folder)
-    # a message, no traceback
+    # the command line shows a message without a traceback
     assert command_line(["write", str(folder)]) == 1
     assert "fiftyone-learnability: " in capsys.readouterr().err
     assert state(dataset) == before
-    # and the run is not lost
+    # the results are kept
     assert (folder / "results" / "tiny.npz").exists()
     (folder / "results" / "plan.json").write_text(json.dumps(plan))
     assert write_run_directory(folder).num_written == 30
 
 
-def test_that_a_stage_can_be_a_command(canary: Path) -> None:
-    """That FiftyOne would run it, so that there is something to be kept from it."""
+def test_fiftyone_would_run_a_command_in_a_stage(canary: Path) -> None:
+    """Without this danger, the check of the stages could go."""
     view = json_util.loads(popen(canary))
     with pytest.raises(Exception):  # noqa: B017, PT011 - what comes of it is no stage
         fo.DatasetView._build(fo.Dataset(), view)
@@ -552,13 +550,13 @@ def test_that_a_stage_can_be_a_command(canary: Path) -> None:
     ],
     ids=range(7),
 )
-def test_what_people_see_is_no_harm(digit_dataset: fo.Dataset, make: Callable[[fo.Dataset], fo.DatasetView]) -> None:
+def test_harmless_views_are_accepted(digit_dataset: fo.Dataset, make: Callable[[fo.Dataset], fo.DatasetView]) -> None:
     digit_dataset.add_sample_field("more", fo.FloatField)
     check_stages(json_util.loads(json_util.dumps(make(digit_dataset)._serialize())))
 
 
 @pytest.mark.parametrize("which", ["folder", "plan", "archive"])
-def test_results_behind_a_link_are_not_taken(waiting: tuple[fo.Dataset, Path], which: str, tmp_path: Path) -> None:
+def test_results_behind_a_link_are_refused(waiting: tuple[fo.Dataset, Path], which: str, tmp_path: Path) -> None:
     dataset, folder = waiting
     path = {"folder": folder / "results", "plan": folder / "results" / "plan.json"}.get(
         which, folder / "results" / "tiny.npz"
@@ -585,7 +583,7 @@ def test_a_lock_that_is_a_link_is_not_written_to(waiting: tuple[fo.Dataset, Path
 
 
 @pytest.mark.parametrize("name", ["../out", "..", "/etc", "a/../../b", "\0", "x" * 3000])
-def test_the_name_of_a_dataset_is_no_path(name: str, cache: Path) -> None:
+def test_the_name_of_a_dataset_cannot_become_a_path(name: str, cache: Path) -> None:
     class Named:
         _doc = type("Doc", (), {"id": "0" * 24})
 
@@ -628,18 +626,18 @@ def test_a_state_that_is_not_of_the_tracker_is_refused(which: str) -> None:
     before = tracker.scores()
     with pytest.raises(ValueError, match="state"):
         tracker.load_state_dict(STATES[which](good))
-    # and it is as it was
+    # the tracker is unchanged
     assert tracker.epochs == 2
     for name, values in tracker.scores().items():
         np.testing.assert_array_equal(values, before[name])
 
 
-# networks of one's own
+# the user's own networks
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A module with factories, which notes in a file that it was imported."""
+    """A module of factories that creates a file when it is imported."""
     name = "nets_of_the_tests"
     (tmp_path / f"{name}.py").write_text(
         "from pathlib import Path\n"
@@ -656,7 +654,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop(name, None)
 
 
-def test_a_factory_is_named_on_the_command_line(
+def test_a_factory_from_the_command_line(
     digit_dataset: fo.Dataset, package: str, capsys: pytest.CaptureFixture[str], cache: Path, tmp_path: Path
 ) -> None:
     arguments = ["compute", digit_dataset.name, "--models", f"{package}:make_net", "--epochs", "1", "--quiet"]
@@ -667,7 +665,7 @@ def test_a_factory_is_named_on_the_command_line(
     assert "make_net: 60 samples" in capsys.readouterr().out
 
 
-def test_a_factory_is_named_by_the_sdk(package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_factory_from_the_sdk(package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     factories = resolve_networks(["resnet20", f"{package}:make_net"])
     assert list(factories) == ["resnet20", "make_net"]
@@ -690,7 +688,7 @@ def test_a_factory_is_named_by_the_sdk(package: str, monkeypatch: pytest.MonkeyP
         ("no_such_module:make_net", "cannot be imported"),
     ],
 )
-def test_a_factory_that_is_none(
+def test_a_wrong_name_of_a_factory_is_refused(
     package: str, name: str, culprit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -708,11 +706,11 @@ FORBIDDEN_METHODS = {
     "unsafe_load", "full_load",
 }  # fmt: skip
 IMPORTING = {"fiftyone_learnability/training/networks.py", "fiftyone_learnability/__init__.py", "benchmarks/tracker.py"}
-"""Where a module is imported by name: one that the SDK or the command line gives, or one that stands in the source."""
+"""Files that import a module by name: one given by the user, or one written in the source."""
 
 
 def offences(source: str, name: str) -> list[str]:
-    """What in a source file could execute data."""
+    """Return the parts of a source file that could execute data."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -758,7 +756,7 @@ def offences(source: str, name: str) -> list[str]:
         "etau.get_class(name)",
     ],
 )
-def test_that_an_offence_is_found(code: str) -> None:
+def test_offences_are_found(code: str) -> None:
     assert offences(code, "plugin/x.py")
 
 

@@ -1,8 +1,8 @@
-"""Runs after runs in one process, made, replaced, broken off and deleted: nothing of them stays.
+"""Many runs in one process, created, replaced, interrupted and deleted, leave nothing behind.
 
-Counts must not grow at all. Two quantities are noisy, and bounded by what a leak would take: a run that stayed would
-keep its config, its results and the documents of its samples, far more than 20 objects; and the 20 MB are what the
-allocator of a process moves by between two moments at which as much is held, half a megabyte for each of 40 runs.
+Counts must not grow at all. Two quantities are noisy and have bounds: a leaked run would keep its config, its results
+and the documents of its samples, far more than 20 objects; and the memory of a process varies by up to 20 MB without
+any leak, half a megabyte for each of 40 runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OBJECTS_A_ROUND = 20
 
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Folders of temporary and of cached files that no other process uses."""
+    """Folders for temporary and cached files that no other process uses."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -36,7 +36,7 @@ def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def leaks(usages: tuple[Usage, Usage], rounds: int) -> dict[str, float]:
-    """What has grown by more than it may in some rounds."""
+    """Return the quantities that grew by more than they may."""
     allowed = {"megabytes": MEGABYTES, "objects": OBJECTS_A_ROUND * rounds}
     return {name: change for name, change in grown(*usages).items() if change > allowed.get(name, 0)}
 
@@ -44,8 +44,8 @@ def leaks(usages: tuple[Usage, Usage], rounds: int) -> dict[str, float]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_fifty_runs_leave_nothing(digit_dataset: fo.Dataset) -> None:
-    """Each kind of round ten times, of which the first two do not count."""
-    # other tests may have left something in the same database
+    """Ten rounds of each kind, of which the first two do not count."""
+    # other tests may leave something in the same database
     before = measure(digit_dataset)
     usages = soak(digit_dataset, 10 * len(ROUNDS))
     print(table(usages))
@@ -54,13 +54,13 @@ def test_fifty_runs_leave_nothing(digit_dataset: fo.Dataset) -> None:
     assert (usages[1].stored_files, usages[1].run_documents) == (before.stored_files, before.run_documents)
 
 
-# that a leak would be seen
+# a leak would be seen
 
 Leak = Callable[[fo.Dataset, Path], Any]
 
 
 def _fill(dataset: fo.Dataset, folder: Path) -> Any:
-    # from the system: the allocator may still hold as much that somebody else has freed
+    # from the system, since the allocator may reuse freed memory
     filled = mmap.mmap(-1, int((MEGABYTES + 5) * 2**20))
     filled.write(b"x" * len(filled))
     return filled
@@ -110,7 +110,7 @@ LEAKS: dict[str, Leak] = {
 
 @pytest.fixture
 def leave(digit_dataset: fo.Dataset, own_folders: Path) -> Iterator[Callable[[str], Any]]:
-    """Leaks something, and takes it back in the end."""
+    """Leak something, and free it in the end."""
     left: list[Any] = []
 
     def make(what: str) -> None:
@@ -131,7 +131,7 @@ def leave(digit_dataset: fo.Dataset, own_folders: Path) -> Iterator[Callable[[st
 
 @pytest.mark.parametrize("what", LEAKS)
 def test_a_leak_is_seen(digit_dataset: fo.Dataset, what: str, leave: Callable[[str], Any]) -> None:
-    # to start a process looks after those of other tests that have ended, which would count otherwise
+    # starting a process reaps ended ones of other tests, which would count otherwise
     subprocess.run([sys.executable, "-c", ""], check=True)
     before = measure(digit_dataset)
     leave(what)

@@ -1,4 +1,4 @@
-"""The calls of the cases, and how each is made through the doors: the SDK, the command line, the App."""
+"""The calls of the cases through three doors: the SDK, the command line and the App."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SDK, COMMAND, APP = "SDK", "command line", "App"
 DOORS = (SDK, COMMAND, APP)
 
 FAST: Mapping[str, Any] = {"epochs": 1, "batch_size": 16, "device": "cpu", "horizontal_flip": False}
-"""What makes a training as short as it can be."""
+"""Options for the shortest possible training."""
 
 _FLAGS = {"overwrite": "--overwrite", "skip_failures": "--skip-failures"}
 
@@ -28,9 +28,9 @@ class Operation:
     """A call of an operator.
 
     Attributes:
-        name: the operator
-        params: what the form sends
-        request: what the browser sends besides
+        name: the name of the operator
+        params: the values of the form
+        request: further entries of the browser's request
     """
 
     name: str
@@ -40,12 +40,12 @@ class Operation:
 
 @dataclass(frozen=True)
 class Call:
-    """A call through each door that it can be made through.
+    """The same call through several doors; None for a door that does not have it.
 
     Attributes:
         sdk: calls the function
-        command: the arguments of the command line
-        app: the call of the operator
+        command: returns the arguments of the command line
+        app: returns the call of the operator
     """
 
     sdk: Callable[[World, Any], Any] | None = None
@@ -54,13 +54,13 @@ class Call:
 
     @property
     def doors(self) -> tuple[str, ...]:
-        """The doors that it goes through."""
+        """Return the doors that have the call."""
         ways = zip(DOORS, (self.sdk, self.command, self.app), strict=True)
         return tuple(door for door, way in ways if way is not None)
 
 
 def compute(doors: Sequence[str] = DOORS, **options: Any) -> Call:
-    """Computes learnability with some options, through all doors that have them."""
+    """Compute learnability with some options, through the given doors."""
     given = {**FAST, **options}
     return Call(
         (lambda world, samples: _by_sdk(samples, given)) if SDK in doors else None,
@@ -87,7 +87,7 @@ def _by_command(samples: foc.SampleCollection, options: Mapping[str, Any]) -> li
         elif isinstance(value, list):
             arguments += [f"--{name.replace('_', '-')}", *value]
         else:
-            # with the sign of equality, so that a value may begin with a dash
+            # "=" allows a value that starts with a dash
             arguments.append(f"--{name.replace('_', '-')}={value}")
     return arguments
 
@@ -98,7 +98,7 @@ def _by_app(samples: foc.SampleCollection, options: Mapping[str, Any]) -> Operat
 
 
 def of_view(samples: foc.SampleCollection) -> dict[str, Any]:
-    """What the browser sends of a view that the App shows."""
+    """Return what the browser sends about the view that the App shows."""
     if isinstance(samples, fo.Dataset):
         return {}
     return {"view": through_browser(samples._serialize()), "view_target": "CURRENT_VIEW"}

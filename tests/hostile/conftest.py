@@ -1,4 +1,4 @@
-"""A world for each case, in which networks train in no time."""
+"""A world for each case, with networks that train in no time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def common(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Where datasets are kept that many cases are played with, because none of them may change them."""
+    """A world of datasets shared by cases that must not change them."""
     from .world import World
 
     made = World(tmp_path_factory.mktemp("common"))
@@ -24,8 +24,8 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, common: World) -> Iterator[World]:
-    """An empty folder, a cache of its own, and tiny networks in place of the real ones."""
-    # FiftyOne may not be imported before its database is chosen, see the conftest above
+    """An empty folder, an empty cache, and tiny networks in place of the real ones."""
+    # tests/conftest.py chooses the database before FiftyOne is imported
     from fiftyone_learnability.training import networks
 
     from .world import World
@@ -33,7 +33,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, common: World) -> Ite
     folder = tmp_path / "files"
     folder.mkdir()
     made = World(folder, common)
-    # a case that fails leaves its run there to be gone on with, which another case is not to find
+    # a failed case leaves an unfinished run there, which no other case must find
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(networks, "NETWORKS", dict.fromkeys(networks.NETWORKS, made.network))
     yield made

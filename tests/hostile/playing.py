@@ -1,4 +1,4 @@
-"""Plays a case through a door, and checks what all doors have in common."""
+"""Run a case through a door, and check what all doors have in common."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from .cases import CASES, Case
 from .world import World, differences, snapshot
 
 SECONDS = 60
-"""How long a case may take; most take less than one. What takes longer counts as a hang."""
+"""The time limit of a case, which then counts as a hang; most cases take less than a second."""
 
 LONGEST_MESSAGE = 900
-"""The most characters of a message, however long the names are that it speaks of."""
+"""The most characters of a message, even about very long names."""
 
 
 @dataclass
 class Outcome:
-    """What a call came to: what it returned, or what it raised."""
+    """What a call returned, or what it raised."""
 
     result: Any = None
     error: BaseException | None = None
 
 
 def cases_of(door: str) -> list[Any]:
-    """The cases of a door, as parameters of a test."""
-    found = [case for case in CASES if door in case.call.doors]
-    return [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.slow else []) for case in found]
+    """Return the cases of a door as parameters of a test."""
+    cases = [case for case in CASES if door in case.call.doors]
+    return [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.slow else []) for case in cases]
 
 
 def in_time(call: Callable[[], Any], seconds: float = SECONDS) -> Outcome:
-    """Calls in a thread of its own, and fails if it does not come to an end."""
+    """Call in a thread of its own, and fail if the call does not end in time."""
     outcome = Outcome()
 
     def work() -> None:
         try:
             outcome.result = call()
-        # whatever it is, the test is to judge it
+        # the test judges every error
         except BaseException as error:  # noqa: BLE001
             outcome.error = error
 
@@ -52,12 +52,12 @@ def in_time(call: Callable[[], Any], seconds: float = SECONDS) -> Outcome:
     thread.join(seconds)
     if thread.is_alive():
         faulthandler.dump_traceback(sys.__stderr__)
-        raise AssertionError(f"no end after {seconds} s")
+        raise AssertionError(f"the call did not end within {seconds} s")
     return outcome
 
 
 def begin(world: World, case: Case) -> tuple[Any, dict[str, Any]]:
-    """Makes what a case needs, and remembers it as it is."""
+    """Make the samples of a case, and remember their state."""
     world.refused = bool(case.says)
     samples = case.build(world)
     world.watch(samples)
@@ -65,16 +65,16 @@ def begin(world: World, case: Case) -> tuple[Any, dict[str, Any]]:
 
 
 def check_error(error: BaseException, words: Sequence[str]) -> None:
-    """Checks that an error is meant for people, and names the culprit."""
+    """Check that an error is meant for users and names the culprit."""
     own = type(error).__module__.startswith("fiftyone_learnability.")
-    # the families that are caught and shown; what Python raises by itself besides is a defect
+    # errors of other types, raised by Python itself, would be defects
     meant = type(error) in (ValueError, TypeError, RuntimeError) or isinstance(error, OSError) or own
-    assert meant, f"{type(error).__name__} is not meant for people: {error}"
+    assert meant, f"{type(error).__name__} is not meant for users: {error}"
     check_message(str(error), words)
 
 
 def check_message(message: str, words: Sequence[str]) -> None:
-    """Checks that a message is one line that has some words."""
+    """Check that a message is one line and contains some words."""
     assert "\n" not in message
     assert len(message) <= LONGEST_MESSAGE, len(message)
     assert "Traceback" not in message
@@ -83,7 +83,7 @@ def check_message(message: str, words: Sequence[str]) -> None:
 
 
 def check_harm(world: World, case: Case, files: dict[str, Any]) -> None:
-    """Checks that nothing was changed that should not have been: samples, fields, indexes, runs, files."""
+    """Check that samples, fields, indexes, runs and files changed only as the case allows."""
     after = snapshot(world.dataset_id)
     if after != world.before:
         world.forget()
@@ -92,10 +92,10 @@ def check_harm(world: World, case: Case, files: dict[str, Any]) -> None:
     elif case.says:
         assert after == world.before
     else:
-        assert not (found := differences(world.before, after, case.written, case.changed)), found
+        assert differences(world.before, after, case.written, case.changed) == ""
     if case.name != "files vanish":
-        there = world.files()
-        assert {path: there.get(path) for path in files} == files
+        now = world.files()
+        assert {path: now.get(path) for path in files} == files
     if case.scored is not None:
         assert isinstance(world.dataset, fo.Dataset)
         world.dataset.reload()

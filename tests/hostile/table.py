@@ -1,4 +1,4 @@
-"""Writes the page on bad input, which is made of the corpus: ``python -m tests.hostile.table``."""
+"""Generate the page on bad input from the corpus: ``python -m tests.hostile.table``."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "hostile_input.md"
 _HEAD = """\
 # Bad input
 
-What is promised: each of these ends in success, or in a message of one line that names the culprit and says what was
-expected. No call hangs; no file is changed; a call that is refused leaves the dataset as it was, byte for byte, and one
-that succeeds adds nothing but its own fields. Nothing is half written.
+Each of these cases ends in success, or in a message of one line that names the culprit and says what was expected. No
+call hangs, and no file is changed. A refused call leaves the dataset as it was, byte for byte; a successful one adds
+only its own fields, completely.
 
-{count} cases, played through {doors}.
-The table quotes from the messages. In the App the form already says what is wrong, except where only reading the files
-or the values of a field can tell. This page is made of the tests (`python -m tests.hostile.table`, from
-`tests/hostile/cases.py`), and a test fails where it differs from them. Besides, `tests/hostile/test_properties.py`
-draws labels, names, damaged images, params and tables at random.
+{count} cases, tested through {doors}.
+Cases about the content of files and datasets go through the SDK alone, since the same code reads it for all three. The
+table quotes from the messages. In the App the form already shows the problem, unless only reading the files or the
+values of a field can find it. This page is generated from `tests/hostile/cases.py` (`python -m tests.hostile.table`),
+and a test fails if it is out of date. In addition, `tests/hostile/test_properties.py` draws labels, names, damaged
+images, params and tables at random.
 """
 
 
 def page() -> str:
-    """The page."""
+    """Return the text of the page."""
     counts = Counter(door for case in CASES for door in case.call.doors)
     doors = ", ".join(f"the {door} ({counts[door]})" for door in DOORS)
     parts = [_HEAD.format(count=len(CASES), doors=doors)]

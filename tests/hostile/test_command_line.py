@@ -1,4 +1,4 @@
-"""The hostile cases through the command line: status 0, or 1 or 2 and one line on standard error."""
+"""The hostile cases through the command line: status 0, or status 1 or 2 and one line on standard error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_case(case: Case, world: World, capsys: pytest.CaptureFixture[str]) -> N
     capsys.readouterr()
     outcome = in_time(lambda: cli.main(arguments))
     out, err = capsys.readouterr()
-    # argparse ends by itself where the usage is wrong
+    # argparse exits on wrong usage
     status = outcome.error.code if isinstance(outcome.error, SystemExit) else outcome.result
     if outcome.error is not None and not isinstance(outcome.error, SystemExit):
         raise outcome.error
@@ -28,7 +28,7 @@ def test_case(case: Case, world: World, capsys: pytest.CaptureFixture[str]) -> N
     if case.says:
         assert status in (cli.EXIT_FAILED, cli.EXIT_USAGE), out
         assert out == ""
-        # the usage stands above what is wrong with it
+        # the usage comes before the error
         lines = err.splitlines()[-1:] if status == cli.EXIT_USAGE else err.splitlines()
         assert len(lines) == 1, err
         assert lines[0].startswith("fiftyone-learnability")

@@ -1,4 +1,4 @@
-"""The hostile cases through the App's operators: the form says what is wrong where it can know, and the call does."""
+"""The hostile cases through the App's operators: the form shows the problem if it can know it, and the call refuses."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .world import World
 
 @pytest.fixture(autouse=True)
 def _allowed(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-    """Lets the App read and write where the cases have their files."""
+    """Let the App read and write in the folder of the cases."""
     monkeypatch.setenv("FIFTYONE_LEARNABILITY_DIR", str(world.folder))
 
 
 @pytest.fixture(autouse=True)
 def _unmeasured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keeps forms from measuring this machine in a process of its own."""
+    """Keep forms from measuring this machine in another process."""
     monkeypatch.setattr(plugin_module("operators.compute"), "measure_rates", lambda request: None)
 
 
@@ -45,7 +45,7 @@ def test_case(case: Case, world: World) -> None:
 
     outcome = in_time(lambda: execute(*arguments, **operation.request))
     if case.says:
-        assert outcome.error is not None, f"it should have been refused: {outcome.result}"
+        assert outcome.error is not None, f"the call was not refused: {outcome.result}"
         check_error(outcome.error, case.words(APP))
     elif outcome.error is not None:
         raise outcome.error

@@ -1,4 +1,4 @@
-"""Whatever comes: properties of inputs that nobody thought of, found by drawing them."""
+"""Properties that hold for inputs drawn at random."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..plugin.harness import form, make_context, plugin_module
 from .playing import check_error
 from .world import SAMPLES, World, image_bytes
 
-# how long an example takes depends on what else the machine does
+# no deadline: the time of an example depends on the load
 QUICK = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 FEW = settings(QUICK, max_examples=12)
 
@@ -66,7 +66,7 @@ def scored(place: World) -> fo.Dataset:
 
 
 def set_labels(dataset: fo.Dataset, labels: list[str]) -> None:
-    """Sets the labels, past whatever FiftyOne would make of them."""
+    """Set the labels directly in the database, past FiftyOne's checks."""
     ids = [document["_id"] for document in dataset._sample_collection.find({}, {"_id": 1})]
     updates = [
         UpdateOne({"_id": id}, {"$set": {"ground_truth.label": label}}) for id, label in zip(ids, labels, strict=True)
@@ -153,7 +153,7 @@ WHOLE = {
 
 
 def decode(place: World, content: bytes) -> None:
-    """Decodes bytes as an image: it can be read, or a reason is kept; nothing else happens."""
+    """Decode bytes as an image: they are readable, or a reason is given."""
     path = place.file("any.png", content)
     found = decode_images([path], 8, num_workers=1)
     assert found.readable.tolist() == [path not in found.failures]
@@ -171,7 +171,7 @@ def test_any_bytes_as_an_image(place: World, content: bytes) -> None:
 @given(st.sampled_from(sorted(WHOLE)), st.data())
 def test_damaged_images(place: World, form: str, data: st.DataObject) -> None:
     content = bytearray(WHOLE[form])
-    # where the heads are, damage is the worst
+    # damage is worst in headers
     position = st.one_of(st.integers(0, min(64, len(content) - 1)), st.integers(0, len(content) - 1))
     for at, value in data.draw(st.lists(st.tuples(position, st.integers(0, 255)), max_size=6)):
         content[at] = value
@@ -197,7 +197,7 @@ COMPUTE = {
     "models": ("models", "network"),
     "scores": ("score",),
 }
-"""The params of the operator that computes, and what a message calls them."""
+"""The params of compute_learnability, and the words for them in messages."""
 
 
 @settings(QUICK, max_examples=200)
@@ -234,14 +234,14 @@ TOOLS = [
     *(("suggest_label_fixes", name) for name in ("models", "threshold", "overwrite", "advanced")),
     *(("apply_label_fixes", name) for name in ("into", "in_place")),
 ]
-"""The operators, and the params that each reads."""
+"""The operators and the params that they read."""
 
 
 @settings(QUICK, max_examples=120)
 @given(st.sampled_from(TOOLS), JSON)
-def test_no_form_stumbles_over_a_param(scored: fo.Dataset, tool: tuple[str, str], value: Any) -> None:
+def test_every_form_survives_any_param(scored: fo.Dataset, tool: tuple[str, str], value: Any) -> None:
     operator, name = tool
-    # the context itself is JSON, in which there is no NaN
+    # the context is JSON, which has no NaN
     given_value = json.loads(
         json.dumps(value).replace("NaN", "null").replace("-Infinity", "-1").replace("Infinity", "1")
     )
@@ -249,7 +249,7 @@ def test_no_form_stumbles_over_a_param(scored: fo.Dataset, tool: tuple[str, str]
     before = state(scored)
     shown = form(operator, scored, {"advanced": True, name: given_value}, **chosen)
     assert shown.schema
-    # a form only asks
+    # a form changes nothing
     assert state(scored) == before
 
 
@@ -258,14 +258,14 @@ REFUSING = [tool for tool in TOOLS if tool[0] not in ("compute_learnability", "e
 
 @settings(QUICK, max_examples=60)
 @given(st.sampled_from(REFUSING), JSON)
-def test_operators_work_or_say_what_is_wrong(scored: fo.Dataset, tool: tuple[str, str], value: Any) -> None:
+def test_operators_work_or_refuse_with_a_message(scored: fo.Dataset, tool: tuple[str, str], value: Any) -> None:
     operator, name = tool
     ctx, _ = make_context(operator, scored)
-    # not through JSON, since a caller in the same process has NaN too
+    # not through JSON: a caller in the same process may pass NaN
     ctx.params[name] = value
     try:
         foo.get_operator(ctx.operator_uri).execute(ctx)
-    # of whatever kind it is: that is what is checked
+    # check_error judges the type
     except Exception as error:  # noqa: BLE001
         check_error(error, [])
     assert scored.values("ground_truth.label") == list("ab") * (SAMPLES // 2)
@@ -289,7 +289,7 @@ def test_keys(key: str) -> None:
 
 @FEW
 @given(NAMES)
-def test_runs_are_renamed_or_stay_as_they_are(scored: fo.Dataset, key: str) -> None:
+def test_runs_are_renamed_or_unchanged(scored: fo.Dataset, key: str) -> None:
     runs, before = fol.list_runs(scored), state(scored)
     try:
         fol.rename_run(scored, "first", key)
@@ -312,7 +312,7 @@ def test_models_of_any_name(scored: fo.Dataset, name: str) -> None:
     try:
         report = fol.write_scores(scored, table, name)
     except ValueError as error:
-        # a name that is taken stands there as part of its field
+        # the message about a taken name contains it as part of a field
         check_error(error, [shorten(repr(name))[1:-1]])
         assert state(scored) == before
         return
@@ -331,7 +331,7 @@ def npz_of(dataset: fo.Dataset) -> bytes:
 
 
 def try_to_import(dataset: fo.Dataset, path: str) -> None:
-    """Imports a file: it succeeds, or is refused with nothing written."""
+    """Import a file: it succeeds, or is refused and nothing is written."""
     before = state(dataset)
     try:
         (report,) = fol.import_scores(dataset, path, "drawn")
@@ -370,7 +370,7 @@ def test_tables_of_anything(scored: fo.Dataset, values: list[Any]) -> None:
     except (ValueError, TypeError) as error:
         check_error(error, ["learnability"])
     else:
-        # texts of digits are numbers in a table, as in a file
+        # strings of digits are numbers in a table, as in a file
         assert all(value is None or isinstance(value, (bool, int, float, str)) for value in values)
         fol.delete_run(scored, report.key)
     assert state(scored) == before
@@ -381,7 +381,7 @@ def test_tables_of_anything(scored: fo.Dataset, values: list[Any]) -> None:
 
 @settings(QUICK, max_examples=200)
 @given(LONG_TEXT, st.integers(10, 200))
-def test_what_is_shown_of_a_text_is_one_line_and_not_long(text: str, most: int) -> None:
+def test_a_shortened_text_is_one_short_line(text: str, most: int) -> None:
     found = shorten(text, most)
     assert found.isprintable()
     assert len(found) <= most + 3

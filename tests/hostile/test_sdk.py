@@ -1,4 +1,4 @@
-"""The hostile cases through the SDK: a result, or an error that is meant for people and has harmed nothing."""
+"""The hostile cases through the SDK: a result, or an error for users and no harm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_case(case: Case, world: World) -> None:
     assert case.call.sdk is not None
     outcome = in_time(lambda: case.call.sdk(world, samples))
     if case.says:
-        assert outcome.error is not None, f"it should have been refused: {outcome.result}"
+        assert outcome.error is not None, f"the call was not refused: {outcome.result}"
         check_error(outcome.error, case.words(SDK))
     elif outcome.error is not None:
         raise outcome.error

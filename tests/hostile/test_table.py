@@ -1,4 +1,4 @@
-"""The page on bad input is what the corpus says, and the corpus is as large and as varied as it should be."""
+"""The page on bad input matches the corpus, and the corpus is large and varied."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from .cases import CASES, GROUPS
 from .table import PAGE, page
 
 
-def test_the_page_is_made_of_the_corpus() -> None:
+def test_the_page_matches_the_corpus() -> None:
     assert PAGE.read_text() == page(), "run python -m tests.hostile.table"
 
 
-def test_the_corpus_is_whole() -> None:
+def test_the_corpus_is_complete() -> None:
     names = Counter(case.name for case in CASES)
     assert max(names.values()) == 1, names.most_common(3)
     assert [case for cases in GROUPS.values() for case in cases] == list(CASES)
     assert all(case.call.doors for case in CASES)
     assert all(case.hostile.endswith((".", "?")) for case in CASES)
     counts = Counter(door for case in CASES for door in case.call.doors)
-    assert len(CASES) >= 60
-    assert min(counts[SDK], counts[COMMAND], counts[APP]) >= 60
+    assert counts[SDK] >= 150
+    assert min(counts[COMMAND], counts[APP]) >= 60
     assert any(not case.says for case in CASES)

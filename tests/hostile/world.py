@@ -1,4 +1,4 @@
-"""What hostile cases are made of: files that are not what they seem, datasets, networks that train in no time."""
+"""Material for hostile cases: files that are not what they seem, datasets, and networks that train in no time."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from ..dataset.helpers import tiny
 from ..plugin.made_up import write_scores
 
 SAMPLES = 8
-"""The samples of a dataset, of the classes a and b in turn."""
+"""The number of samples of a dataset, of classes a and b in turn."""
 
 _HASHED = 1_000_000
-"""The largest file that is read in order to see whether it was changed."""
+"""The largest file that is hashed to detect changes."""
 
 
 @dataclass
 class World:
-    """Where one case is played.
+    """The surroundings of one case.
 
     Attributes:
         folder: the folder of its files
         meanwhile: what somebody else does while the network is trained
         dataset: the dataset that must not be harmed
-        before: what it was like, after anything that somebody else has done
-        common: where datasets are kept that several cases are refused to change
-        refused: whether the case is one of those
+        before: its state before the call, or after what somebody else did
+        common: the world of the datasets that several refused cases share
+        refused: True if the case must be refused
     """
 
     folder: Path
@@ -60,9 +60,9 @@ class World:
     _id: Any = None
 
     def network(self, num_classes: int, in_channels: int) -> nn.Module:
-        """A network in place of the real ones; tells when the training begins."""
+        """Make a tiny network; the second one marks the start of the training."""
         self._built += 1
-        # the first one is built to see whether it takes the images
+        # the first network only checks that it takes the images
         if self._built == 2 and self.meanwhile is not None:
             self.meanwhile()
             self.before = snapshot(self.dataset_id)
@@ -70,35 +70,34 @@ class World:
 
     @property
     def dataset_id(self) -> Any:
-        """What finds the dataset in the database, whatever it is called by now."""
+        """The id of the dataset, which survives renaming."""
         return self._id
 
     def watch(self, samples: foc.SampleCollection) -> None:
-        """Remembers a dataset as it is."""
+        """Remember the state of a dataset."""
         gone = isinstance(samples, fo.Dataset) and samples.deleted
-        # what comes in place of a dataset has none, either
         self.dataset = samples._root_dataset if isinstance(samples, foc.SampleCollection) and not gone else None
         self._id = None if self.dataset is None else self.dataset._doc.id
         self.before = snapshot(self._id)
 
     def file(self, name: str, content: bytes) -> str:
-        """A file."""
+        """Write a file."""
         path = self.folder / name
         path.write_bytes(content)
         return str(path)
 
     def image(self, name: str, size: tuple[int, int] = (8, 8), seed: int = 0) -> str:
-        """A file that holds an image."""
+        """Write an image file."""
         return self.file(name, image_bytes(size, "JPEG" if name.endswith(".jpg") else "PNG", seed))
 
     def images(self, count: int = SAMPLES) -> list[str]:
-        """Files that hold images."""
+        """Write image files."""
         return [self.image(f"{index}.png", seed=index) for index in range(count)]
 
     def of(
         self, files: Sequence[str] | None = None, labels: Sequence[Any] | None = None, **fields: Sequence[Any]
     ) -> fo.Dataset:
-        """A dataset of files, with labels that are Classifications and with further fields."""
+        """Make a dataset of files with Classifications as labels and further fields."""
         files = self.images() if files is None else files
         labels = ["ab"[index % 2] for index in range(len(files))] if labels is None else labels
         dataset = self.empty()
@@ -116,7 +115,7 @@ class World:
         return dataset
 
     def kept(self, name: str, make: Callable[[World], fo.Dataset]) -> fo.Dataset:
-        """A dataset that all cases share that must leave it as it is; one of its own for any other case."""
+        """Return the shared dataset of that name for a refused case, and a new one for any other."""
         if not self.refused or self.common is None:
             return make(self)
         if name not in self.common._kept:
@@ -124,29 +123,29 @@ class World:
         return self.common._kept[name]
 
     def forget(self) -> None:
-        """Has the next case not find what this one has harmed."""
+        """Drop the shared datasets after a case has harmed one."""
         if self.common is not None:
             self.common._kept.clear()
 
     def files(self) -> dict[str, tuple[int, int, str]]:
-        """All files that the case may not change."""
+        """Return all files that the case must not change."""
         return files_in(self.folder) | (files_in(self.common.folder) if self.common is not None else {})
 
     def empty(self) -> fo.Dataset:
-        """A dataset without samples."""
+        """Make a dataset without samples."""
         dataset = fo.Dataset()
         self._made.append(dataset)
         return dataset
 
     def with_image(self, path: str | os.PathLike[str]) -> fo.Dataset:
-        """A dataset of which one image is in a file of somebody's own."""
+        """Make a dataset with the given file as its last image."""
         return self.of([*self.images(SAMPLES - 1), str(path)])
 
     def scored(self, *, suggestions: bool = False) -> fo.Dataset:
-        """A dataset with scores of two networks, a and b, in the run "first"."""
+        """Make a dataset with scores of the networks a and b in the runs "first" and "second"."""
         dataset = self.of([f"/no/such/{index}.png" for index in range(SAMPLES)])
         ramp = np.linspace(0, 1, SAMPLES)
-        # of every label the training is sure that it is b
+        # the training predicts b for every sample
         predictions = {"a": np.tile(np.array([0.1, 0.9], np.float32), (SAMPLES, 1))}
         for model, values in (("a", ramp), ("b", ramp[::-1])):
             write_scores(dataset, {model: values}, "first" if model == "a" else "second", predictions=predictions)
@@ -156,10 +155,10 @@ class World:
         return dataset
 
     def clear(self) -> None:
-        """Deletes what was made."""
+        """Delete everything that was made."""
         for path in self.folder.iterdir():
             if stat.S_ISFIFO(path.lstat().st_mode):
-                # whoever waits at the other end, because a check has failed, is let go
+                # frees a reader that still waits after a failed check
                 with suppress(OSError):
                     os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
         for dataset in self._made:
@@ -169,7 +168,7 @@ class World:
 
 
 def image_bytes(size: tuple[int, int] = (8, 8), form: str = "PNG", seed: int = 0) -> bytes:
-    """An image of noise, (width, height) pixels."""
+    """Return an image of noise with (width, height) pixels."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, form)
@@ -177,7 +176,7 @@ def image_bytes(size: tuple[int, int] = (8, 8), form: str = "PNG", seed: int = 0
 
 
 def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
-    """A PNG of a kilobyte that claims to be very large."""
+    """Return a PNG of a kilobyte that claims to be very large."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -188,7 +187,7 @@ def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
 
 
 def snapshot(id: Any) -> dict[str, Any] | None:
-    """All that matters of a dataset, byte for byte, as the database holds it; None if it is gone."""
+    """Return the state of a dataset in the database, byte for byte; None if it does not exist."""
     database = odm.get_db_conn()
     document = database.datasets.find_one({"_id": id})
     if document is None:
@@ -206,13 +205,13 @@ def snapshot(id: Any) -> dict[str, Any] | None:
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], written: Sequence[str], changed: Sequence[str]) -> str:
-    """What a call that succeeded has changed besides what it should have: nothing, if all is well.
+    """Return what a successful call changed beyond what it may change; "" if nothing.
 
     Args:
         before: the snapshot before
         after: the snapshot after
-        written: the fields that it may have written
-        changed: other fields whose values it may have changed
+        written: the fields that it may write
+        changed: other fields whose values it may change
     """
     free = {*written, *changed, "last_modified_at"}
 
@@ -227,17 +226,17 @@ def differences(before: dict[str, Any], after: dict[str, Any], written: Sequence
     if new != set(written) - set(before["fields"]):
         found.append(f"fields: {sorted(new)}")
     if any(after["fields"].get(name) != one for name, one in before["fields"].items() if name not in free):
-        found.append("fields that were there")
+        found.append("existing fields")
     others = [name for name in after["indexes"] if name not in before["indexes"] and name.rsplit("_", 1)[0] not in free]
     if others or set(before["indexes"]) - set(after["indexes"]):
         found.append(f"indexes: {others}")
     if not before["runs"].items() <= after["runs"].items():
-        found.append("runs that were there")
+        found.append("existing runs")
     return ", ".join(found)
 
 
 def files_in(folder: Path) -> dict[str, tuple[int, int, str]]:
-    """All that is in a folder, with kind, size and a hash."""
+    """Return all entries of a folder with mode, size and a hash."""
     found = {}
     for path in sorted(folder.rglob("*")):
         state = path.lstat()

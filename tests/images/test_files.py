@@ -66,7 +66,7 @@ def test_pixels_are_pillows(tmp_path: Path, format: str, mode: str, options: dic
     path = save(noise(mode), tmp_path / "image", format, **options)
     image = read_image(path)
     assert image.dtype == np.uint8
-    # a GIF of greys is one of a palette
+    # a grey GIF has a palette
     assert image.shape == (HEIGHT, WIDTH, 1 if mode in GREY_MODES and format != "GIF" else 3)
     np.testing.assert_array_equal(image, oracle(path))
 
@@ -170,7 +170,7 @@ def write_broken(folder: Path, kind: str) -> str:
         path.mkdir()
         return str(path)
     if kind == "jpeg behind a thumbnail":
-        # the thumbnail ends as an image does, which must not make the file look complete
+        # the end of the thumbnail must not make the file look complete
         small = io.BytesIO()
         noise(size=(8, 8)).save(small, "JPEG", quality=10)
         segment = b"Exif\0\0" + small.getvalue()
@@ -188,7 +188,7 @@ def write_broken(folder: Path, kind: str) -> str:
         "jpeg behind a thumbnail": data,
         "bomb png": png_that_claims(60_000, 60_000),
         "small bomb png": png_that_claims(15_000, 15_000),
-        # large enough for a warning of Pillow's
+        # large enough for Pillow's warning
         "unfinished png": png_that_claims(12_000, 12_000),
     }
     path.write_bytes(contents[kind])
@@ -259,7 +259,7 @@ def test_images_are_turned_before_they_are_resized(tmp_path: Path) -> None:
     assert (pixels[17:] == 0).all()
 
 
-# JPEGs at a reduced size, against those of which every pixel is decoded
+# JPEGs decoded at a reduced size against JPEGs decoded in full
 
 
 def plain(path: str, size: int) -> NDArray[np.uint8]:
@@ -321,7 +321,7 @@ def test_reduced_decoding_changes_no_more_than_another_filter_would(
             bilinear = np.asarray(opened.resize((size, size), Image.Resampling.BILINEAR)).astype(int)
         common = np.abs(bilinear - plain(path, size))
         assert 0 < difference.mean() < min(4, 1.3 * common.mean())
-        # nor is it brighter or darker as a whole
+        # the mean brightness stays
         assert abs((pixels - plain(path, size)).mean()) < 0.5
 
 
@@ -362,7 +362,7 @@ def test_an_image_that_is_not_reduced_is_exact(
 def test_reduced_images_are_turned_and_report_their_true_size(
     tmp_path: Path, mode: str, number: int, size: tuple[int, int]
 ) -> None:
-    # a different brightness in each corner, a different colour where there are any
+    # corners differ in brightness and colour
     image = Image.new("RGB", size, (250, 250, 250))
     width, height = size
     image.paste((200, 60, 20), (0, 0, width // 2, height // 2))
@@ -390,7 +390,7 @@ def test_sides_that_reduce_to_the_same_length_are_decoded_in_full(
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_truncated_photograph_is_no_photograph(
+def test_a_truncated_photograph_is_unreadable(
     tmp_path: Path, photographs: list[Image.Image], progressive: bool
 ) -> None:
     path = tmp_path / "image.jpg"
