@@ -1,4 +1,4 @@
-"""What several networks say together, against numpy and against the functions of the experiment."""
+"""Consensus, reliability and stability of networks, checked against numpy and the functions for arrays."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from pymongo.errors import OperationFailure
 
 import fiftyone_learnability as fol
 from fiftyone_learnability import WriteError
-from fiftyone_learnability.dataset import columns
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
 from fiftyone_learnability.scores.reliability import measure_reliability
 from fiftyone_learnability.scores.stability import epoch_stability
 
-from .dataset.helpers import fails_at, make_results, raiser, state, values_of, write_results
+from .dataset.helpers import fail_at_merge, fails_at, make_results, state, values_of, write_results
 
 SETTINGS = {"label_field": "ground_truth", "epochs": 3}
 CONSENSUS, RANK, DISAGREEMENT = "learnability_consensus", "learnability_rank_consensus", "learnability_disagreement"
@@ -28,7 +27,7 @@ FIELDS = [CONSENSUS, RANK, DISAGREEMENT]
 
 @pytest.fixture
 def dataset(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
-    """Twenty samples with scores of three networks: the second lacks the first four, the third the last five."""
+    """Twenty samples with scores of three networks; the second lacks the first four, the third the last five."""
     dataset = make_dataset([f"/no/{index}.png" for index in range(20)], ["a", "b"] * 10)
     for seed, (model, view) in enumerate(
         {"one": dataset.view(), "two": dataset.skip(4), "three": dataset.limit(15)}.items(), start=1
@@ -38,7 +37,7 @@ def dataset(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
 
 
 def expected_of(samples: fo.Dataset | fo.DatasetView, *models: str) -> dict[str, tuple[float, int, float]]:
-    """Consensus, rank and disagreement by sample id, of the samples that all networks have, written out."""
+    """Consensus, rank and disagreement of the samples that all networks have scored, by id, computed step by step."""
     fields = [values_of(samples, f"learnability_{model}") for model in models]
     ids = [id for id in samples.values("id") if all(field[id] is not None for field in fields)]
     table = np.array([[field[id] for id in ids] for field in fields])
@@ -51,12 +50,12 @@ def expected_of(samples: fo.Dataset | fo.DatasetView, *models: str) -> dict[str,
 
 
 def written(dataset: fo.Dataset) -> dict[str, tuple[Any, ...]]:
-    """What stands on the samples that have a consensus."""
+    """The written values of the samples that have a consensus."""
     rows = dict(zip(dataset.values("id"), zip(*dataset.values(FIELDS), strict=True), strict=True))
     return {id: row for id, row in rows.items() if row != (None, None, None)}
 
 
-def assert_is(found: dict[str, tuple[Any, ...]], expected: dict[str, tuple[float, int, float]]) -> None:
+def assert_equals(found: dict[str, tuple[Any, ...]], expected: dict[str, tuple[float, int, float]]) -> None:
     assert set(found) == set(expected)
     for id, row in found.items():
         assert row == pytest.approx(expected[id], abs=1e-9)
@@ -68,7 +67,7 @@ def test_consensus_rank_and_disagreement_are_written(dataset: fo.Dataset) -> Non
     assert (report.key, report.fields, report.num_written, report.vanished) == ("consensus", FIELDS, 11, [])
     expected = expected_of(dataset, "one", "two", "three")
     assert len(expected) == 11
-    assert_is(written(dataset), expected)
+    assert_equals(written(dataset), expected)
     assert sorted(value for value in dataset.values(RANK) if value) == list(range(1, 12))
 
 
@@ -82,21 +81,21 @@ def test_samples_that_one_network_lacks_keep_none(dataset: fo.Dataset) -> None:
 
 def test_the_networks_can_be_chosen(dataset: fo.Dataset) -> None:
     fol.write_consensus(dataset, ["three", "one"])
-    assert_is(written(dataset), expected_of(dataset, "one", "three"))
+    assert_equals(written(dataset), expected_of(dataset, "one", "three"))
     config = dataset.get_run_info("consensus").config
     assert config.of == ["three", "one"]
     assert "three, one; 15 samples" in dataset.get_field(CONSENSUS).description
 
 
-def test_of_a_view_only_its_samples_are_considered(dataset: fo.Dataset) -> None:
+def test_only_the_samples_of_a_view_are_considered(dataset: fo.Dataset) -> None:
     view = dataset.match(fo.ViewField("ground_truth.label") == "a").sort_by("filepath", reverse=True)
     report = fol.write_consensus(view, ["one", "two"])
     assert report.num_written == 8
-    assert_is(written(dataset), expected_of(view, "one", "two"))
+    assert_equals(written(dataset), expected_of(view, "one", "two"))
     assert max(filter(None, dataset.values(RANK))) == 8
 
 
-def test_fields_and_run_say_what_they_are(dataset: fo.Dataset) -> None:
+def test_fields_and_run_describe_themselves(dataset: fo.Dataset) -> None:
     fol.write_consensus(dataset, ["one", "two"])
     for name, ftype, score, words in (
         (CONSENSUS, fo.FloatField, "learnability", "mean standardized learnability by one, two; 16 samples"),
@@ -115,7 +114,7 @@ def test_fields_and_run_say_what_they_are(dataset: fo.Dataset) -> None:
     assert {name: getattr(config, name) for name in settings} == settings
 
 
-def test_the_results_of_the_run_are_what_is_written(dataset: fo.Dataset) -> None:
+def test_the_run_keeps_the_written_values(dataset: fo.Dataset) -> None:
     fol.write_consensus(dataset)
     result = fol.load_results(dataset, "consensus")["consensus"]
     rows = zip(result.learnability, result.rank, result.score("disagreement"), strict=True)
@@ -124,7 +123,7 @@ def test_the_results_of_the_run_are_what_is_written(dataset: fo.Dataset) -> None
     assert result.filepaths.tolist() == [files[id] for id in result.ids]
 
 
-def test_a_network_that_gives_all_the_same_has_no_say(dataset: fo.Dataset) -> None:
+def test_a_network_with_equal_scores_has_no_influence(dataset: fo.Dataset) -> None:
     curve = np.ones(3)
     ids = np.array(sorted(dataset.values("id")))
     record = RunRecord("flat", 0, {"learnability": np.full(20, 0.1)}, curve, curve, curve, curve)
@@ -137,7 +136,7 @@ def test_a_network_that_gives_all_the_same_has_no_say(dataset: fo.Dataset) -> No
     np.testing.assert_allclose(dataset.values(DISAGREEMENT), abs(z) / 2)
 
 
-def test_a_consensus_is_replaced_only_when_told(dataset: fo.Dataset) -> None:
+def test_a_consensus_is_replaced_only_with_overwrite(dataset: fo.Dataset) -> None:
     fol.write_consensus(dataset)
     before = state(dataset)
     with pytest.raises(ValueError, match=r"already has the field 'learnability_consensus', written by .*'consensus'"):
@@ -147,22 +146,22 @@ def test_a_consensus_is_replaced_only_when_told(dataset: fo.Dataset) -> None:
     assert state(dataset) == before
     report = fol.write_consensus(dataset, ["one", "two"], overwrite=True)
     assert report.key == "consensus"
-    assert_is(written(dataset), expected_of(dataset, "one", "two"))
-    # by another key, the first run goes
+    assert_equals(written(dataset), expected_of(dataset, "one", "two"))
+    # under another key, too, the first run is replaced
     fol.write_consensus(dataset.limit(10), ["one", "three"], key="mine", overwrite=True)
     assert fol.list_runs(dataset) == ["mine", "one", "three", "two"]
-    assert_is(written(dataset), expected_of(dataset.limit(10), "one", "three"))
+    assert_equals(written(dataset), expected_of(dataset.limit(10), "one", "three"))
     assert state(dataset)["stored_results"] == before["stored_results"]
 
 
-def test_deleting_the_run_takes_its_fields_along_and_nothing_else(dataset: fo.Dataset) -> None:
+def test_deleting_the_run_deletes_its_fields_and_nothing_else(dataset: fo.Dataset) -> None:
     before = state(dataset)
     fol.write_consensus(dataset)
     assert fol.delete_run(dataset, "consensus") == sorted(FIELDS)
     assert state(dataset) == before
 
 
-def test_training_a_network_anew_keeps_the_consensus(dataset: fo.Dataset) -> None:
+def test_retraining_a_network_keeps_the_consensus(dataset: fo.Dataset) -> None:
     fol.write_consensus(dataset)
     before = written(dataset)
     write_results(dataset, make_results(dataset, "one", seed=7), "one", SETTINGS, overwrite=True)
@@ -175,26 +174,29 @@ def test_a_failure_leaves_the_dataset_as_it_was(
     dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, overwrite: bool
 ) -> None:
     if overwrite:
-        # over all samples, so that each has the field
+        # on all samples, so that each of them has the fields
         fol.write_consensus(dataset, ["one", "two"])
         dataset.set_values(DISAGREEMENT, [0.5] * 20)
         dataset.set_values(CONSENSUS, [0.5] * 20)
         dataset.set_values(RANK, [5] * 20)
     before = state(dataset)
-    with monkeypatch.context() as patch:
-        patch.setattr(columns, "create_indexes", raiser(OperationFailure("disk full")))
-        with pytest.raises(WriteError, match="disk full"):
-            fol.write_consensus(dataset, overwrite=overwrite)
-    assert state(dataset) == before
-    with monkeypatch.context() as patch:
-        patch.setattr(columns, "declare", fails_at(columns.declare, 2, OperationFailure("disk full")))
-        with pytest.raises(WriteError, match="disk full"):
-            fol.write_consensus(dataset, overwrite=overwrite)
-    assert state(dataset) == before
+    error = OperationFailure("disk full")
+    # new fields are added; existing ones are saved three times for the run that is replaced, then marked as incomplete
+    owner, name, call = (fo.Field, "save", 5) if overwrite else (fo.Dataset, "add_sample_field", 2)
+    failures: list[Callable[[pytest.MonkeyPatch], None]] = [
+        lambda patch: patch.setattr(owner, name, fails_at(getattr(owner, name), call, error)),
+        lambda patch: fail_at_merge(patch, error, after=True),
+    ]
+    for fail in failures:
+        with monkeypatch.context() as patch:
+            fail(patch)
+            with pytest.raises(WriteError, match="disk full"):
+                fol.write_consensus(dataset, overwrite=overwrite)
+        assert state(dataset) == before
     assert fol.write_consensus(dataset, overwrite=overwrite).num_written == 11
 
 
-def test_two_networks_with_common_samples_are_needed(
+def test_a_consensus_needs_two_networks_with_common_samples(
     dataset: fo.Dataset, make_dataset: Callable[..., fo.Dataset]
 ) -> None:
     before = state(dataset)
@@ -209,7 +211,7 @@ def test_two_networks_with_common_samples_are_needed(
     assert state(dataset) == before
 
 
-def test_the_consensus_is_no_network_but_is_sorted_and_tagged_by(dataset: fo.Dataset) -> None:
+def test_the_consensus_sorts_and_tags_but_is_not_a_network(dataset: fo.Dataset) -> None:
     compared = fol.compare_models(dataset)
     fol.write_consensus(dataset)
     assert fol.find_models(dataset) == ["one", "two", "three"]
@@ -235,10 +237,10 @@ def test_the_consensus_is_no_network_but_is_sorted_and_tagged_by(dataset: fo.Dat
 def several(
     samples: fo.Dataset | fo.DatasetView, model: str, runs: int, seed: int, epochs: int = 6, dynamics: bool = True
 ) -> ModelResults:
-    """Results of runs that agree in part, with their dynamics."""
+    """Results of several runs that agree in part, with their dynamics."""
     rng = np.random.default_rng(seed)
     ids = np.array(sorted(samples.values("id")))
-    # what a sample is like depends on its id alone, so that networks agree in part too
+    # the difficulty depends on the id alone, so networks agree in part too
     base = np.array([int(id[-4:], 16) * 7919 % 1009 / 1009 for id in ids])
     curve = np.linspace(0.1, 0.9, epochs)
     records = []
@@ -251,9 +253,9 @@ def several(
 
 @pytest.fixture
 def with_runs(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
-    """Thirty samples with two networks of several runs, the second without the first five, and a third of a single one.
+    """Thirty samples with networks of two, three and one runs.
 
-    The third has kept no dynamics.
+    The second network lacks the first five samples, the third has a single run and no dynamics.
     """
     dataset = make_dataset([f"/no/{index}.png" for index in range(30)], ["a", "b"] * 15)
     for model, view, runs in (("x", dataset.view(), 2), ("y", dataset.skip(5), 3), ("z", dataset.view(), 1)):
@@ -263,7 +265,7 @@ def with_runs(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
 
 
 def runs_over(dataset: fo.Dataset, ids: list[str], models: str) -> dict[str, np.ndarray]:
-    """The learnability of every run over some samples, looked up one by one."""
+    """The learnability of every run for some samples, looked up one by one."""
     results = {model: fol.load_results(dataset, f"run_{model}")[model] for model in models}
     return {
         model: np.stack([result.run_learnability[:, result.ids.tolist().index(id)] for id in ids], axis=1)
@@ -271,7 +273,7 @@ def runs_over(dataset: fo.Dataset, ids: list[str], models: str) -> dict[str, np.
     }
 
 
-def test_reliability_is_that_of_the_runs_over_common_samples(with_runs: fo.Dataset) -> None:
+def test_reliability_compares_runs_over_common_samples(with_runs: fo.Dataset) -> None:
     ids = sorted(with_runs.skip(5).values("id"))
     found = fol.reliability(with_runs, num_resamples=50, seed=3)
     expected = measure_reliability(runs_over(with_runs, ids, "xyz"), num_resamples=50, seed=3)
@@ -320,9 +322,9 @@ def test_without_runs_there_is_no_reliability(with_runs: fo.Dataset, make_datase
             fol.reliability(view, ["x", "y"])
 
 
-def test_stability_is_that_of_the_dynamics(with_runs: fo.Dataset) -> None:
+def test_stability_is_computed_from_the_dynamics(with_runs: fo.Dataset) -> None:
     found = fol.stability(with_runs)
-    # z has kept no dynamics
+    # z has no dynamics
     assert list(found) == ["x", "y"]
     for model, curve in found.items():
         expected = epoch_stability(fol.load_results(with_runs, f"run_{model}")[model].dynamics)
@@ -334,7 +336,7 @@ def test_stability_is_that_of_the_dynamics(with_runs: fo.Dataset) -> None:
     np.testing.assert_array_equal(in_memory["y"].correlation, found["y"].correlation)
 
 
-def test_without_dynamics_there_is_no_stability(with_runs: fo.Dataset, tmp_path: Path) -> None:
+def test_stability_needs_dynamics(with_runs: fo.Dataset, tmp_path: Path) -> None:
     path = tmp_path / "figure.png"
     for call in (lambda: fol.stability(with_runs, ["z"]), lambda: fol.plot_stability(with_runs, path, ["z"])):
         with pytest.raises(ValueError, match="z have not kept their dynamics: compute with record_dynamics=True"):
@@ -343,7 +345,7 @@ def test_without_dynamics_there_is_no_stability(with_runs: fo.Dataset, tmp_path:
 
 
 @pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
-def test_the_plot_is_a_picture_file(with_runs: fo.Dataset, tmp_path: Path, ending: str, start: bytes) -> None:
+def test_the_plot_is_an_image_file(with_runs: fo.Dataset, tmp_path: Path, ending: str, start: bytes) -> None:
     path = tmp_path / "new" / f"figure.{ending}"
     assert fol.plot_stability(with_runs, str(path)) == path
     assert path.read_bytes().startswith(start)
@@ -368,7 +370,7 @@ def test_the_plot_has_the_curves_and_ceilings_of_the_networks(
     expected = fol.stability(with_runs)
     assert list(curves) == list(expected)
     np.testing.assert_array_equal(curves["y"].correlation, expected["y"].correlation)
-    # the mean over the pairs of runs, over all that the network has seen
+    # the mean over the pairs of runs, over all samples of the network
     for model in "xy":
         result = fol.load_results(with_runs, f"run_{model}")[model]
         matrix = np.corrcoef(result.run_learnability)
