@@ -1,4 +1,4 @@
-"""What several networks say together: their consensus, how reliable scores are, how many epochs and runs suffice."""
+"""Combines networks into a consensus, and measures how reliable scores are and how many epochs suffice."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
+from .dataset.columns import Column
 from .dataset.fields import WriteReport, score_columns, write_run
 from .dataset.internals import root_dataset
 from .dataset.notes import owning_run, score_field
 from .dataset.recovery import recover
 from .dataset.runs import load_model_results
 from .dataset.samples import check_images
-from .dataset.scored import choose_models, load_scores, names_of
-from .dataset.target import choose_field_target
+from .dataset.scored import choose_models, choose_results, load_scores
+from .dataset.target import choose_target
 from .experiment.figures import draw_stability
 from .experiment.results import ModelResults
 from .scores.catalog import SCORES
@@ -29,7 +30,9 @@ from .scores.reliability import Reliability, measure_reliability
 from .scores.stability import EpochStability, epoch_stability
 
 CONSENSUS = "consensus"
-"""What the consensus is called where networks have their names: the field is ``learnability_consensus``."""
+"""The name of the consensus where networks have theirs: its field is ``learnability_consensus``."""
+
+_SCORES = ("learnability", "rank", "disagreement")
 
 
 def write_consensus(
@@ -39,84 +42,72 @@ def write_consensus(
     key: str | None = None,
     overwrite: bool = False,
 ) -> WriteReport:
-    """Writes what several networks say together of each sample.
+    """Write the consensus of several networks about each sample, and how far they disagree.
 
     ``learnability_consensus`` is the mean over networks of their standardized learnability (0 = average, high = easy),
     ``learnability_rank_consensus`` its rank, and ``learnability_disagreement`` the standard deviation over networks
-    (0 = all agree). Standardized means: as the distance from the network's mean, in its standard deviations, since
-    networks differ in how much they learn over all.
+    (0 = all agree). Standardized learnability is the distance from the network's mean in its standard deviations,
+    because some networks learn more than others overall.
 
     Args:
         samples: a dataset or view with the scores of at least two networks; only its samples are considered
         models (None): the networks, by default all
         key (None): the key of the run; chosen if not given
-        overwrite (False): whether an existing consensus may be replaced
+        overwrite (False): True replaces an existing consensus
 
     Returns:
-        what was written; samples that any of the networks has not scored keep None
+        what was written; samples without a score of one of the networks keep None
 
     Raises:
         ValueError: if there are fewer than two networks, or fields exist
-        WriteError: if the database fails; the dataset is as it was before
+        WriteError: if the database fails; the dataset is unchanged
     """
     check_images(samples)
-    root = root_dataset(samples)
-    recover(root)
+    dataset = root_dataset(samples)
+    recover(dataset)
     ids, scores = load_scores(samples, models)
     if len(scores) < 2:
-        have = ", ".join(scores) or "none"
-        raise ValueError(f"a consensus needs the scores of at least two networks; there are: {have}")
-    types = {score_field(CONSENSUS): fo.FloatField, score_field(CONSENSUS, "rank"): fo.IntField}
-    types[score_field(CONSENSUS, "disagreement")] = fo.FloatField
-    target = choose_field_target(samples, types, key, overwrite, [CONSENSUS], default=CONSENSUS)
-    together, apart = consensus(scores), score_disagreement(scores)
-    known = np.flatnonzero(~np.isnan(together))
-    if len(known) < 2:
+        raise ValueError(
+            f"a consensus needs the scores of at least two networks; there are: {', '.join(scores) or 'none'}"
+        )
+    target = choose_target(samples, [CONSENSUS], key, overwrite, _SCORES, default=CONSENSUS)
+    mean, deviation = consensus(scores), score_disagreement(scores)
+    rows = np.flatnonzero(~np.isnan(mean))
+    if len(rows) < 2:
         raise ValueError(f"{', '.join(scores)} have scored fewer than two samples in common")
-    known = known[np.argsort(ids[known])]
-    nothing = np.empty((1, 0))
+    rows = rows[np.argsort(ids[rows])]
+    no_epochs = np.empty((1, 0))
     result = ModelResults(
         model=CONSENSUS,
-        ids=ids[known],
-        filepaths=np.array(samples.select(ids[known].tolist(), ordered=True).values("filepath"), np.str_),
-        labels=np.full(len(known), -1, np.int64),
+        ids=ids[rows],
+        filepaths=np.array(samples.select(ids[rows].tolist(), ordered=True).values("filepath"), np.str_),
+        labels=np.full(len(rows), -1, np.int64),
         classes=(),
-        run_scores={"learnability": together[known][None], "disagreement": apart[known][None]},
-        train_loss=nothing,
-        train_accuracy=nothing,
-        measured_accuracy=nothing,
-        epoch_seconds=nothing,
+        run_scores={"learnability": mean[rows][None], "disagreement": deviation[rows][None]},
+        train_loss=no_epochs,
+        train_accuracy=no_epochs,
+        measured_accuracy=no_epochs,
+        epoch_seconds=no_epochs,
         config={"seeds": [], "models": list(scores)},
     )
-    over = f"{', '.join(scores)}; {len(known)} samples"
-    texts = {
-        "learnability": f"Consensus: mean standardized learnability by {over}; 0 = average, high = easy",
-        "rank": f"Consensus rank by {over}; 1 = easiest",
-        "disagreement": f"Disagreement: {SCORES['disagreement'].description}, by {over}",
-    }
-    columns = [
-        replace(column, description=texts[score])
-        for score, column in zip(
-            texts, score_columns(result, CONSENSUS, target.key, list(texts), derived=True), strict=True
-        )
-    ]
     settings = {
-        "label_field": _label_field(root, next(iter(scores))),
+        "label_field": _label_field(dataset, next(iter(scores))),
         "kind": CONSENSUS,
         "of": list(scores),
         "epochs": 0,
         "runs": len(scores),
-        "num_samples": len(known),
-        "scores": list(texts),
+        "num_samples": len(rows),
+        "scores": list(_SCORES),
         "package_version": __version__,
     }
-    return write_run(target, ids[known].tolist(), columns, settings, {CONSENSUS: result})
+    columns = _consensus_columns(result, target.key, list(scores))
+    return write_run(target, result.ids.tolist(), columns, settings, {CONSENSUS: result})
 
 
 def reliability(
     source: foc.SampleCollection | Mapping[str, ModelResults], models: str | Sequence[str] | None = None, **options: Any
 ) -> Reliability:
-    """How far the seeds of one network agree, which is the ceiling, beside how far networks agree with each other.
+    """Measure how far the seeds of each network agree, which limits how far networks can agree with each other.
 
     Example::
 
@@ -124,8 +115,8 @@ def reliability(
         print(fol.reliability(dataset))
 
     Args:
-        source: a dataset or view whose networks were computed with ``runs=2`` or more (a single run has no ceiling),
-            or the results of :func:`compute_learnability`; of a view, only its samples are considered
+        source: a dataset or view whose networks were computed with ``runs=2`` or more (a single run gives no limit),
+            or the results of :func:`compute_learnability`. Of a view, only its samples are considered
         models (None): the networks, by default all that were trained
         **options: see :func:`fiftyone_learnability.scores.reliability.measure_reliability`
 
@@ -133,43 +124,43 @@ def reliability(
         the correlations of learnability and rank with bootstrap confidence intervals; print it for a table
 
     Raises:
-        ValueError: if no two runs are there to be compared
+        ValueError: if no network has two runs
     """
-    results = _results(source, models)
+    results = _load_results(source, models)
     ids = sorted(set.intersection(*(set(result.ids.tolist()) for result in results.values())))
     if isinstance(source, foc.SampleCollection):
-        here = set(source.values("id"))
-        ids = [id for id in ids if id in here]
+        in_view = set(source.values("id"))
+        ids = [id for id in ids if id in in_view]
     if len(ids) < 3:
         raise ValueError(f"{', '.join(results)} have fewer than three samples in common")
-    runs = {model: result.run_learnability[:, _rows(result, ids)] for model, result in results.items()}
+    runs = {model: result.run_learnability[:, _rows_of(result, ids)] for model, result in results.items()}
     return measure_reliability(runs, **options)
 
 
 def stability(
     source: foc.SampleCollection | Mapping[str, ModelResults], models: str | Sequence[str] | None = None
 ) -> dict[str, EpochStability]:
-    """How many epochs are enough: the rank correlation of the learnability over the first epochs with that over all.
+    """Measure how many epochs suffice: the rank correlation of the learnability after each epoch with the final one.
 
-    Of several runs of a network the mean is looked at, which settles sooner than a single run does.
+    For a network with several runs their mean is used, which settles sooner than a single run.
 
     Args:
         source: a dataset or view, or the results of :func:`compute_learnability`
-        models (None): the networks, by default all that have kept their dynamics
+        models (None): the networks, by default all with recorded dynamics
 
     Returns:
-        the Spearman correlation by epoch, for each network; see
-        :func:`fiftyone_learnability.scores.stability.epoch_stability` for what it does not say
+        the Spearman correlation by epoch for each network; see
+        :func:`fiftyone_learnability.scores.stability.epoch_stability` for its limits
 
     Raises:
-        ValueError: if no network has kept its dynamics
+        ValueError: if no network has recorded dynamics
     """
-    results = _results(source, models)
-    here = set(source.values("id")) if isinstance(source, foc.SampleCollection) else None
+    results = _load_results(source, models)
+    in_view = list(set(source.values("id"))) if isinstance(source, foc.SampleCollection) else None
     curves = {}
     for model, result in results.items():
         if result.dynamics is not None:
-            kept = np.ones(len(result.ids), np.bool_) if here is None else np.isin(result.ids, list(here))
+            kept = np.ones(len(result.ids), np.bool_) if in_view is None else np.isin(result.ids, in_view)
             curves[model] = epoch_stability(result.dynamics[:, kept], epochs=result.measured_epochs)
     if not curves:
         raise ValueError(f"{', '.join(results)} have not kept their dynamics: compute with record_dynamics=True")
@@ -181,51 +172,64 @@ def plot_stability(
     path: str | Path,
     models: str | Sequence[str] | None = None,
 ) -> Path:
-    """Draws how many epochs and how many runs are enough into a file.
+    """Draw how many epochs and how many runs suffice, and save the figure.
 
     Args:
         source: a dataset or view, or the results of :func:`compute_learnability`
-        path: the file to be written; its ending chooses the format: png, pdf or svg
-        models (None): the networks, by default all that have kept their dynamics
+        path: the file to write; its ending sets the format: png, pdf or svg
+        models (None): the networks, by default all with recorded dynamics
 
     Returns:
         the path
 
     Raises:
-        ValueError: if no network has kept its dynamics
+        ValueError: if no network has recorded dynamics
     """
-    results = _results(source, models)
-    several = {model: result for model, result in results.items() if len(result.run_learnability) > 1}
     ceilings = {
         model: measure_reliability({model: result.run_learnability}).seeds[model].learnability.value
-        for model, result in several.items()
+        for model, result in _load_results(source, models).items()
+        if len(result.run_learnability) > 1
     }
     return draw_stability(Path(path), stability(source, models), ceilings)
 
 
-def _results(
-    source: foc.SampleCollection | Mapping[str, ModelResults], models: Sequence[str] | None
+def _consensus_columns(result: ModelResults, key: str, models: Sequence[str]) -> list[Column]:
+    basis = f"{', '.join(models)}; {result.num_samples} samples"
+    descriptions = {
+        "learnability": f"Consensus: mean standardized learnability by {basis}; 0 = average, high = easy",
+        "rank": f"Consensus rank by {basis}; 1 = easiest",
+        "disagreement": f"Disagreement: {SCORES['disagreement'].description}, by {basis}",
+    }
+    columns = score_columns(result, CONSENSUS, key, _SCORES, derived=True)
+    return [replace(column, description=descriptions[score]) for score, column in zip(_SCORES, columns, strict=True)]
+
+
+def _load_results(
+    source: foc.SampleCollection | Mapping[str, ModelResults], models: str | Sequence[str] | None
 ) -> dict[str, ModelResults]:
     if isinstance(source, Mapping):
         if not source:
-            raise ValueError("there are no results to look at")
-        return dict(source) if models is None else {model: source[model] for model in names_of(models)}
+            raise ValueError("there are no results: source is empty")
+        return choose_results(source, models)
     dataset = root_dataset(source)
-    asked = choose_models(source, models)
-    found = load_model_results(dataset, asked)
-    gone = [model for model in asked if model not in found] if models is not None else []
-    if gone or not found:
+    requested = choose_models(source, models)
+    results = load_model_results(dataset, requested)
+    missing = [model for model in requested if model not in results] if models is not None else []
+    if missing or not results:
         raise ValueError(
-            f"the dataset {dataset.name!r} has no run of {', '.join(gone) or 'any network'}: compute learnability first"
+            f"the dataset {dataset.name!r} has no run of {', '.join(missing) or 'any network'}: compute learnability "
+            "first"
         )
-    return found
+    return results
 
 
-def _rows(result: ModelResults, ids: list[str]) -> NDArray[np.int64]:
+def _rows_of(result: ModelResults, ids: list[str]) -> NDArray[np.int64]:
+    """The rows of some samples in the results."""
     order = np.argsort(result.ids)
     return order[np.searchsorted(result.ids[order], ids)]
 
 
 def _label_field(dataset: fo.Dataset, model: str) -> str | None:
+    """The label field that a network was trained with; None if its run is gone."""
     key = owning_run(dataset, score_field(model))
     return dataset.get_run_info(key).config.label_field if key in dataset.list_runs() else None

@@ -17,7 +17,7 @@ from ._version import __version__
 from .dataset.columns import Column
 from .dataset.fields import write_run
 from .dataset.internals import root_dataset
-from .dataset.label_fields import choose_target, classification, write_labels
+from .dataset.label_fields import choose_fix_field, classification, write_labels
 from .dataset.notes import FieldNote, owning_run, score_field
 from .dataset.recovery import recover
 from .dataset.runs import load_model_results
@@ -157,7 +157,7 @@ def apply_label_fixes(
     recover(dataset)
     _check_suggested(samples)
     label_field = suggested_field(dataset)
-    target = choose_target(dataset, label_field, into, in_place)
+    target = choose_fix_field(dataset, label_field, into, in_place)
     accepted = dict(zip(*samples.exists(SUGGESTION).values(["id", f"{SUGGESTION}.label"]), strict=True))
     return target, write_labels(dataset, label_field, target, accepted)
 

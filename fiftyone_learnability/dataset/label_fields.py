@@ -15,7 +15,7 @@ from .notes import FieldNote, note_of
 from .samples import label_path
 
 
-def choose_target(dataset: fo.Dataset, label_field: str, into: str | None, in_place: bool) -> str:
+def choose_fix_field(dataset: fo.Dataset, label_field: str, into: str | None, in_place: bool) -> str:
     """Choose the field that corrected labels go into, and check that it can take them.
 
     Args:
@@ -63,7 +63,7 @@ def write_labels(dataset: fo.Dataset, label_field: str, target: str, labels: Map
     Args:
         dataset: the dataset
         label_field: the field of the given labels
-        target: the field to write, from :func:`choose_target`
+        target: the field to write, from :func:`choose_fix_field`
         labels: the corrected label of each sample id
 
     Returns:

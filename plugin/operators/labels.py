@@ -12,7 +12,7 @@ import fiftyone.operators.types as types
 
 from fiftyone_learnability import apply_label_fixes, find_models, suggest_label_fixes
 from fiftyone_learnability.dataset.internals import parent_dataset, root_dataset, stages_of
-from fiftyone_learnability.dataset.label_fields import choose_target
+from fiftyone_learnability.dataset.label_fields import choose_fix_field
 from fiftyone_learnability.dataset.notes import owning_run
 from fiftyone_learnability.dataset.registry import list_runs
 from fiftyone_learnability.dataset.samples import label_path
@@ -219,7 +219,7 @@ def _read_target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:
     label_field = _label_field(dataset)
     into, in_place = read_text(params, "into") or None, read_bool(params, "in_place")
     # with in_place, `into` can hold what the form showed before the box was ticked
-    target = choose_target(dataset, label_field, None if in_place else into, in_place)
+    target = choose_fix_field(dataset, label_field, None if in_place else into, in_place)
     return None if in_place else target
 
 
