@@ -1,4 +1,4 @@
-"""Nothing is lost that the plugin writes while other events of the App reload the same dataset."""
+"""What the plugin writes is not lost while other events of the App reload the same dataset."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import fiftyone as fo
 import numpy as np
 import pytest
-from fiftyone.core.odm import get_db_conn, mixins
+from fiftyone.core.odm import SampleFieldDocument
 
 import fiftyone_learnability as fol
+from fiftyone_learnability.dataset.internals import get_database
 
 from .harness import PanelHarness, execute
 from .made_up import write_scores
@@ -21,14 +22,14 @@ MODELS = ["resnet20", "vgg16"]
 
 
 @pytest.fixture(autouse=True)
-def _allowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let the App read the files of a test."""
+def allowed_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let the App read the files of the test."""
     monkeypatch.setenv("FIFTYONE_LEARNABILITY_DIR", str(tmp_path))
 
 
 @pytest.fixture
 def scored(make_dataset: Callable[..., fo.Dataset], rng: np.random.Generator) -> fo.Dataset:
-    """Two networks with predictions, and with measured scores that are not fields yet."""
+    """Two networks whose run has stored predictions and more scores than are written."""
     dataset = make_dataset([f"/no/{index}.png" for index in range(COUNT)], list("ab") * (COUNT // 2))
     write_scores(
         dataset,
@@ -50,7 +51,7 @@ def accept(dataset: fo.Dataset) -> None:
     execute("apply_label_fixes", dataset, selected=dataset.values("id"), view_target="SELECTED_SAMPLES")
 
 
-def import_scores(dataset: fo.Dataset, folder: Path) -> None:
+def import_file(dataset: fo.Dataset, folder: Path) -> None:
     path = folder / "scores.csv"
     path.write_text("\n".join(["id,learnability", *(f"{id},0.5" for id in dataset.values("id"))]))
     execute("import_learnability", dataset, {"path": str(path), "name": "theirs"})
@@ -60,17 +61,14 @@ WRITERS: dict[str, Callable[[fo.Dataset, Path], Any]] = {
     "data map": lambda dataset, _: write_map(dataset),
     "scores": lambda dataset, _: execute("write_learnability_scores", dataset, {"models": MODELS, "scores": ["all"]}),
     "consensus": lambda dataset, _: execute("compute_consensus", dataset),
-    "import": import_scores,
+    "import": import_file,
     "suggestions": lambda dataset, _: execute("suggest_label_fixes", dataset),
     "labels": lambda dataset, _: accept(dataset),
-    "delete": lambda dataset, _: execute(
-        "manage_learnability_runs", dataset, {"key": "learnability", "action": "delete", "confirmed": True}
-    ),
 }
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_written_fields_survive_other_events(
+def test_written_fields_and_runs_survive_other_events(
     scored: fo.Dataset, writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if writer == "labels":
@@ -79,14 +77,16 @@ def test_written_fields_survive_other_events(
     WRITERS[writer](undisturbed, tmp_path)
     expected = stored(undisturbed)
     undisturbed.delete()
-    assert expected != before, "the writer wrote nothing"
+    assert expected != before, "nothing is written"
 
     disturb(scored, monkeypatch)
     WRITERS[writer](scored, tmp_path)
     assert stored(scored) == expected
 
 
-def test_computed_scores_survive_other_events(digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_computed_fields_and_runs_survive_other_events(
+    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disturb(digit_dataset, monkeypatch)
     params = {"preset": "custom", "epochs": 1, "batch_size": 32, "device": "cpu", "how": "now", "key": "mine"}
     execute("compute_learnability", digit_dataset, params)
@@ -96,21 +96,18 @@ def test_computed_scores_survive_other_events(digit_dataset: fo.Dataset, monkeyp
 
 
 def disturb(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on reload a dataset in the middle of each change to it, as events in other threads may do."""
+    """Reload the shared dataset in the middle of every new field, as events in other threads do."""
+    describe = SampleFieldDocument.from_field
 
-    def reload_first(original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **options: Any) -> Any:
-            fo.load_dataset(dataset.name, reload=True)
-            return original(*args, **options)
+    def reload_and_describe(field: fo.Field) -> SampleFieldDocument:
+        # FiftyOne has taken the dataset's document by now, and will add the field to it
+        fo.load_dataset(dataset.name, reload=True)
+        return describe(field)
 
-        return call
-
-    # FiftyOne calls these between taking the dataset's document and saving it, and has no public name for that moment
-    for name in ("validate_field_name", "_add_field_doc", "_update_field_doc", "_delete_field_doc"):
-        monkeypatch.setattr(mixins, name, reload_first(getattr(mixins, name)))
+    monkeypatch.setattr(SampleFieldDocument, "from_field", reload_and_describe)
 
 
 def stored(dataset: fo.Dataset) -> tuple[dict[str, Any], set[str]]:
-    """Return the info of each field, and the keys of the runs, from the database."""
-    document = get_db_conn().datasets.find_one({"name": dataset.name})
+    """The fields with their info, and the runs, in the database."""
+    document = get_database().datasets.find_one({"name": dataset.name})
     return {field["name"]: field["info"] for field in document["sample_fields"]}, set(document["runs"])

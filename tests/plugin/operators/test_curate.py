@@ -9,7 +9,7 @@ import fiftyone as fo
 import numpy as np
 import pytest
 
-from ..harness import execute, form, through_browser
+from ..harness import execute, form
 from ..made_up import write_scores
 from .helpers import in_view, shown_ids
 
@@ -35,8 +35,8 @@ def test_sort(kept: fo.Dataset) -> None:
     easiest = execute("sort_by_learnability", kept, {"model": "resnet20", "first": "easiest"})
     assert shown_ids(easiest, kept) == ids[::-1]
     params = {"model": "vgg16", "first": "hardest"}
-    in_view = execute("sort_by_learnability", kept, params, view=through_browser(kept.limit(5)._serialize()))
-    assert shown_ids(in_view, kept) == ids[:5][::-1]
+    answer = execute("sort_by_learnability", kept, params, **in_view(kept.limit(5)))
+    assert shown_ids(answer, kept) == ids[:5][::-1]
 
 
 def test_disagreement(kept: fo.Dataset) -> None:
