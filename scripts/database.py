@@ -84,12 +84,13 @@ def find_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_mongod(folder: Path, port: int) -> subprocess.Popen[bytes]:
+def start_mongod(folder: Path, port: int, die_with_parent: bool = True) -> subprocess.Popen[bytes]:
     """Start a mongod and wait until it listens.
 
     Args:
         folder: the folder of the database
         port: its port on 127.0.0.1
+        die_with_parent (True): on Linux, end it with the thread that called this, however that ends
 
     Raises:
         RuntimeError: if it does not start
@@ -102,7 +103,7 @@ def start_mongod(folder: Path, port: int) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         # Ctrl-C must not reach the database: this process may still have to write
         start_new_session=True,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=_die_with_parent if die_with_parent and sys.platform == "linux" else None,
     )
     deadline = time.monotonic() + 60
     while server.poll() is None and time.monotonic() < deadline:
@@ -120,7 +121,7 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _die_with_parent() -> None:
-    """Make the kernel end this process with its parent: a killed test leaves no database behind."""
+    """Make the kernel end this process with the thread that started it: a killed test leaves no database behind."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
 
 

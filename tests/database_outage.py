@@ -41,7 +41,8 @@ class Database:
 
     def start(self) -> None:
         """Start it."""
-        self.server = start_mongod(self.folder, self.port)
+        # it must outlive the timer's thread
+        self.server = start_mongod(self.folder, self.port, die_with_parent=False)
 
     def kill(self, seconds: float | None = None) -> None:
         """Kill it; start it again after some seconds, if given."""
@@ -92,7 +93,7 @@ def run(name: str, database: Database, killer: KillAtCommand, digits: list[tuple
 
     import fiftyone_learnability as fol
     from fiftyone_learnability import ProgressEvent, delivery
-    from fiftyone_learnability.dataset.registration import recover
+    from fiftyone_learnability.dataset.recovery import recover
 
     from .dataset.helpers import learn, nothing_left_in, scratch_collections, state
 
