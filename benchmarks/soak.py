@@ -1,11 +1,11 @@
-"""Whether anything grows when one process makes run after run, and how the App's server answers while a job trains.
+"""What grows when one process makes many runs, and how fast the App's server answers while a job trains.
 
     python -m benchmarks.soak [--rounds 50] [--skip-app]
 
-Each round trains the tiniest of networks, does with the scores what people do (replaces, tags, compares, exports
-and imports them; breaks a training off and goes on with it) and deletes the runs. Then it prints what the process and
-the database held after ten rounds and after the last. The second part serves the App, starts a background training over
-the App's own address, and times requests before and while it trains.
+Each round trains a tiny network, uses its scores (replaces, tags, compares, exports and imports them; interrupts a
+training and resumes it) and deletes the runs. The script prints what the process and the database hold after ten rounds
+and after the last. The second part serves the App, starts a background training over HTTP, and times requests before
+and while it trains.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ class Usage:
     """What a process and its database hold at one moment.
 
     Attributes:
-        megabytes: memory that is this process's alone
+        megabytes: memory of this process that it shares with no other
         objects: objects that Python's garbage collector knows
         open_files: file descriptors, sockets among them
         threads: threads
-        children: processes that it has started and that still run, or wait to be looked after
-        temporary_files: what lies in the folder of temporary files
-        cached_files: what lies in the user's cache
+        children: its child processes, zombies included
+        temporary_files: entries of the folder of temporary files
+        cached_files: entries of the user's cache
         collections: collections of the database
-        stored_files: files that the database keeps, such as the results of runs
-        stored_chunks: the parts that these are in
+        stored_files: files in the database, such as the results of runs
+        stored_chunks: the chunks of these files
         run_documents: documents of runs, of all datasets
         runs: the runs that the dataset lists
         fields: the fields of the dataset
@@ -70,7 +70,7 @@ class Usage:
         saved_views: its saved views
         workspaces: its workspaces
         tags: the tags of its samples
-        attributes: what else the dataset keeps in its info and its App's settings, in characters
+        attributes: the length of the dataset's info and App settings, in characters
     """
 
     megabytes: float
@@ -94,11 +94,11 @@ class Usage:
 
 
 NOISY = ("megabytes", "objects")
-"""What differs from one moment to the next although nothing grows; all else has to be the same."""
+"""Quantities that fluctuate although nothing grows; all others must stay the same."""
 
 
 def measure(dataset: fo.Dataset) -> Usage:
-    """Looks at this process and at the database, past what the dataset object remembers."""
+    """Measure this process and the database; what the dataset object caches is not used."""
     from fiftyone_learnability.dataset.internals import dataset_id, get_database
     from fiftyone_learnability.storage import cache_folder
 
@@ -129,7 +129,7 @@ def measure(dataset: fo.Dataset) -> Usage:
 
 
 def learn(samples: Any, *models: str, **options: Any) -> None:
-    """One epoch of tiny networks of these names."""
+    """Train tiny networks with these names for one epoch."""
     import fiftyone_learnability as fol
 
     fol.compute_learnability(
@@ -140,11 +140,11 @@ def learn(samples: Any, *models: str, **options: Any) -> None:
 
 
 class _StopError(Exception):
-    """Breaks a training off."""
+    """Interrupts a training."""
 
 
 def replace_scores(dataset: fo.Dataset) -> None:
-    """The same networks once more, over what they have written, and under another key."""
+    """Train the same network again, overwrite its scores, and change the run's key."""
     import fiftyone_learnability as fol
 
     learn(dataset, "a")
@@ -154,7 +154,7 @@ def replace_scores(dataset: fo.Dataset) -> None:
 
 
 def compare_and_tag(dataset: fo.Dataset) -> None:
-    """Two networks, their consensus, suggested labels, tags and a subset."""
+    """Compare two networks; write their consensus, suggested labels, tags and a subset."""
     import fiftyone_learnability as fol
 
     learn(dataset, "a", "b")
@@ -168,7 +168,7 @@ def compare_and_tag(dataset: fo.Dataset) -> None:
 
 
 def export_and_import(dataset: fo.Dataset) -> None:
-    """A part of the dataset, its scores into a file and back under another name."""
+    """Train on a part of the dataset, export its scores and import them again."""
     import fiftyone_learnability as fol
 
     learn(dataset.limit(40), "a", record_dynamics=False)
@@ -178,8 +178,8 @@ def export_and_import(dataset: fo.Dataset) -> None:
             fol.import_scores(dataset, Path(folder) / f"scores.{ending}", overwrite=True)
 
 
-def break_off(dataset: fo.Dataset) -> None:
-    """A training that is broken off, and gone on with; another that is given up; and one that is refused."""
+def interrupt(dataset: fo.Dataset) -> None:
+    """Interrupt a training and resume it, interrupt another and start over, and make a call that is refused."""
 
     def stop(event: Any) -> None:
         if event.stage == "training" and event.fraction > 0.4:
@@ -198,21 +198,21 @@ ROUNDS: tuple[Callable[[Any], None], ...] = (
     replace_scores,
     compare_and_tag,
     export_and_import,
-    break_off,
+    interrupt,
 )
-"""What the rounds do, in turn."""
+"""What the rounds do, in rotation."""
 
 
 def soak(dataset: fo.Dataset, rounds: int, warm_up: int = WARM_UP) -> tuple[Usage, Usage]:
-    """Makes runs and deletes them.
+    """Make runs and delete them.
 
     Args:
         dataset: a dataset of at least 60 images with labels in ``ground_truth``
-        rounds: how often
-        warm_up (10): the rounds before the first look: what is loaded and remembered once is no growth
+        rounds: the number of rounds
+        warm_up (10): the rounds before the first measurement: what is loaded once and cached is no growth
 
     Returns:
-        what was held after the warm-up, and in the end
+        the usage after the warm-up and at the end
     """
     import fiftyone_learnability as fol
 
@@ -223,16 +223,16 @@ def soak(dataset: fo.Dataset, rounds: int, warm_up: int = WARM_UP) -> tuple[Usag
         ROUNDS[number % len(ROUNDS)](dataset)
         for key in fol.list_runs(dataset):
             fol.delete_run(dataset, key)
-    assert before is not None, "there are no more rounds than those to warm up"
+    assert before is not None, f"rounds must be more than the {warm_up} of the warm-up"
     return before, measure(dataset)
 
 
 def grown(before: Usage, after: Usage) -> dict[str, float]:
-    """By how much each thing has grown or shrunk."""
+    """Return the growth of each quantity."""
     return {name: value - getattr(before, name) for name, value in asdict(after).items()}
 
 
-# how the App's server answers while a job trains
+# the App's server while a job trains
 
 JOB: dict[str, Any] = {
     "preset": "custom",
@@ -244,11 +244,11 @@ JOB: dict[str, Any] = {
     "how": "background",
     "overwrite": True,
 }
-"""A training that goes on until it is cancelled."""
+"""A form whose training takes longer than the benchmark."""
 
 
 def _page(dataset: fo.Dataset) -> dict[str, Any]:
-    """The query by which the App's grid gets its first samples, sorted by their scores."""
+    """Return the query with which the App's grid gets its first samples, sorted by score."""
     import fiftyone_learnability as fol
     from fiftyone_learnability.dataset.internals import serialize_stages
 
@@ -278,7 +278,7 @@ class Client:
         self._panel_state: dict[str, Any] = {}
 
     def send(self, path: str, body: Any = None) -> bytes:
-        """Sends a request, a POST if it has a body.
+        """Send a request, a POST if it has a body.
 
         Returns:
             the answer
@@ -289,30 +289,30 @@ class Client:
             return answer.read()
 
     def operator(self, name: str, params: dict[str, Any], path: str = "execute") -> bytes:
-        """Executes an operator, or resolves its form."""
+        """Execute an operator, or resolve its form."""
         body = {"operator_uri": f"{PLUGIN}/{name}", "dataset_name": self.dataset.name, "params": params, "view": []}
         return self.send(f"/operators/{path}", body)
 
     def panel(self, event: str) -> bytes:
-        """Plays an event of the panel."""
+        """Send an event of the panel."""
         params = {"panel_id": "p", "panel_state": self._panel_state, "__method__": event}
         return self.operator("learnability_panel", params)
 
     def requests(self) -> dict[str, Callable[[], bytes]]:
-        """What a user causes who looks at the App: pages, the grid, the panel and a form."""
+        """Return the requests that an App page makes for grid, panel and form."""
         return {
             "the server's state": lambda: self.send("/fiftyone"),
             "a page of the grid": lambda: self.send("/graphql", _page(self.dataset)),
             "the panel's look at the job": lambda: self.panel("on_timer"),
-            "the panel drawn anew": lambda: self.panel("on_load"),
+            "the panel redrawn": lambda: self.panel("on_load"),
             "the form of compute": lambda: self.operator("compute_learnability", JOB, "resolve-type"),
         }
 
     def time_requests(self, rounds: int, pause: float = 0.1) -> dict[str, list[float]]:
-        """Sends each request again and again, as a user who clicks without pause would.
+        """Send each request several times.
 
         Returns:
-            the seconds that each took, by its name
+            the seconds that each took, by name
         """
         taken: dict[str, list[float]] = {name: [] for name in self.requests()}
         for _ in range(rounds):
@@ -320,14 +320,14 @@ class Client:
                 start = time.perf_counter()
                 answer = request()
                 taken[name].append(time.perf_counter() - start)
-                said = json.loads(answer)
-                if wrong := said.get("error") or said.get("errors"):
-                    raise RuntimeError(f"{name}: {wrong}")
+                content = json.loads(answer)
+                if error := content.get("error") or content.get("errors"):
+                    raise RuntimeError(f"{name}: {error}")
                 time.sleep(pause)
         return taken
 
     def start_job(self, seconds: float = 120) -> str:
-        """Starts a background training over HTTP and waits until it trains.
+        """Start a background training over HTTP and wait until it trains.
 
         Returns:
             the id of its operation
@@ -335,8 +335,8 @@ class Client:
         self.operator("compute_learnability", JOB, "execute/generator")
         return self.wait_for_job(lambda found: (found.get("status") or {}).get("progress"), seconds)
 
-    def wait_for_job(self, reached: Callable[[dict[str, Any]], Any], seconds: float = 120) -> str:
-        """Waits for the newest job of the dataset to come to something."""
+    def wait_for_job(self, condition: Callable[[dict[str, Any]], Any], seconds: float = 120) -> str:
+        """Wait until the newest job of the dataset fulfils a condition; return its id."""
         from fiftyone_learnability.dataset.internals import dataset_id, get_database
 
         deadline = time.monotonic() + seconds
@@ -344,13 +344,13 @@ class Client:
             found = get_database()["delegated_ops"].find_one(
                 {"dataset_id": dataset_id(self.dataset)}, sort=[("queued_at", -1)]
             )
-            if found is not None and reached(found):
+            if found is not None and condition(found):
                 return str(found["_id"])
             assert time.monotonic() < deadline, f"waited {seconds} s for the job: {found}"
             time.sleep(0.2)
 
     def progress(self) -> float:
-        """How far the newest job is."""
+        """Return the finished fraction of the newest job."""
         from fiftyone_learnability.dataset.internals import get_database
 
         id = ObjectId(self.wait_for_job(lambda found: True))
@@ -358,15 +358,15 @@ class Client:
         return (found.get("status") or {}).get("progress") or 0.0
 
     def cancel_job(self) -> None:
-        """Cancels the job, as the panel's button does."""
+        """Cancel the job, as the panel's button does."""
         self.panel("on_cancel")
         self.wait_for_job(lambda found: found["run_state"] == "failed")
 
 
 def table(usages: tuple[Usage, Usage]) -> str:
-    """What was held, and by how much it has grown."""
+    """Return the usage and its growth as a table."""
     before, after = usages
-    lines = [f"{'':20} {'warm':>12} {'in the end':>12} {'growth':>10}"]
+    lines = [f"{'':20} {'warm':>12} {'at the end':>12} {'growth':>10}"]
     for name, change in grown(before, after).items():
         first, last = getattr(before, name), getattr(after, name)
         lines.append(f"{name:20} {first:12,.6g} {last:12,.6g} {change:+10,.6g}")
@@ -374,9 +374,9 @@ def table(usages: tuple[Usage, Usage]) -> str:
 
 
 def times(taken: dict[str, list[float]]) -> str:
-    """Median and largest of the times, in milliseconds."""
-    lines = [f"{'':30} {'requests':>8} {'median ms':>10} {'largest ms':>10}"]
-    every = {**taken, "all": [one for seconds in taken.values() for one in seconds]}
+    """Return median and maximum of the times as a table, in milliseconds."""
+    lines = [f"{'':30} {'requests':>8} {'median ms':>10} {'maximum ms':>10}"]
+    every = {**taken, "all": [value for seconds in taken.values() for value in seconds]}
     for name, seconds in every.items():
         middle, most = statistics.median(seconds) * 1000, max(seconds) * 1000
         lines.append(f"{name:30} {len(seconds):8} {middle:10.0f} {most:10.0f}")
@@ -390,7 +390,7 @@ def main() -> None:
     parser.add_argument("--skip-app", action="store_true", help="only the rounds")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="learnability-soak-"))
-    # after the database has ended, which is registered later
+    # registered before the database, and therefore run after its end
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "tmp").mkdir()
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder / "tmp")
@@ -415,7 +415,7 @@ def main() -> None:
     with serve() as url:
         client = Client(url, dataset)
         client.time_requests(2)
-        print(f"\nthe App, nothing else to do\n\n{times(client.time_requests(options.requests))}")
+        print(f"\nthe App while nothing trains\n\n{times(client.time_requests(options.requests))}")
         client.start_job()
         print(f"\nthe App while a job trains\n\n{times(client.time_requests(options.requests))}")
         client.cancel_job()
