@@ -28,7 +28,9 @@ NAME = "@fiftyone-learnability/learnability"
 
 USE = f"""
 import json, sys
-sys.path = [entry for entry in sys.path if entry not in ("", {str(ROOT)!r})]
+from pathlib import Path
+# where the package is installed for development
+sys.path = [entry for entry in sys.path if not (Path(entry) / "fiftyone_learnability").is_dir()]
 import fiftyone.plugins as fop
 downloaded = fop.download_plugin(sys.argv[1])
 import fiftyone as fo
