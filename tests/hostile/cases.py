@@ -360,19 +360,9 @@ LABELS = _by_sdk_alone(
         _labels("caf\u00e9", "cafe\u0301", "caf\u00e9 "),
         scored=SAMPLES,
     ),
+    Case("5,000 classes", "5,000 samples have 5,000 classes.", _many_classes, compute((SDK,)), slow=True, scored=5000),
     Case(
-        "5,000 classes",
-        "5,000 samples have 5,000 classes.",
-        _many_classes,
-        compute((SDK,)),
-        slow=True,
-        scored=5000,
-    ),
-    Case(
-        "one sample of each class",
-        "Each sample has its own class.",
-        _labels(*map(str, range(SAMPLES))),
-        scored=SAMPLES,
+        "one sample of each class", "Each sample has its own class.", _labels(*map(str, range(SAMPLES))), scored=SAMPLES
     ),
     Case(
         "one sample",
@@ -466,12 +456,7 @@ LABELS = _by_sdk_alone(
         Case(f"label field {said}", hostile, good, compute(label_field=name), says=says)
         for said, name, hostile, says in (
             ("that does not exist", "truth", "The field does not exist.", ("no field 'truth'", "ground_truth")),
-            (
-                "of an attribute",
-                "ground_truth.label",
-                "It names an attribute of the label.",
-                ("give 'ground_truth'",),
-            ),
+            ("of an attribute", "ground_truth.label", "It names an attribute of the label.", ("give 'ground_truth'",)),
             ("id", "id", "It names the ids.", ("'id'", "ObjectIdField")),
             ("_id", "_id", "It names MongoDB's ids.", ("no field '_id'",)),
             ("filepath", "filepath", "It names the paths, which are strings too.", ("'filepath' holds no labels",)),
@@ -673,11 +658,7 @@ OPTIONS = (
         [SDK],
     ),
     _option(
-        "network whose name is a number",
-        "Field names are strings.",
-        {"models": {3: tiny}},
-        ["models", "not 3"],
-        [SDK],
+        "network whose name is a number", "Field names are strings.", {"models": {3: tiny}}, ["models", "not 3"], [SDK]
     ),
     _option("factory None", "The factory is None.", {"models": {"mine": None}}, ["'mine'", "factory"], [SDK]),
     _option(
@@ -795,10 +776,7 @@ def _selected(world: World, samples: fo.Dataset) -> Operation:
 VIEWS = _by_sdk_alone(
     Case("shuffled view", "A view has another order.", _view(lambda d: d.shuffle(seed=1)), scored=SAMPLES),
     Case(
-        "sorted view",
-        "A view has another order.",
-        _view(lambda d: d.sort_by("filepath", reverse=True)),
-        scored=SAMPLES,
+        "sorted view", "A view has another order.", _view(lambda d: d.sort_by("filepath", reverse=True)), scored=SAMPLES
     ),
     Case("part of a dataset", "A view has half of the samples.", _view(lambda d: d.skip(1).limit(4)), scored=4),
     Case(
@@ -875,13 +853,7 @@ VIEWS = _by_sdk_alone(
         lambda world: _media(world, "clip.mp4").to_frames(sample_frames=False),
         says=("frames",),
     ),
-    Case(
-        "selected samples",
-        "Samples are selected in the App.",
-        good,
-        Call(app=_selected),
-        scored=4,
-    ),
+    Case("selected samples", "Samples are selected in the App.", good, Call(app=_selected), scored=4),
     Case(
         "unknown saved view",
         "The view does not exist.",
@@ -910,11 +882,7 @@ VIEWS = _by_sdk_alone(
         says=("grouped", "left, right"),
     ),
     Case(
-        "no dataset",
-        "samples is a string.",
-        lambda world: "cifar10",
-        compute((SDK,)),
-        says=("samples must be", "str"),
+        "no dataset", "samples is a string.", lambda world: "cifar10", compute((SDK,)), says=("samples must be", "str")
     ),
     Case(
         "unknown dataset",
@@ -1387,14 +1355,7 @@ TOOLS = (
         written=(),
         changed=("tags",),
     ),
-    Case(
-        "NaN percent",
-        "The share is NaN.",
-        _scored,
-        _tag(percent=float("nan")),
-        says=("percent", "nan"),
-        known=False,
-    ),
+    Case("NaN percent", "The share is NaN.", _scored, _tag(percent=float("nan")), says=("percent", "nan"), known=False),
     Case(
         "101 percent",
         "The share exceeds 100 percent.",
@@ -1445,14 +1406,7 @@ TOOLS = (
     Case(
         "run renamed to 3,000 characters", "It is too long.", _scored, _rename("first", "x" * 3000), says=("too long",)
     ),
-    Case(
-        "unknown run",
-        "No run has this key.",
-        _scored,
-        _rename("third", "fourth"),
-        says=("'third'",),
-        known=False,
-    ),
+    Case("unknown run", "No run has this key.", _scored, _rename("third", "fourth"), says=("'third'",), known=False),
     Case("labels copied into _id", "MongoDB stores its ids there.", _suggested, _apply("_id"), says=("into", "'_id'")),
     Case(
         "labels copied into a dotted name",
