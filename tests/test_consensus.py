@@ -55,9 +55,9 @@ def written(dataset: fo.Dataset) -> dict[str, tuple[Any, ...]]:
     return {id: row for id, row in rows.items() if row != (None, None, None)}
 
 
-def assert_equals(found: dict[str, tuple[Any, ...]], expected: dict[str, tuple[float, int, float]]) -> None:
-    assert set(found) == set(expected)
-    for id, row in found.items():
+def assert_equals(rows: dict[str, tuple[Any, ...]], expected: dict[str, tuple[float, int, float]]) -> None:
+    assert set(rows) == set(expected)
+    for id, row in rows.items():
         assert row == pytest.approx(expected[id], abs=1e-9)
         assert type(row[1]) is int
 
@@ -275,26 +275,26 @@ def runs_over(dataset: fo.Dataset, ids: list[str], models: str) -> dict[str, np.
 
 def test_reliability_compares_runs_over_common_samples(with_runs: fo.Dataset) -> None:
     ids = sorted(with_runs.skip(5).values("id"))
-    found = fol.reliability(with_runs, num_resamples=50, seed=3)
+    measured = fol.reliability(with_runs, num_resamples=50, seed=3)
     expected = measure_reliability(runs_over(with_runs, ids, "xyz"), num_resamples=50, seed=3)
-    assert found.num_samples == 25
-    assert found.runs == {"x": 2, "y": 3, "z": 1}
-    assert set(found.seeds) == {"x", "y"}
-    assert str(found) == str(expected)
-    assert found.seeds == expected.seeds
-    assert found.models == expected.models
-    assert found.corrected == expected.corrected
+    assert measured.num_samples == 25
+    assert measured.runs == {"x": 2, "y": 3, "z": 1}
+    assert set(measured.seeds) == {"x", "y"}
+    assert str(measured) == str(expected)
+    assert measured.seeds == expected.seeds
+    assert measured.models == expected.models
+    assert measured.corrected == expected.corrected
     # by hand, for the two runs of x
     first, second = runs_over(with_runs, ids, "x")["x"]
-    assert found.seeds["x"].learnability.value == pytest.approx(np.corrcoef(first, second)[0, 1])
+    assert measured.seeds["x"].learnability.value == pytest.approx(np.corrcoef(first, second)[0, 1])
 
 
 def test_reliability_of_a_view_and_of_chosen_networks(with_runs: fo.Dataset) -> None:
     view = with_runs.limit(15)
     ids = sorted(view.values("id"))
-    found = fol.reliability(view, ["x"], num_resamples=20)
-    assert found.num_samples == 15
-    assert found.seeds == measure_reliability(runs_over(with_runs, ids, "x"), num_resamples=20).seeds
+    measured = fol.reliability(view, ["x"], num_resamples=20)
+    assert measured.num_samples == 15
+    assert measured.seeds == measure_reliability(runs_over(with_runs, ids, "x"), num_resamples=20).seeds
 
 
 def test_reliability_of_results_in_memory(with_runs: fo.Dataset) -> None:
@@ -323,17 +323,17 @@ def test_without_runs_there_is_no_reliability(with_runs: fo.Dataset, make_datase
 
 
 def test_stability_is_computed_from_the_dynamics(with_runs: fo.Dataset) -> None:
-    found = fol.stability(with_runs)
+    curves = fol.stability(with_runs)
     # z has no dynamics
-    assert list(found) == ["x", "y"]
-    for model, curve in found.items():
+    assert list(curves) == ["x", "y"]
+    for model, curve in curves.items():
         expected = epoch_stability(fol.load_results(with_runs, f"run_{model}")[model].dynamics)
         np.testing.assert_array_equal(curve.epochs, [1, 2, 3, 4, 5, 6])
         np.testing.assert_array_equal(curve.correlation, expected.correlation)
-    assert found["x"].correlation[0] < found["x"].correlation[-1] == pytest.approx(1)
+    assert curves["x"].correlation[0] < curves["x"].correlation[-1] == pytest.approx(1)
     assert list(fol.stability(with_runs, ["y"])) == ["y"]
     in_memory = fol.stability({"y": fol.load_results(with_runs, "run_y")["y"]})
-    np.testing.assert_array_equal(in_memory["y"].correlation, found["y"].correlation)
+    np.testing.assert_array_equal(in_memory["y"].correlation, curves["y"].correlation)
 
 
 def test_stability_needs_dynamics(with_runs: fo.Dataset, tmp_path: Path) -> None:

@@ -185,14 +185,14 @@ def test_an_export_can_be_imported(rich: fo.Dataset, tmp_path: Path, ending: str
         assert [report.vanished for report in reports] == [[], []]
         expected = {name: values for name, values in scores_of(rich).items() if name in ALL}
         # missing and infinite values survive
-        found = scores_of(clone)
-        assert set(found) == set(expected)
+        imported = scores_of(clone)
+        assert set(imported) == set(expected)
         for name, values in expected.items():
-            assert list(found[name]) == list(values)
+            assert list(imported[name]) == list(values)
             if ending == "csv":
-                assert_close(list(found[name].values()), list(values.values()))
+                assert_close(list(imported[name].values()), list(values.values()))
             else:
-                assert found[name] == values
+                assert imported[name] == values
         assert np.inf in expected["learnability_one_forgetting"].values()
         assert None in expected["learnability_two_forgetting"].values()
         for name in ALL:
@@ -364,15 +364,15 @@ def test_predictions_are_probabilities_in_the_order_of_the_collection(dataset: f
     half = result.prediction.astype(np.float64).sum(axis=1)
     assert (half != 1).any(), "half precision must leave rounding errors"
     view = dataset.sort_by("filepath", reverse=True)
-    found = fol.pred_probs(view, "one")
+    predictions = fol.pred_probs(view, "one")
     seen = set(dataset.limit(8).values("id"))
-    assert found.ids.tolist() == [id for id in view.values("id") if id in seen]
-    np.testing.assert_allclose(found.pred_probs.sum(axis=1), 1, rtol=1e-15)
+    assert predictions.ids.tolist() == [id for id in view.values("id") if id in seen]
+    np.testing.assert_allclose(predictions.pred_probs.sum(axis=1), 1, rtol=1e-15)
     row_of = {id: index for index, id in enumerate(result.ids.tolist())}
-    rows = [row_of[id] for id in found.ids]
-    np.testing.assert_allclose(found.pred_probs, result.prediction[rows], atol=1e-3)
-    np.testing.assert_array_equal(found.labels, result.labels[rows])
-    assert found.classes == ("a", "b")
+    rows = [row_of[id] for id in predictions.ids]
+    np.testing.assert_allclose(predictions.pred_probs, result.prediction[rows], atol=1e-3)
+    np.testing.assert_array_equal(predictions.labels, result.labels[rows])
+    assert predictions.classes == ("a", "b")
     assert fol.pred_probs(dataset.limit(3), "one").ids.tolist() == dataset.values("id")[:3]
 
 
@@ -390,8 +390,8 @@ def test_cleanlab_finds_a_planted_error_in_them(make_dataset: MakeDataset) -> No
         tracker.update(ids, 3 * np.eye(3)[taken_for] + rng.normal(0, 0.5, (60, 3)), given)
         tracker.end_epoch()
     fol.write_scores(dataset, tracker, "mine", classes=["a", "b", "c"])
-    found = fol.pred_probs(dataset, "mine")
-    issues = find_label_issues(found.labels, found.pred_probs, n_jobs=1)
-    assert sorted(found.ids[issues]) == sorted(ids[index] for index in wrong)
+    predictions = fol.pred_probs(dataset, "mine")
+    issues = find_label_issues(predictions.labels, predictions.pred_probs, n_jobs=1)
+    assert sorted(predictions.ids[issues]) == sorted(ids[index] for index in wrong)
     # this package finds the same ones
     assert sorted(fol.suggest_label_fixes(dataset)["id"]) == sorted(ids[index] for index in wrong)

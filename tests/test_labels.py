@@ -89,11 +89,11 @@ def dataset(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
 
 def whole(dataset: fo.Dataset) -> dict[str, Any]:
     """The state of a dataset. As in FiftyOne, a field that is None equals one that was never set."""
-    found = state(dataset)
-    for document in found["samples"].values():
+    database_state = state(dataset)
+    for document in database_state["samples"].values():
         for name in [name for name, value in document.items() if value is None]:
             del document[name]
-    return found
+    return database_state
 
 
 def values(dataset: fo.Dataset, field: str) -> list[Any]:
@@ -181,8 +181,8 @@ def test_the_predictions_of_several_networks_are_averaged(dataset: fo.Dataset) -
         if row[best] > given:
             expected[f"/no/{index}.png"] = (best, row[best])
     assert len(expected) > 2
-    found = zip(table["filepath"], zip(table["suggested_label"], table["confidence"], strict=True), strict=True)
-    assert dict(found) == expected
+    suggested = zip(table["filepath"], zip(table["suggested_label"], table["confidence"], strict=True), strict=True)
+    assert dict(suggested) == expected
     alone = fol.suggest_label_fixes(dataset, "one", overwrite=True)
     assert alone["contradiction"].tolist() == pytest.approx(sorted((c for c in C if c > 0.5), reverse=True))
     assert dataset.get_run_info("label_fixes").config.of == ["one"]
@@ -375,7 +375,7 @@ def test_retraining_a_network_keeps_the_suggestions(dataset: fo.Dataset, key: st
     assert after["runs"]["label_fixes"] == before["runs"]["label_fixes"]
     for name in FIELDS:
         assert after["fields"][name] == before["fields"][name]
-        was, now = ([doc.get(name) for doc in found["samples"].values()] for found in (before, after))
+        was, now = ([doc.get(name) for doc in snapshot["samples"].values()] for snapshot in (before, after))
         assert now == was
     fol.apply_label_fixes(dataset)
 

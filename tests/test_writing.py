@@ -345,9 +345,9 @@ def test_the_predictions_of_a_tracker_suggest_labels(dataset: fo.Dataset) -> Non
     tracker, *_ = tracked(12, ids)
     fol.write_scores(dataset, tracker, "mine", classes=classes)
     mean = dict(zip(ids, tracker.mean_prediction, strict=True))
-    found = fol.pred_probs(dataset, "mine")
-    assert found.classes == tuple(classes)
-    np.testing.assert_allclose(found.pred_probs, [mean[id] for id in found.ids], atol=1e-3)
+    predictions = fol.pred_probs(dataset, "mine")
+    assert predictions.classes == tuple(classes)
+    np.testing.assert_allclose(predictions.pred_probs, [mean[id] for id in predictions.ids], atol=1e-3)
     table = fol.suggest_label_fixes(dataset)
     label_of = values_of(dataset, "ground_truth.label")
     expected = {}
