@@ -24,7 +24,7 @@ from pymongo.errors import ConnectionFailure
 from .internals import reload_samples, sample_collection, set_field_metadata
 from .journal import Journal
 from .notes import FieldNote
-from .staging import back_up, merge, restore, stage
+from .staging import back_up, flatten, merge, restore, stage, unflatten
 
 
 class WriteError(RuntimeError):
@@ -36,7 +36,7 @@ class Column:
     """A field to write.
 
     Attributes:
-        name: the name of the field
+        name: the name of the field, or the path of a field inside an embedded document
         ftype: its type
         description: its description
         info: its info, see :meth:`fiftyone_learnability.dataset.notes.FieldNote.to_info`
@@ -115,7 +115,7 @@ def write_columns(
                 journal.note(procedure=companion.note())
                 for column in columns:
                     declare(dataset, column)
-                merge(journal.staging, sample_collection(dataset))
+                merge(journal.staging, sample_collection(dataset), [column.name for column in columns])
                 create_indexes(dataset, [column.index for column in columns if column.index is not None])
                 reveal(dataset, columns)
                 companion.finish()
@@ -159,8 +159,8 @@ def _prepare(
         if existing:
             back_up(samples, journal.backup, list(existing), journal.staging if keep_others else None)
         journal.note(
-            columns={column.name: column.index for column in columns},
-            texts={name: [field.description, field.info] for name, field in existing.items()},
+            columns={flatten(column.name): column.index for column in columns},
+            texts={flatten(name): [field.description, field.info] for name, field in existing.items()},
             indexes=list(dataset.list_indexes()),
             kind=companion.kind,
             procedure=companion.note(),
@@ -213,8 +213,8 @@ def roll_back(dataset: fo.Dataset, journal: Journal) -> None:
         dataset: the dataset
         journal: the journal of the write
     """
-    columns: Mapping[str, str | None] = journal.entry["columns"]
-    texts: Mapping[str, Sequence[Any]] = journal.entry["texts"]
+    columns: Mapping[str, str | None] = {unflatten(name): index for name, index in journal.entry["columns"].items()}
+    texts: Mapping[str, Sequence[Any]] = {unflatten(name): text for name, text in journal.entry["texts"].items()}
     samples = sample_collection(dataset)
     if new := [name for name in columns if name not in texts]:
         # values before fields, see declare

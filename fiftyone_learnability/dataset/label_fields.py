@@ -1,8 +1,12 @@
-"""Writes corrected labels into a copy of a label field, or into the field itself while it keeps the old ones."""
+"""Writes corrected labels into a copy of a label field, or into the field itself while it keeps the old ones.
+
+A label field may lie inside an embedded document, as ``meta.weather`` does. The field of its old labels then stands beside
+it, and a copy stands beside it or among the fields of the dataset.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import fiftyone as fo
@@ -11,7 +15,7 @@ from bson import ObjectId
 from ..scores.checks import LONGEST_NAME, check_bool, short_repr
 from .columns import Column, Companion, write_columns
 from .internals import sample_collection
-from .notes import FieldNote, note_of
+from .notes import FieldNote, note_of, notes_of
 from .samples import label_path
 
 
@@ -21,18 +25,19 @@ def choose_fix_field(dataset: fo.Dataset, label_field: str, into: str | None, in
     Args:
         dataset: the dataset
         label_field: the field of the given labels
-        into: the copy of the label field, or None for ``<label field>_fixed``
+        into: the copy of the label field, or None for ``<label field>_fixed``. The copy of ``meta.weather`` may be
+            ``meta.<name>`` or ``<name>``
         in_place: True for the label field itself
 
     Returns:
-        the name of the field
+        the path of the field
 
     Raises:
         ValueError: if the field cannot take labels, or ``<label field>_original`` is needed and taken
     """
     check_bool("in_place", in_place)
     if into is not None:
-        _check_field_name(into)
+        _check_field_name(dataset, label_field, into)
     # the label field may have been deleted since
     label_path(dataset, label_field)
     if in_place:
@@ -41,7 +46,7 @@ def choose_fix_field(dataset: fo.Dataset, label_field: str, into: str | None, in
         original = dataset.get_field(_original_field(label_field))
         if original is not None and note_of(original).original_of != label_field:
             raise ValueError(
-                f"the old labels would be kept in {original.name!r}, a field that this package did not write: rename "
+                f"the old labels would be kept in {_original_field(label_field)!r}, a field that this package did not write: rename "
                 "it first"
             )
         return label_field
@@ -60,6 +65,8 @@ def choose_fix_field(dataset: fo.Dataset, label_field: str, into: str | None, in
 def write_labels(dataset: fo.Dataset, label_field: str, target: str, labels: Mapping[str, str]) -> int:
     """Write corrected labels. A new copy of the label field also gets the labels of all other samples.
 
+    A sample that has lost the embedded document of the target since the suggestion is left as it is.
+
     Args:
         dataset: the dataset
         label_field: the field of the given labels
@@ -73,14 +80,20 @@ def write_labels(dataset: fo.Dataset, label_field: str, target: str, labels: Map
         WriteError: if the database fails; the dataset is unchanged
     """
     field = dataset.get_field(label_field)
-    rows = _read_rows(dataset, field, target, labels)
+    rows = list(_read_rows(dataset, label_field, target, labels))
     changes = [row for row in rows if _label_of(row.old) != _label_of(row.new)]
     # of an existing field only the changes are written, so other people's edits in the meantime survive
     written = changes if dataset.has_field(target) else rows
     if written:
-        columns = _make_columns(field, target, written)
+        columns = _make_columns(field, label_field, target, written)
         write_columns(dataset, [row.id for row in written], columns, Companion(), keep_others=True)
     return len(changes)
+
+
+def find_copies(dataset: fo.Dataset, label_field: str) -> list[str]:
+    """Return the copies of a label field with accepted suggestions."""
+    fields = dataset.get_field_schema(flat=True) if "." in label_field else notes_of(dataset)
+    return [path for path in fields if note_of(dataset.get_field(path)).copy_of == label_field]
 
 
 def classification(label: str, confidence: float | None = None) -> dict[str, Any]:
@@ -105,22 +118,30 @@ class _Row(NamedTuple):
     original: Any
 
 
-def _read_rows(dataset: fo.Dataset, field: fo.Field, target: str, labels: Mapping[str, str]) -> list[_Row]:
-    original = _original_field(field.name)
-    rows = []
-    for document in sample_collection(dataset).find({}, dict.fromkeys((field.name, target, original), 1)):
+def _read_rows(dataset: fo.Dataset, label_field: str, target: str, labels: Mapping[str, str]) -> Iterator[_Row]:
+    field, original = dataset.get_field(label_field), _original_field(label_field)
+    inside = target.rpartition(".")[0]
+    for document in sample_collection(dataset).find({}, dict.fromkeys((label_field, target, original), 1)):
+        if inside and not isinstance(_value_at(document, inside), dict):
+            continue
         id = str(document["_id"])
-        old = document.get(target)
+        old = _value_at(document, target)
         if old is None:
             # the copy is new, or the sample was added after it was made
-            old = document.get(field.name)
+            old = _value_at(document, label_field)
         new = _correct(field, old, labels[id]) if id in labels else old
-        rows.append(_Row(id, old, new, document.get(original)))
-    return rows
+        yield _Row(id, old, new, _value_at(document, original))
 
 
-def _make_columns(field: fo.Field, target: str, rows: Sequence[_Row]) -> list[Column]:
-    ftype, label_field = type(field), field.name
+def _value_at(document: Any, path: str) -> Any:
+    """The value at a path in a document of MongoDB, None if it is not there."""
+    for name in path.split("."):
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _make_columns(field: fo.Field, label_field: str, target: str, rows: Sequence[_Row]) -> list[Column]:
+    ftype = type(field)
     options = {"embedded_doc_type": fo.Classification} if isinstance(field, fo.EmbeddedDocumentField) else {}
     new = [row.new for row in rows]
     if target != label_field:
@@ -155,11 +176,17 @@ def _label_of(value: Any) -> Any:
     return value.get("label") if isinstance(value, dict) else value
 
 
-def _check_field_name(into: str) -> None:
-    if not isinstance(into, str) or not into.isidentifier():
-        raise ValueError(f"into must be the name of a field, an identifier, not {short_repr(into)}")
+def _check_field_name(dataset: fo.Dataset, label_field: str, into: str) -> None:
+    parent = label_field.rpartition(".")[0]
+    beside = isinstance(into, str) and parent != "" and into.startswith(f"{parent}.")
+    name = into[len(parent) + 1 :] if beside else into
+    if not isinstance(name, str) or not name.isidentifier():
+        hint = f", or {parent}.<identifier>" if parent else ""
+        raise ValueError(f"into must be the name of a field, an identifier{hint}, not {short_repr(into)}")
     if len(into) > LONGEST_NAME:
         raise ValueError(f"into is too long, {short_repr(into)}: at most {LONGEST_NAME} characters are allowed")
-    # a field with such a name would hide an attribute of FiftyOne's samples and could break the dataset
-    if into.startswith("_") or hasattr(fo.Sample, into) or into in ("pk", "frames", "groups"):
+    # a field with such a name would hide an attribute of FiftyOne's documents and could break the dataset
+    owner = dataset.get_field(parent).document_type if beside else fo.Sample
+    hidden = not dataset.has_field(into) and hasattr(owner, name)
+    if hidden or name.startswith("_") or into in ("pk", "frames", "groups"):
         raise ValueError(f"into: FiftyOne reserves the name {into!r}: choose another name")

@@ -1,8 +1,13 @@
-"""Moves values into and out of the samples inside the MongoDB server."""
+"""Moves values into and out of the samples inside the MongoDB server.
+
+A field inside an embedded document, such as ``meta.weather``, has a flat name in the collections of a write, see
+:func:`flatten`. It is changed inside its document, where other values stay; a sample without the document is left as it
+is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timezone
 from itertools import islice
@@ -19,6 +24,19 @@ STAGING_BATCH = 2_000
 
 PARALLEL_MERGE = 10_000
 """From this many samples on, the values are moved in two halves in parallel."""
+
+_DOT = "\u2024"
+"""Stands for a dot, which MongoDB would take for a step into a document. It looks like one."""
+
+
+def flatten(path: str) -> str:
+    """Return the name of a field in the collections of a write; only a path with dots differs from its name there."""
+    return path.replace(".", _DOT)
+
+
+def unflatten(name: str) -> str:
+    """Return the path of a field from its name in the collections of a write."""
+    return name.replace(_DOT, ".")
 
 
 def stage(
@@ -40,6 +58,7 @@ def stage(
     now = datetime.now(timezone.utc)
     packed = pack_ids(ids)
     is_present = find_ids(packed, dataset_ids) >= 0
+    columns = {flatten(path): values for path, values in columns.items()}
     rows = zip(ids, is_present.tolist(), zip(*columns.values(), strict=True), strict=True)
     insert(
         staging,
@@ -68,15 +87,24 @@ def insert(staging: Collection, documents: Iterator[dict[str, Any]]) -> None:
             sent.result()
 
 
-def merge(staging: Collection, samples: Collection) -> None:
-    """Move staged values onto the samples; ids that are not in the dataset are skipped."""
+def merge(staging: Collection, samples: Collection, names: Sequence[str]) -> None:
+    """Move staged values onto the samples; ids that are not in the dataset are skipped.
+
+    Args:
+        staging: the staging collection
+        samples: the samples of the dataset
+        names: the staged fields
+    """
+    matched: Any = "merge"
+    if any("." in name for name in names):
+        matched = _assign({name: f"$$new.{flatten(name)}" for name in (*names, "last_modified_at")})
     parts: list[dict[str, Any]] = [{}]
     if (count := staging.estimated_document_count()) >= PARALLEL_MERGE:
         middle = next(staging.find({}, {"_id": 1}, sort=[("_id", 1)], skip=count // 2, limit=1))["_id"]
         parts = [{"_id": {"$lt": middle}}, {"_id": {"$gte": middle}}]
 
     def move(part: dict[str, Any]) -> None:
-        staging.aggregate([{"$match": part}, {"$merge": {**_into(samples), "whenMatched": "merge"}}])
+        staging.aggregate([{"$match": part}, {"$merge": {**_into(samples), "whenMatched": matched}}])
 
     # if one part fails, the pool still waits for the other, so that an undo starts after both
     with ThreadPoolExecutor(len(parts)) as movers:
@@ -92,7 +120,7 @@ def back_up(samples: Collection, backup: Collection, names: Sequence[str], stagi
         names: the fields
         staging: the staging collection, to copy only samples that are staged; None to copy all
     """
-    steps: list[dict[str, Any]] = [{"$project": {name: {"$ifNull": [f"${name}", None]} for name in names}}]
+    steps: list[dict[str, Any]] = [{"$project": {flatten(name): {"$ifNull": [f"${name}", None]} for name in names}}]
     if staging is not None:
         staged = {"from": staging.name, "localField": "_id", "foreignField": "_id", "as": "staged"}
         steps = [
@@ -114,15 +142,33 @@ def restore(samples: Collection, backup: Collection, names: Sequence[str], stagi
     """
     staged = {"from": staging.name, "localField": "_id", "foreignField": "_id", "as": "staged"}
     values = {
-        name: {"$cond": [{"$eq": [f"${name}", f"$$new.staged.{name}"]}, f"$$new.{name}", f"${name}"]} for name in names
+        name: {"$cond": [{"$eq": [f"${name}", f"$$new.staged.{flatten(name)}"]}, f"$$new.{flatten(name)}", f"${name}"]}
+        for name in names
     }
     backup.aggregate(
         [
             {"$lookup": staged},
             {"$set": {"staged": {"$first": "$staged"}}},
-            {"$merge": {**_into(samples), "whenMatched": [{"$set": values}]}},
+            {"$merge": {**_into(samples), "whenMatched": _assign(values)}},
         ]
     )
+
+
+def _assign(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the steps of a pipeline that give fields the values of expressions."""
+    plain = {name: value for name, value in values.items() if "." not in name}
+    # one step each, since two fields may share their document
+    nested = [_assign_inside(name.split("."), value) for name, value in values.items() if "." in name]
+    return [{"$set": assignment} for assignment in (plain, *nested) if assignment]
+
+
+def _assign_inside(steps: Sequence[str], value: Any, parent: str = "$") -> dict[str, Any]:
+    """Return the assignment of a value inside documents; what is no document stays as it is."""
+    if len(steps) == 1:
+        return {steps[0]: value}
+    path = f"{parent}{steps[0]}"
+    inside = {"$mergeObjects": [path, _assign_inside(steps[1:], value, f"{path}.")]}
+    return {steps[0]: {"$cond": [{"$eq": [{"$type": path}, "object"]}, inside, path]}}
 
 
 def _into(samples: Collection) -> dict[str, Any]:

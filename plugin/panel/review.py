@@ -12,7 +12,8 @@ import fiftyone.operators as foo
 from fiftyone import ViewExpression as E
 from fiftyone import ViewField as F
 
-from fiftyone_learnability.dataset.notes import notes_of, owning_run
+from fiftyone_learnability.dataset.label_fields import find_copies
+from fiftyone_learnability.dataset.notes import owning_run
 from fiftyone_learnability.dataset.registry import list_runs
 from fiftyone_learnability.dataset.samples import label_path
 from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT
@@ -144,7 +145,7 @@ def _read(dataset: fo.Dataset, key: str, samples: foc.SampleCollection) -> Revie
 def _copies(dataset: fo.Dataset, label_field: str, path: str) -> tuple[str, ...]:
     """Return the paths of the labels in the copies of a label field, whose own labels have the path ``path``."""
     suffix = path.removeprefix(label_field)
-    return tuple(f"{name}{suffix}" for name, note in notes_of(dataset).items() if note.copy_of == label_field)
+    return tuple(f"{copy}{suffix}" for copy in find_copies(dataset, label_field))
 
 
 def match_change(review: Review, row: int, column: int) -> F | None:
