@@ -1,7 +1,7 @@
 """Writes corrected labels into a copy of a label field, or into the field itself while it keeps the old ones.
 
-A label field may lie inside an embedded document, as ``meta.weather`` does. The field of its old labels then stands beside
-it, and a copy stands beside it or among the fields of the dataset.
+A label field may lie inside an embedded document, as ``meta.weather`` does. The field of its old labels then stands
+beside it, and a copy stands beside it or among the fields of the dataset.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def choose_fix_field(dataset: fo.Dataset, label_field: str, into: str | None, in
         original = dataset.get_field(_original_field(label_field))
         if original is not None and note_of(original).original_of != label_field:
             raise ValueError(
-                f"the old labels would be kept in {_original_field(label_field)!r}, a field that this package did not write: rename "
-                "it first"
+                f"the old labels would be kept in {_original_field(label_field)!r}, a field that this package did not "
+                "write: rename it first"
             )
         return label_field
     target = into or f"{label_field}_fixed"
