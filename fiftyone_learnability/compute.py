@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import fiftyone as fo
 import fiftyone.core.collections as foc
 
 from .dataset.registry import id_of_run
@@ -56,7 +57,7 @@ def compute_learnability(
     run_dir: str | Path | None = None,
     resume: Resume = True,
     restart_diverged: bool = False,
-    progress: bool | ProgressCallback = True,
+    progress: bool | ProgressCallback | None = None,
 ) -> dict[str, ModelResults]:
     """Train networks on labelled images and write onto each sample how easily it is learned.
 
@@ -76,7 +77,7 @@ def compute_learnability(
 
         dataset = fo.load_dataset("cifar10-train")
         results = fol.compute_learnability(dataset, models=["resnet20", "mobilenet"], epochs=50)
-        hardest_first = dataset.sort_by("learnability_resnet20")
+        hardest_first = fol.sort_by_learnability(dataset, "resnet20")
 
     Args:
         samples: a dataset or view of images
@@ -128,8 +129,8 @@ def compute_learnability(
             run was also started with "if_same" and is not fully trained
         restart_diverged (False): restart a training that diverges, once, at a quarter of the learning rate, instead of
             raising an error; the run notes it
-        progress (True): True shows bars and messages, False nothing; a callback receives each
-            :class:`~fiftyone_learnability.ProgressEvent`
+        progress (None): True shows bars and messages, False nothing, None what ``fo.config.show_progress_bars`` says; a
+            callback receives each :class:`~fiftyone_learnability.ProgressEvent`
 
     Returns:
         the results by network: scores, ranks, ids, learning curves, timing and settings
@@ -143,7 +144,7 @@ def compute_learnability(
             that the message names
     """
     settings = RunSettings.from_arguments(locals())
-    reporter = Progress(progress)
+    reporter = Progress(fo.config.show_progress_bars if progress is None else progress)
     request = check(samples, models, settings)
     experiment = prepare(request, reporter)
     with open_run(request, experiment, reporter) as store:

@@ -17,7 +17,7 @@ from .dataset.notes import score_field
 from .dataset.runs import load_model_results
 from .dataset.scored import check_scored, choose_models, find_scores, label_path_of
 from .experiment.results import ModelResults
-from .experiment.score_files import check_score_path, read_table, write_table
+from .experiment.score_files import check_score_path, ending_of, read_table, write_table
 from .scores.catalog import SCORES
 from .scores.formulas import IntArray
 
@@ -157,7 +157,7 @@ def export_scores(samples: foc.SampleCollection, path: str | Path, models: str |
         the number of samples
 
     Raises:
-        ValueError: if there are no scores, or the file has another ending
+        ValueError: if there are no scores, the file has another ending, or pyarrow is missing for a parquet file
     """
     path = check_score_path(path)
     table = scores_table(samples, models)
@@ -167,7 +167,7 @@ def export_scores(samples: foc.SampleCollection, path: str | Path, models: str |
 
 def _read_results(path: Path) -> ModelResults | None:
     """The results of a run, or None if the file does not hold any."""
-    if path.suffix != ".npz" or not path.is_file():
+    if ending_of(path) != ".npz" or not path.is_file():
         return None
     try:
         return ModelResults.from_npz(path)

@@ -49,7 +49,8 @@ def write_scores(
         label_field (None): the field of the labels that the model was trained with, by default ``ground_truth`` if it
             exists. Tables and the panel show these labels beside the scores
         classes (None): the names of the classes in the order of the model's outputs. If given, the mean predictions of
-            a tracker are kept, which :func:`suggest_label_fixes` needs
+            a tracker are kept, which :func:`suggest_label_fixes` needs. The order is checked against the labels that
+            the tracker was told
         learnability ("learnability"): the column of a table that serves as learnability. High must mean easy
         scores ("all"): the scores to write besides learnability and rank, or "all" that the source has
         key (None): the key of the run; chosen if not given
@@ -60,7 +61,8 @@ def write_scores(
 
     Raises:
         TypeError: if the source has another type
-        ValueError: if the name is not allowed, no sample is found, or a score is not a number
+        ValueError: if the name is not allowed, no sample is found, a file of the source fits several samples, a score is
+            not a number, or ``classes`` is in another order than the model's outputs
         WriteError: if the database fails; the dataset is unchanged
     """
     return prepare_scores(

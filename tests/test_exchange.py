@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cleanlab.filter import find_label_issues
 import fiftyone_learnability as fol
 from fiftyone_learnability import LearnabilityTracker
 from fiftyone_learnability.dataset.notes import score_field
+from fiftyone_learnability.experiment.score_files import is_exported
 from tests.plugin.made_up import add_samples, write_scores
 
 from .dataset.helpers import scratch_collections, state, values_of
@@ -395,3 +397,41 @@ def test_cleanlab_finds_a_planted_error_in_them(make_dataset: MakeDataset) -> No
     assert sorted(predictions.ids[issues]) == sorted(ids[index] for index in wrong)
     # this package finds the same ones
     assert sorted(fol.suggest_label_fixes(dataset)["id"]) == sorted(ids[index] for index in wrong)
+
+
+def test_a_dataset_that_was_moved(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """File names repeat from class to class, as in CIFAR's tree."""
+    paths, labels = [f"{label}/{number}.png" for label in "ab" for number in range(5)], list("aaaaabbbbb")
+    made = make_dataset([f"/old/{path}" for path in paths], labels)
+    write_scores(made, {"one": np.linspace(0, 1, 10)})
+    fol.export_scores(made, tmp_path / "scores.csv")
+    # in another order, and with an image that has no scores
+    moved = make_dataset([f"/new/{path}" for path in ["c/0.png", *paths[::-1]]], ["c", *labels[::-1]])
+    (report,) = fol.import_scores(moved, tmp_path / "scores.csv")
+    assert report.vanished == []
+    assert moved.values("learnability_one") == [None, *made.values("learnability_one")[::-1]]
+    tracker = LearnabilityTracker(ids=paths)
+    tracker.update(paths, np.zeros((10, 2)), [0] * 10)
+    tracker.end_epoch()
+    assert fol.write_scores(moved, tracker, "mine").num_written == 10
+    assert moved.first().learnability_mine is None
+
+
+@pytest.mark.parametrize("ending", [".CSV", ".Npz", ".PARQUET"])
+def test_endings_in_capital_letters(rich: fo.Dataset, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"SCORES{ending}"
+    fol.export_scores(rich, path)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert is_exported(path)
+    assert fol.import_scores(rich, path, overwrite=True)
+
+
+@pytest.mark.parametrize("call", [fol.export_scores, fol.import_scores])
+def test_without_pyarrow_parquet_is_refused_at_once(
+    dataset: fo.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Any]
+) -> None:
+    # None makes the import fail
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ValueError, match="'s.parquet': parquet files need the package pyarrow: pip install pyarrow"):
+        call(dataset, tmp_path / "s.parquet")

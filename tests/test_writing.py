@@ -463,3 +463,33 @@ def test_a_failure_while_adding_leaves_the_dataset_as_it_was(
             fol.add_scores(dataset, ["hits", "aum"])
     assert state(dataset) == before
     assert len(fol.add_scores(dataset, ["hits", "aum"])) == 4
+
+
+def told(dataset: fo.Dataset, order: str, predictions: bool = True) -> LearnabilityTracker:
+    """A tracker of a perfect model whose outputs stand for classes in this order."""
+    view = dataset.exists("ground_truth")
+    labels = [order.index(label) for label in view.values("ground_truth.label")]
+    tracker = LearnabilityTracker(ids=view.values("id"), predictions=predictions)
+    tracker.update(view.values("id"), torch.nn.functional.one_hot(torch.tensor(labels), len(order)) * 8.0, labels)
+    tracker.end_epoch()
+    return tracker
+
+
+@pytest.mark.parametrize("predictions", [True, False])
+def test_classes_in_another_order_are_refused(make_dataset: MakeDataset, predictions: bool) -> None:
+    dataset = make_dataset([f"/no/{index}.png" for index in range(9)], [*"abcabcabc"])
+    tracker = told(dataset, "cab", predictions)
+    before = state(dataset)
+    with pytest.raises(ValueError, match="calls output 0 'a', but 3 of the 3 .* labelled 'c'.* the order is c, a, b"):
+        fol.write_scores(dataset, tracker, "mine", classes=["a", "b", "c"])
+    assert state(dataset) == before
+    # a label that was changed since does not matter
+    dataset.limit(1).set_values("ground_truth.label", ["b"])
+    fol.write_scores(dataset, tracker, "mine", classes=["c", "a", "b"])
+    with pytest.raises(ValueError, match="classes names 2 outputs, but the tracker was told labels up to 2|classes must"):
+        fol.write_scores(dataset.match({"ground_truth.label": {"$ne": "b"}}), tracker, "two", classes=["c", "a"])
+
+
+def test_outputs_that_no_sample_has_are_no_contradiction(dataset: fo.Dataset) -> None:
+    fol.write_scores(dataset, told(dataset, "zab"), "mine", classes=["z", "a", "b"])
+    assert len(fol.suggest_label_fixes(dataset)) == 0

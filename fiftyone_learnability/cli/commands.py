@@ -47,7 +47,7 @@ def compute(dataset: fo.Dataset, options: argparse.Namespace) -> None:
     results = compute_learnability(
         dataset if options.view is None else dataset.load_saved_view(options.view),
         models=options.models,
-        progress=not options.quiet,
+        progress=False if options.quiet else None,
         **{name: getattr(options, name) for name in command_line_settings()},
     )
     try:

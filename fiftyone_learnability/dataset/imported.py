@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import fiftyone.core.collections as foc
@@ -19,6 +18,7 @@ from ..scores.checks import LONGEST_NAME, check_bool, short_repr, shorten
 from ..scores.formulas import IntArray
 from .fields import WriteReport, write_results
 from .internals import root_dataset
+from .paths import match_paths
 from .recovery import recover
 from .samples import check_images, find_label_fields, label_path
 from .sources import read_source
@@ -166,6 +166,8 @@ def _make_results(
         prediction = None
     elif prediction is not None and len(classes) != prediction.shape[1]:
         raise ValueError(f"classes must name the {prediction.shape[1]} outputs of the model, not {len(classes)}")
+    if classes is not None and read.labels is not None:
+        _check_order(class_names, read.labels[rows], labels)
     accuracy = np.asarray(read.accuracies, dtype=np.float64)[None]
     unmeasured = np.full(accuracy.shape, np.nan)
     result = ModelResults(
@@ -185,12 +187,39 @@ def _make_results(
     return result, unknown
 
 
+def _check_order(classes: tuple[str, ...], told: IntArray, labels: IntArray) -> None:
+    """Check that the names of the classes are in the order of the model's outputs.
+
+    Args:
+        classes: the names as the user gave them
+        told: ``(N,)`` output that the model was told to be right for each sample, -1 if not known
+        labels: ``(N,)`` label that the dataset has for each sample, an index into ``classes``, -1 where it has none
+
+    Raises:
+        ValueError: if most samples of an output have the label of another one; a few may have been relabelled since
+    """
+    if (most := int(told.max(initial=-1))) >= len(classes):
+        raise ValueError(f"classes names {len(classes)} outputs, but the tracker was told labels up to {most}")
+    known = (told >= 0) & (labels >= 0)
+    counts = np.zeros((int(told.max(initial=-1)) + 1, len(classes)), np.int64)
+    np.add.at(counts, (told[known], labels[known]), 1)
+    for output, row in enumerate(counts):
+        most = int(row.argmax()) if row.any() else output
+        if row[most] > row.sum() / 2 and most != output:
+            order = [classes[int(row.argmax())] if row.any() else "?" for row in counts]
+            raise ValueError(
+                f"classes is not in the order of the model's outputs: it calls output {output} {classes[output]!r}, but "
+                f"{row[most]} of the {row.sum()} samples that the tracker was told to be of class {output} are labelled "
+                f"{classes[most]!r}; by their labels the order is {shorten(', '.join(order), 300)}"
+            )
+
+
 def _filepaths(samples: foc.SampleCollection, ids: NDArray[np.str_]) -> NDArray[np.str_]:
     return np.array(samples.select(ids.tolist(), ordered=True).values("filepath"), dtype=np.str_)
 
 
 def _match_samples(samples: foc.SampleCollection, names: list[str]) -> tuple[NDArray[np.str_], IntArray, list[str]]:
-    """Find samples by id, else by file path, else by file name.
+    """Find samples by id, else by file path, else by the end of the file path.
 
     Returns:
         the ids that were found, sorted; the position in ``names`` of each; and the names that were not found
@@ -210,26 +239,20 @@ def _match_samples(samples: foc.SampleCollection, names: list[str]) -> tuple[NDA
 
 
 def _match_files(names: list[str], ids: list[str], files: list[str]) -> dict[str, str]:
-    """The sample id of each name that is the path of a sample's file, or has its file name."""
+    """The sample id of each name that is the path of a sample's file, or has the longest end in common with it."""
     by_path = dict(zip(files, ids, strict=True))
     if len(by_path) < len(files):
         raise ValueError("some samples share a file, so files do not identify them: name the samples by id")
     if any(name in by_path for name in names):
         return by_path
-    # a dataset that was moved to another folder keeps its file names
-    by_file_name = {Path(file).name: id for file, id in by_path.items()}
-    file_names = [Path(name).name for name in names]
-    ambiguous = len(by_file_name) < len(files) or len(set(file_names)) < len(names)
-    if ambiguous or not any(name in by_file_name for name in file_names):
+    # the folder was moved, or the names are relative to it
+    matched = match_paths(names, files)
+    if not matched:
         raise ValueError(
             f"none of the {len(names)} scored samples is in the collection: the scores name them like "
             f"{short_repr(names[0])}, the collection like {ids[0]!r} and {short_repr(files[0])}"
         )
-    return {
-        name: by_file_name[file_name]
-        for name, file_name in zip(names, file_names, strict=True)
-        if file_name in by_file_name
-    }
+    return {name: by_path[file] for name, file in matched.items()}
 
 
 def _read_labels(

@@ -176,6 +176,11 @@ def this_process() -> dict[str, Any]:
     }
 
 
+def in_utc(time: datetime) -> datetime:
+    """Return a time from the database in UTC: it is in ``fo.config.timezone`` if that is set, else naive UTC."""
+    return time.astimezone(timezone.utc) if time.tzinfo else time.replace(tzinfo=timezone.utc)
+
+
 def _name(id: str) -> str:
     return f"{PREFIX}journal.{id}"
 
@@ -192,9 +197,7 @@ def _is_alive(entry: dict[str, Any]) -> bool:
     """True if the process that a journal names still runs and uses it."""
     process = entry["process"]
     if process["host"] != socket.gethostname():
-        # aware where FiftyOne has a timezone configured, naive UTC otherwise
-        at = process["at"] if process["at"].tzinfo else process["at"].replace(tzinfo=timezone.utc)
-        return datetime.now(timezone.utc) - at < GONE_AFTER
+        return datetime.now(timezone.utc) - in_utc(process["at"]) < GONE_AFTER
     if process["pid"] == os.getpid():
         return entry["_id"] in _WRITING
     try:

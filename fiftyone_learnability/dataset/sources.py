@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..experiment.score_files import describe_columns
 from ..scores.catalog import SCORES
 from ..scores.checks import short_repr
-from ..scores.formulas import FloatArray
+from ..scores.formulas import FloatArray, IntArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +28,14 @@ class SourceScores:
         scores: ``(N,)`` values of each score; NaN where a sample has none
         prediction (None): ``(N, classes)`` mean predictions
         accuracies: ``(epochs,)`` accuracy after each epoch; empty if not known
+        labels (None): ``(N,)`` class that the model was told for each sample, an index into its outputs; -1 if not known
     """
 
     names: list[str]
     scores: dict[str, FloatArray]
     prediction: NDArray[np.float32] | None
     accuracies: FloatArray
+    labels: IntArray | None = None
 
 
 def read_source(samples: foc.SampleCollection, source: Any, learnability: str) -> SourceScores:
@@ -70,7 +72,7 @@ def _read_tracker(samples: foc.SampleCollection, tracker: Any) -> SourceScores:
     scores = {name: values[seen] for name, values in tracker.scores().items() if not np.isnan(values[seen]).all()}
     prediction = tracker.mean_prediction
     seen_names = [str(name) for name, was_seen in zip(names, seen.tolist(), strict=True) if was_seen]
-    return SourceScores(seen_names, scores, None if prediction is None else prediction[seen], tracker.accuracies)
+    return SourceScores(seen_names, scores, None if prediction is None else prediction[seen], tracker.accuracies, tracker.labels[seen])
 
 
 def _read_columns(samples: foc.SampleCollection, source: Any, learnability: str) -> SourceScores:

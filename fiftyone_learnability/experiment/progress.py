@@ -64,7 +64,7 @@ class Progress:
 
     def __init__(self, progress: bool | ProgressCallback = True) -> None:
         if not isinstance(progress, bool) and not callable(progress):
-            raise ValueError(f"progress must be True, False or a function, not {short_repr(progress)}")
+            raise ValueError(f"progress must be True, False, None or a function, not {short_repr(progress)}")
         self._callback = progress if callable(progress) else None
         self._bars = progress is True
 

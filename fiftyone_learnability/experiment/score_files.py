@@ -30,19 +30,36 @@ def check_score_path(path: str | Path) -> Path:
     """Return the path if it can name a file of scores.
 
     Args:
-        path: a path that ends in .csv, .npz or .parquet
+        path: a path that ends in .csv, .npz or .parquet, in small or capital letters
 
     Raises:
-        ValueError: if it cannot
+        ValueError: if it cannot, or it is a parquet file and pyarrow is missing
     """
     if not isinstance(path, (str, Path)) or "\0" in str(path):
         raise ValueError(f"{short_repr(path)} is not a file path")
     path = Path(path)
     if len(str(path).encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_PART for part in path.parts):
         raise ValueError(f"{short_repr(str(path))} is too long for a path")
-    if path.suffix not in ENDINGS:
+    if ending_of(path) not in ENDINGS:
         raise ValueError(f"{path.name!r} must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    if ending_of(path) == ".parquet":
+        _check_pyarrow(path)
     return path
+
+
+def ending_of(path: Path) -> str:
+    """Return the ending of a file in small letters, such as ``.csv``."""
+    return path.suffix.lower()
+
+
+def _check_pyarrow(path: Path) -> None:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f"{path.name!r}: parquet files need the package pyarrow: pip install pyarrow, or choose .csv or .npz "
+            f"({short_repr(str(error))})"
+        ) from error
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -63,19 +80,17 @@ def read_table(path: str | Path) -> pd.DataFrame:
     path = check_score_path(path)
     try:
         check_regular(path)
-        if path.suffix == ".csv":
+        if ending_of(path) == ".csv":
             table = pd.read_csv(path, dtype={"id": str, "filepath": str, "label": str})
-        elif path.suffix == ".parquet":
+        elif ending_of(path) == ".parquet":
             table = _read_parquet(path)
         else:
             table = _read_npz(path)
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
-    except ImportError as error:
-        raise ValueError(f"parquet files need pyarrow: pip install pyarrow ({error})") from error
     # a damaged file can raise anything
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as a {path.suffix[1:]} file: {short_repr(str(error), 300)}") from error
+        raise ValueError(f"{path} cannot be read as a {ending_of(path)[1:]} file: {short_repr(str(error), 300)}") from error
     if not {"id", "filepath"} & set(table.columns):
         raise ValueError(
             f"{path.name} does not identify its samples: it needs a column id or filepath; it has "
@@ -92,9 +107,9 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         path: the file, see :func:`check_score_path`
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".csv":
+    if ending_of(path) == ".csv":
         write_atomically(path, lambda file: table.to_csv(file, index=False))
-    elif path.suffix == ".parquet":
+    elif ending_of(path) == ".parquet":
         texts = table.astype({"label": "string"})
         write_atomically(path, lambda file: texts.to_parquet(file, index=False, engine="pyarrow"))
     else:
@@ -117,10 +132,10 @@ def is_exported(path: str | Path) -> bool:
     path = check_score_path(path)
     try:
         check_regular(path)
-        if path.suffix == ".csv":
+        if ending_of(path) == ".csv":
             with path.open("rb") as file:
                 columns = file.readline(100_000).decode().rstrip("\r\n").split(",")
-        elif path.suffix == ".parquet":
+        elif ending_of(path) == ".parquet":
             import pyarrow.parquet
 
             with pyarrow.parquet.ParquetFile(path) as opened:

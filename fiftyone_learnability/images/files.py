@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .kinds import describe
 
 MAX_PIXELS = 178_956_970
 """The most pixels an image may have: Pillow's limit for decompression bombs."""
@@ -141,7 +144,7 @@ def _contents(filepath: str) -> bytes:
         raise ValueError("is a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file")
     size = status.st_size
     if size > MAX_BYTES:
-        raise ValueError(f"the file has {size} bytes, more than {MAX_BYTES}")
+        raise ValueError(f"the file has {size / 1e9:,.1f} GB, more than the {MAX_BYTES / 1e9:,.1f} that are read")
     # making a file object takes as long as reading a small file
     descriptor = os.open(filepath, _READ_ONLY)
     try:
@@ -239,10 +242,35 @@ def _jpeg_header(data: bytes) -> tuple[int, int, int] | None:
     return None
 
 
+def _open_with_pillow(data: bytes) -> Image.Image:
+    """Open an image of an allowed size.
+
+    Raises:
+        ValueError: if the data is no image, or of too many pixels
+    """
+    try:
+        opened = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise ValueError(describe(data)) from error
+    except Image.DecompressionBombError as error:
+        # Pillow's own limit, which is the same unless the user has set another one
+        size = re.search(r"\d+", str(error))
+        raise ValueError(_too_large(int(size[0]) if size else MAX_PIXELS)) from error
+    if opened.width * opened.height > MAX_PIXELS:
+        raise ValueError(_too_large(opened.width * opened.height))
+    return opened
+
+
+def _too_large(pixels: int) -> str:
+    most = min(MAX_PIXELS, 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS))
+    return (
+        f"the image has {pixels / 1e6:,.0f} megapixels, more than the {most / 1e6:,.0f} that are read: save a smaller "
+        "copy, or cut it into tiles"
+    )
+
+
 def _read_with_pillow(data: bytes) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(data)) as opened:
-        if opened.width * opened.height > MAX_PIXELS:
-            raise ValueError(f"the image has {opened.width}x{opened.height} pixels, more than {MAX_PIXELS}")
+    with _open_with_pillow(data) as opened:
         opened.load()
         image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I"):
@@ -271,6 +299,4 @@ def _explain(error: Exception) -> str:
         return "no such file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    if "cannot identify image file" in str(error):
-        return "not an image"
     return str(error) or type(error).__name__

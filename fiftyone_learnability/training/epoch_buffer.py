@@ -54,6 +54,7 @@ class EpochBuffer:
     Attributes:
         classes: number of classes, 0 until it is known
         needs_error: True computes the length of the error vector, for EL2N
+        label: ``(N,)`` class of each sample as it was seen last in any epoch, -1 where it was never seen
         prediction: ``(N, classes)`` probabilities; None if they are not kept or nothing was seen yet
     """
 
@@ -66,6 +67,7 @@ class EpochBuffer:
         self.margin = torch.zeros(num_samples, dtype=torch.float32, device=device)
         self.hit = torch.zeros(num_samples, dtype=torch.bool, device=device)
         self.error = torch.zeros(num_samples, dtype=torch.float32, device=device)
+        self.label = torch.full((num_samples,), -1, dtype=torch.int64, device=device)
         # looking at values on a GPU would wait for it
         self._can_look = device.type == "cpu"
         self._waiting: list[tuple[Tensor, Tensor]] = []
@@ -77,9 +79,8 @@ class EpochBuffer:
         """Add a batch; see :meth:`LearnabilityTracker.update`."""
         # copies, because the caller may reuse the memory
         logits = torch.as_tensor(logits).detach().to(self.device, torch.float32, copy=True)
-        # int64, because torch would take bytes for a mask
-        indices = torch.as_tensor(indices, dtype=torch.int64, device=self.device)
-        labels = torch.as_tensor(labels, dtype=torch.int64, device=self.device)
+        indices = self._whole_numbers("indices", indices)
+        labels = self._whole_numbers("labels", labels)
         if logits.ndim != 2 or indices.shape != logits.shape[:1] or labels.shape != logits.shape[:1]:
             raise ValueError(
                 "expected indices (B,), logits (B, classes) and labels (B,), not "
@@ -96,6 +97,17 @@ class EpochBuffer:
         self._rows += len(indices)
         if self._rows - self._rows_done >= min(ROWS_AT_ONCE, max(1, NUMBERS_AT_ONCE // self.classes)):
             self._process()
+
+    def _whole_numbers(self, name: str, values: Any) -> Tensor:
+        """Return numbers as int64, because torch would take bytes for a mask; fractions are not cut off."""
+        numbers = torch.as_tensor(values, device=self.device)
+        if numbers.numel() and (numbers.is_floating_point() or numbers.is_complex()):
+            advice = "; of soft labels, as mixup makes, give the class with the largest share"
+            raise ValueError(
+                f"{name} must be whole numbers, not {str(numbers.dtype).removeprefix('torch.')} of shape "
+                f"{tuple(numbers.shape)}{advice if name == 'labels' else ''}"
+            )
+        return numbers.to(torch.int64)
 
     def set_classes(self, classes: int) -> None:
         """Set the number of classes, which must not change."""
@@ -139,6 +151,7 @@ class EpochBuffer:
         # argmax takes the first of equal logits. It costs more than all the rest, and ties are rare
         if not self._can_look or tied.any():
             hit |= tied & (labels[0] < others.argmax(dim=0))
+        self.label.scatter_(0, indices, labels[0])
         self.probability.scatter_(0, indices, probabilities.gather(0, labels)[0])
         self.hit.scatter_(0, indices, hit)
         self.margin.scatter_(0, indices, margin if self.classes > 1 else torch.full_like(margin, torch.nan))
@@ -190,6 +203,7 @@ class EpochBuffer:
         classes = torch.tensor(self.classes, device=self.device)
         reduce(classes, dist.ReduceOp.MAX)
         self.set_classes(int(classes))
+        reduce(self.label, dist.ReduceOp.MAX)
         hit = self.hit.float()
         buffers = [self.probability, self.margin, self.error, hit]
         if self.keep_predictions and self.classes:

@@ -26,7 +26,8 @@ def resolve_networks(models: str | Sequence[str] | Mapping[str, NetworkFactory |
     """Turn the names of networks into factories.
 
     Args:
-        models: names, or a mapping of names of your choice to factories. A name is one of :data:`NETWORKS`,
+        models: names, or a mapping of names of your choice to factories. A name is one of :data:`NETWORKS`, also
+            spelled as in the App ("ResNet-20"),
             ``"torchvision/<name>"``, ``"timm/<name>"`` (always without pretrained weights), or
             ``"<module>:<factory>"``, which imports that module: never pass a name from an untrusted source. In a
             mapping, ``"<module>:<factory>"`` may stand in place of a factory
@@ -87,8 +88,10 @@ def _find_network(model: object) -> tuple[str, NetworkFactory]:
         return name, _torchvision_factory(network)
     if library == "timm":
         return name, _timm_factory(network)
-    if model in NETWORKS:
-        return name, NETWORKS[model]
+    # "ResNet-20", as the App writes it
+    known = re.sub(r"[\s_-]", "", model).lower()
+    if known in NETWORKS:
+        return known, NETWORKS[known]
     raise ValueError(
         f"unknown network {short_repr(model)}: choose from {', '.join(NETWORKS)}, or name a network of another library "
         "like 'torchvision/resnet18' or 'timm/convnext_atto', or a factory of your own like 'mypackage.nets:make_net'"

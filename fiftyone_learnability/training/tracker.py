@@ -84,6 +84,11 @@ class LearnabilityTracker:
         return self._last
 
     @property
+    def labels(self) -> IntArray:
+        """``(N,)`` class of each sample, as :meth:`update` was given it last; -1 where it is not known."""
+        return self._buffer.label.cpu().numpy().astype(np.int64)
+
+    @property
     def epochs(self) -> int:
         """Number of finished epochs."""
         return len(self._epoch_seen)
@@ -115,10 +120,11 @@ class LearnabilityTracker:
         Args:
             indices: ``(B,)`` indices of the samples, in 0..N-1; or their names, if the tracker was given ``ids``
             logits: ``(B, classes)`` logits of any float type, a tensor or an array; the softmax is taken in float32
-            labels: ``(B,)`` true class of each sample
+            labels: ``(B,)`` true class of each sample, an index into the classes
 
         Raises:
-            ValueError: if the shapes do not fit, the number of classes changes, or a label is not one of the classes
+            ValueError: if the shapes do not fit, the number of classes changes, or a label is not one of the classes or
+                no whole number, as soft labels are not
             IndexError: if an index is out of range. The first batch of an epoch is checked at once, later ones when
                 some thousand rows have come; a GPU, which is not waited for, reports it itself
             KeyError: if a name is not among ``ids``
@@ -237,6 +243,8 @@ class LearnabilityTracker:
             self._epoch_hits = _add_by_position(self._epoch_hits, other._epoch_hits)
             self._epoch_seen = _add_by_position(self._epoch_seen, other._epoch_seen)
         self._sums.merge(other._sums)
+        known = torch.from_numpy(other.labels).to(self._buffer.label)
+        self._buffer.label = torch.where(known >= 0, known, self._buffer.label)
 
     def state_dict(self) -> dict[str, Any]:
         """The accumulated state: tensors and numbers that ``torch.load(weights_only=True)`` reads back.
@@ -250,6 +258,7 @@ class LearnabilityTracker:
             "epoch_seen": list(self._epoch_seen),
             "classes": self._buffer.classes,
             "el2n_epoch": self.el2n_epoch,
+            "labels": self._buffer.label.cpu().clone(),
             "prediction_sum": None if self._prediction_sum is None else self._prediction_sum.cpu().clone(),
             **self._sums.state_dict(),
         }
@@ -275,6 +284,9 @@ class LearnabilityTracker:
                 raise ValueError("the state's predictions are not of its samples and classes")
         self._sums, self.el2n_epoch, self._buffer.classes = sums, state["el2n_epoch"], state["classes"]
         self._epoch_hits, self._epoch_seen = list(state["epoch_hits"]), list(state["epoch_seen"])
+        # earlier versions did not keep them
+        labels = state.get("labels")
+        self._buffer.label = torch.full_like(self._buffer.label, -1) if labels is None else labels.to(self._buffer.label)
         self._prediction_sum = self._buffer.prediction = None
         if prediction is not None and self._buffer.keep_predictions:
             self._add_predictions(prediction)

@@ -27,6 +27,7 @@ from fiftyone_learnability.dataset.arrays import (
     read_ids,
 )
 from fiftyone_learnability.dataset.internals import dataset_id, sample_collection
+from fiftyone_learnability.dataset.journal import in_utc
 from fiftyone_learnability.dataset.notes import notes_of, score_field
 from fiftyone_learnability.dataset.scored import find_models, label_path_of
 from fiftyone_learnability.scores.catalog import SCORES
@@ -178,7 +179,7 @@ def dataset_state(dataset: fo.Dataset) -> DatasetState:
     newest = sample.get("last_modified_at")
     return DatasetState(
         str(dataset_id(dataset)),
-        newest if isinstance(newest, datetime) else None,
+        in_utc(newest) if isinstance(newest, datetime) else None,
         samples.estimated_document_count(),
         tuple(_scores_in_fields(dataset).items()),
     )
@@ -228,7 +229,7 @@ _last_read: dict[Hashable, _LastRead] = {}
 def _read(dataset: fo.Dataset, state: DatasetState) -> ScoreTable:
     """Read all scores: only of the samples that changed since the last time if possible, else of all."""
     # taken before reading: every change that is dated earlier has reached the database
-    horizon = datetime.now(timezone.utc).replace(tzinfo=None) - LATENESS
+    horizon = datetime.now(timezone.utc) - LATENESS
     last = _last_read.get(state.dataset_id)
     table = None if last is None else _read_changed(dataset, state, last)
     if table is None:

@@ -71,16 +71,19 @@ GONE: dict[str, dict[str, Any]] = {
     "an older process with the same id": {"pid": os.getppid(), "started": 1.0},
     "another machine, long ago": {"host": "elsewhere", "at": HOURS_AGO},
 }
+ZONES = [None, "America/Los_Angeles", "Asia/Kolkata"]
 ALIVE: dict[str, dict[str, Any]] = {
     "a running process": {"pid": os.getppid(), "started": psutil.Process(os.getppid()).create_time()},
     "another machine, just now": {"host": "elsewhere"},
 }
 
 
+@pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("process", GONE.values(), ids=GONE)
 def test_the_write_of_a_killed_process_is_undone(
-    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, process: dict[str, Any]
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, process: dict[str, Any], zone: str | None
 ) -> None:
+    monkeypatch.setattr(fo.config, "timezone", zone)
     write(dataset, "a", key="mine")
     before = state(dataset)
     leave_half_written(dataset, monkeypatch, **process)
@@ -94,10 +97,12 @@ def test_the_write_of_a_killed_process_is_undone(
     assert state(dataset) == before
 
 
+@pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("process", ALIVE.values(), ids=ALIVE)
 def test_a_process_that_still_writes_is_left_alone(
-    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, process: dict[str, Any]
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, process: dict[str, Any], zone: str | None
 ) -> None:
+    monkeypatch.setattr(fo.config, "timezone", zone)
     leave_half_written(dataset, monkeypatch, **process)
     before = state(dataset)
     recover(dataset)

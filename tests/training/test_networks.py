@@ -214,3 +214,10 @@ def test_build_rejects_a_network_that_does_not_take_the_images() -> None:
     factory = resolve_networks("torchvision/vit_b_32")["vit_b_32"]
     with pytest.raises(ValueError, match=r"'vit_b_32' does not take images of shape \(2, 3, 32, 32\)"):
         build_network("vit_b_32", factory, 4, 3, 32)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"), [("ResNet-20", "resnet20"), ("VGG-16", "vgg16"), ("MobileNet", "mobilenet"), ("VGG 16", "vgg16")]
+)
+def test_networks_may_be_written_as_in_the_app(written: str, name: str) -> None:
+    assert resolve_networks([written]) == {name: NETWORKS[name]}

@@ -767,3 +767,35 @@ def test_a_mistake_in_a_later_batch_is_reported_and_the_tracker_continues() -> N
             tracker.end_epoch()
     feed(tracker, recorded, epochs=slice(1, None))
     assert_scores(tracker.scores(), recorded.expected())
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [torch.tensor([0.7, 0.3]), np.array([0.0, 1.0]), [0.2, 1.0], torch.tensor([[0.7, 0.3], [0.1, 0.9]])],
+    ids=["mixup", "whole floats", "list", "a share of each class"],
+)
+def test_soft_labels_are_refused(labels: object) -> None:
+    tracker = LearnabilityTracker(2)
+    with pytest.raises(ValueError, match="labels must be whole numbers, not float.*give the class with the largest share"):
+        tracker.update([0, 1], torch.zeros(2, 2), labels)
+    with pytest.raises(ValueError, match="indices must be whole numbers, not float32"):
+        tracker.update(torch.tensor([0.0, 1.9]), torch.zeros(2, 2), [0, 1])
+
+
+def test_the_labels_it_was_told_are_kept() -> None:
+    tracker = LearnabilityTracker(4)
+    assert tracker.labels.tolist() == [-1] * 4
+    tracker.update([2, 0], torch.zeros(2, 3), [1, 2])
+    tracker.end_epoch()
+    assert tracker.labels.tolist() == [2, -1, 1, -1]
+    restored = LearnabilityTracker(4)
+    restored.load_state_dict(tracker.state_dict())
+    assert restored.labels.tolist() == [2, -1, 1, -1]
+    other = LearnabilityTracker(4)
+    other.update([0, 3], torch.zeros(2, 3), [0, 0])
+    other.end_epoch()
+    restored.merge(other)
+    assert restored.labels.tolist() == [0, -1, 1, 0]
+    # states of earlier versions lack them
+    restored.load_state_dict({name: value for name, value in tracker.state_dict().items() if name != "labels"})
+    assert restored.labels.tolist() == [-1] * 4

@@ -252,3 +252,13 @@ def test_every_table_has_a_version_of_its_own(dataset: fo.Dataset) -> None:
     score(dataset)
     tables += [load(dataset), load(dataset, view)]
     assert len({table.version for table in tables}) == 4
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Asia/Kolkata", "local"])
+def test_scores_are_read_in_any_time_zone(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    plain = load(dataset)
+    monkeypatch.setattr(fo.config, "timezone", zone)
+    table = load(dataset)
+    assert content(table) == content(plain) == stored(dataset)
+    relabel(dataset)
+    assert content(load(dataset)) == stored(dataset)
