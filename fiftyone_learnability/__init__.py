@@ -5,7 +5,7 @@
 
     dataset = fo.load_dataset("cifar10-train")
     fol.compute_learnability(dataset, models=["resnet20", "vgg16", "mobilenet"], epochs=200)
-    dataset.sort_by("learnability_resnet20")  # hardest first
+    fol.sort_by_learnability(dataset, "resnet20")  # hardest first
 
 Names are loaded on first use: importing the package takes a few milliseconds, and torch is loaded only to train.
 """

@@ -61,8 +61,8 @@ def write_scores(
 
     Raises:
         TypeError: if the source has another type
-        ValueError: if the name is not allowed, no sample is found, a file of the source fits several samples, a score is
-            not a number, or ``classes`` is in another order than the model's outputs
+        ValueError: if the name is not allowed, no sample is found, a file of the source fits several samples, a score
+            is not a number, or ``classes`` is in another order than the model's outputs
         WriteError: if the database fails; the dataset is unchanged
     """
     return prepare_scores(

@@ -433,5 +433,5 @@ def test_without_pyarrow_parquet_is_refused_at_once(
     # None makes the import fail
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(ValueError, match="'s.parquet': parquet files need the package pyarrow: pip install pyarrow"):
+    with pytest.raises(ValueError, match=r"'s\.parquet': parquet files need the package pyarrow: pip install pyarrow"):
         call(dataset, tmp_path / "s.parquet")

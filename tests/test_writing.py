@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fiftyone import ViewField as F
 from pymongo.errors import OperationFailure
 
 import fiftyone_learnability as fol
@@ -209,7 +210,7 @@ TABLES: dict[str, tuple[Callable[[list[str]], Any], dict[str, Any], type[Excepti
         lambda ids: {"filepath": ["/a/0.png", "/b/0.png"], "learnability": [0.1, 0.2]},
         {},
         ValueError,
-        "none of the 2 scored samples",
+        "'/a/0.png' or '/b/0.png', which may be the sample '/no/0.png': name the samples by id",
     ),
     "lengths": (lambda ids: {"id": ids, "learnability": L[:5]}, {}, ValueError, "length"),
     "key": (lambda ids: {"id": ids, "learnability": L}, {"key": "two words"}, ValueError, "must be an identifier"),
@@ -267,12 +268,18 @@ def test_a_database_that_fails_leaves_the_dataset_as_it_was(
 
 
 def tracked(
-    count: int, ids: list[str] | None = None, epochs: int = 3, seed: int = 0, **options: Any
+    count: int,
+    ids: list[str] | None = None,
+    epochs: int = 3,
+    seed: int = 0,
+    told: list[int] | None = None,
+    **options: Any,
 ) -> tuple[LearnabilityTracker, np.ndarray, np.ndarray]:
     """A tracker after some epochs of random logits for three classes; and these logits and labels."""
     rng = np.random.default_rng(seed)
     tracker = LearnabilityTracker(None if ids else count, ids=ids, **options)
     logits, labels = rng.normal(0, 2, (epochs, count, 3)).astype(np.float32), rng.integers(0, 3, count)
+    labels = labels if told is None else np.array(told)
     for z in logits:
         tracker.update(ids or np.arange(count), torch.tensor(z), labels)
         tracker.end_epoch()
@@ -342,7 +349,8 @@ def test_trackers_that_do_not_match(dataset: fo.Dataset) -> None:
 def test_the_predictions_of_a_tracker_suggest_labels(dataset: fo.Dataset) -> None:
     classes = ["b", "c", "a"]
     ids = dataset.values("id")[::-1]
-    tracker, *_ = tracked(12, ids)
+    labels = [classes.index(label or "c") for label in dataset.values("ground_truth.label")[::-1]]
+    tracker, *_ = tracked(12, ids, told=labels)
     fol.write_scores(dataset, tracker, "mine", classes=classes)
     mean = dict(zip(ids, tracker.mean_prediction, strict=True))
     predictions = fol.pred_probs(dataset, "mine")
@@ -360,7 +368,7 @@ def test_the_predictions_of_a_tracker_suggest_labels(dataset: fo.Dataset) -> Non
 
 def test_a_tracker_without_predictions(dataset: fo.Dataset) -> None:
     tracker, *_ = tracked(12, predictions=False)
-    fol.write_scores(dataset, tracker, "mine", classes=["a", "b", "c"])
+    fol.write_scores(dataset, tracker, "mine")
     assert not dataset.has_field("learnability_mine_ambiguity")
     with pytest.raises(ValueError, match="'mine' has not kept its predictions"):
         fol.pred_probs(dataset, "mine")
@@ -480,14 +488,17 @@ def test_classes_in_another_order_are_refused(make_dataset: MakeDataset, predict
     dataset = make_dataset([f"/no/{index}.png" for index in range(9)], [*"abcabcabc"])
     tracker = told(dataset, "cab", predictions)
     before = state(dataset)
-    with pytest.raises(ValueError, match="calls output 0 'a', but 3 of the 3 .* labelled 'c'.* the order is c, a, b"):
+    with pytest.raises(ValueError, match=r"calls output 0 'a', but 3 of the 3 .* labelled 'c'.* the order is c, a, b"):
         fol.write_scores(dataset, tracker, "mine", classes=["a", "b", "c"])
     assert state(dataset) == before
     # a label that was changed since does not matter
     dataset.limit(1).set_values("ground_truth.label", ["b"])
     fol.write_scores(dataset, tracker, "mine", classes=["c", "a", "b"])
-    with pytest.raises(ValueError, match="classes names 2 outputs, but the tracker was told labels up to 2|classes must"):
-        fol.write_scores(dataset.match({"ground_truth.label": {"$ne": "b"}}), tracker, "two", classes=["c", "a"])
+    for sample in dataset.match(F("ground_truth.label") == "b"):
+        sample.ground_truth = None
+        sample.save()
+    with pytest.raises(ValueError, match=r"classes must name the 3 outputs|classes names 2 .* told labels up to 2"):
+        fol.write_scores(dataset, tracker, "two", classes=["c", "a"])
 
 
 def test_outputs_that_no_sample_has_are_no_contradiction(dataset: fo.Dataset) -> None:

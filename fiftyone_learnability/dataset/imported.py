@@ -208,9 +208,9 @@ def _check_order(classes: tuple[str, ...], told: IntArray, labels: IntArray) -> 
         if row[most] > row.sum() / 2 and most != output:
             order = [classes[int(row.argmax())] if row.any() else "?" for row in counts]
             raise ValueError(
-                f"classes is not in the order of the model's outputs: it calls output {output} {classes[output]!r}, but "
-                f"{row[most]} of the {row.sum()} samples that the tracker was told to be of class {output} are labelled "
-                f"{classes[most]!r}; by their labels the order is {shorten(', '.join(order), 300)}"
+                f"classes is not in the order of the model's outputs: it calls output {output} {classes[output]!r}, "
+                f"but {row[most]} of the {row.sum()} samples that the tracker was told to be of class {output} are "
+                f"labelled {classes[most]!r}; by their labels the order is {shorten(', '.join(order), 300)}"
             )
 
 

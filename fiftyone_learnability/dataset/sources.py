@@ -28,7 +28,7 @@ class SourceScores:
         scores: ``(N,)`` values of each score; NaN where a sample has none
         prediction (None): ``(N, classes)`` mean predictions
         accuracies: ``(epochs,)`` accuracy after each epoch; empty if not known
-        labels (None): ``(N,)`` class that the model was told for each sample, an index into its outputs; -1 if not known
+        labels (None): ``(N,)`` class that the model was told for each sample, an index into its outputs; -1 if unknown
     """
 
     names: list[str]
@@ -72,7 +72,9 @@ def _read_tracker(samples: foc.SampleCollection, tracker: Any) -> SourceScores:
     scores = {name: values[seen] for name, values in tracker.scores().items() if not np.isnan(values[seen]).all()}
     prediction = tracker.mean_prediction
     seen_names = [str(name) for name, was_seen in zip(names, seen.tolist(), strict=True) if was_seen]
-    return SourceScores(seen_names, scores, None if prediction is None else prediction[seen], tracker.accuracies, tracker.labels[seen])
+    return SourceScores(
+        seen_names, scores, None if prediction is None else prediction[seen], tracker.accuracies, tracker.labels[seen]
+    )
 
 
 def _read_columns(samples: foc.SampleCollection, source: Any, learnability: str) -> SourceScores:

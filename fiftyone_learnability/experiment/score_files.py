@@ -90,7 +90,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise ValueError(f"there is no file {path}") from None
     # a damaged file can raise anything
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as a {ending_of(path)[1:]} file: {short_repr(str(error), 300)}") from error
+        raise ValueError(
+            f"{path} cannot be read as a {ending_of(path)[1:]} file: {short_repr(str(error), 300)}"
+        ) from error
     if not {"id", "filepath"} & set(table.columns):
         raise ValueError(
             f"{path.name} does not identify its samples: it needs a column id or filepath; it has "

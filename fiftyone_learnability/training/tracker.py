@@ -286,7 +286,9 @@ class LearnabilityTracker:
         self._epoch_hits, self._epoch_seen = list(state["epoch_hits"]), list(state["epoch_seen"])
         # earlier versions did not keep them
         labels = state.get("labels")
-        self._buffer.label = torch.full_like(self._buffer.label, -1) if labels is None else labels.to(self._buffer.label)
+        self._buffer.label = (
+            torch.full_like(self._buffer.label, -1) if labels is None else labels.to(self._buffer.label)
+        )
         self._prediction_sum = self._buffer.prediction = None
         if prediction is not None and self._buffer.keep_predictions:
             self._add_predictions(prediction)

@@ -50,7 +50,8 @@ def test_a_file_is_not_matched_with_one_of_another_folder_that_was_moved_too() -
 
 def test_files_that_were_put_into_one_folder() -> None:
     names = ["/old/cat/a.png", "/old/dog/b.png"]
-    assert match_paths(names, ["/flat/b.png", "/flat/a.png"]) == dict(zip(names, ["/flat/a.png", "/flat/b.png"]))
+    matched = match_paths(names, ["/flat/b.png", "/flat/a.png"])
+    assert matched == {"/old/cat/a.png": "/flat/a.png", "/old/dog/b.png": "/flat/b.png"}
 
 
 def test_accents_may_be_written_in_two_ways() -> None:
@@ -60,7 +61,11 @@ def test_accents_may_be_written_in_two_ways() -> None:
 @pytest.mark.parametrize(
     ("names", "files", "said"),
     [
-        (["1.png"], ["/new/cat/1.png", "/new/dog/1.png"], "'1.png', which may be the sample '/new/cat/1.png' or '/new/"),
+        (
+            ["1.png"],
+            ["/new/cat/1.png", "/new/dog/1.png"],
+            "'1.png', which may be the sample '/new/cat/1.png' or",
+        ),
         (["/a/1.png", "/b/1.png"], ["/new/1.png"], "'/a/1.png' or '/b/1.png', which may be the sample '/new/1.png'"),
         (["cat/1.png"], ["/x/train/cat/1.png", "/x/test/cat/1.png", "/x/1.png"], "'cat/1.png', which may be"),
     ],

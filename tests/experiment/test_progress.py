@@ -99,7 +99,7 @@ def test_counting_nothing_is_no_error(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_progress_that_is_no_function_is_refused() -> None:
-    with pytest.raises(ValueError, match="progress must be True, False or a function, not 'bar'"):
+    with pytest.raises(ValueError, match="progress must be True, False, None or a function, not 'bar'"):
         Progress("bar")  # type: ignore[arg-type]
 
 

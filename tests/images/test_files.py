@@ -21,7 +21,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from fiftyone_learnability.images.decode import decode_images
-from fiftyone_learnability.images.files import MAX_PIXELS, read_image
+from fiftyone_learnability.images.files import read_image
 
 from .pictures import GREY_MODES, HEIGHT, PNG, WIDTH, chunk, noise, oracle, png_that_claims, save
 

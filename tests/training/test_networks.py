@@ -136,7 +136,7 @@ def test_timm_networks_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_networks("timm/other")
 
 
-@pytest.mark.parametrize("name", ["resnet21", "ResNet20", "", "keras/resnet20", "/resnet20", "resnet20 "])
+@pytest.mark.parametrize("name", ["resnet21", "ResNet-21", "", "keras/resnet20", "/resnet20", "resnet.20"])
 def test_unknown_names_list_the_known_ones(name: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"unknown network {name!r}: choose from resnet20, vgg16, mobile")):
         resolve_networks([name])
@@ -217,7 +217,8 @@ def test_build_rejects_a_network_that_does_not_take_the_images() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "name"), [("ResNet-20", "resnet20"), ("VGG-16", "vgg16"), ("MobileNet", "mobilenet"), ("VGG 16", "vgg16")]
+    ("written", "name"),
+    [("ResNet-20", "resnet20"), ("VGG-16", "vgg16"), ("MobileNet", "mobilenet"), ("VGG 16", "vgg16")],
 )
 def test_networks_may_be_written_as_in_the_app(written: str, name: str) -> None:
     assert resolve_networks([written]) == {name: NETWORKS[name]}

@@ -776,7 +776,7 @@ def test_a_mistake_in_a_later_batch_is_reported_and_the_tracker_continues() -> N
 )
 def test_soft_labels_are_refused(labels: object) -> None:
     tracker = LearnabilityTracker(2)
-    with pytest.raises(ValueError, match="labels must be whole numbers, not float.*give the class with the largest share"):
+    with pytest.raises(ValueError, match=r"whole numbers, not float.*give the class with the largest share"):
         tracker.update([0, 1], torch.zeros(2, 2), labels)
     with pytest.raises(ValueError, match="indices must be whole numbers, not float32"):
         tracker.update(torch.tensor([0.0, 1.9]), torch.zeros(2, 2), [0, 1])
