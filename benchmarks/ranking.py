@@ -75,8 +75,8 @@ def observe(options: argparse.Namespace, model: str) -> tuple[NDArray[np.float32
         return _Watched(factory(num_classes=num_classes, in_channels=in_channels), logits)
 
     class Recorder(EpochPrinter):
-        def on_state(self, epoch: int, state: dict[str, Any]) -> None:
-            sums.append(state["tracker"]["probability_sum"].numpy().copy())
+        def on_state(self, epoch: int, state: Callable[[], dict[str, Any]]) -> None:
+            sums.append(state()["tracker"]["probability_sum"].numpy().copy())
 
         def on_epoch(self, report: EpochReport) -> None:
             super().on_epoch(report)

@@ -48,6 +48,7 @@ def compute_learnability(
     measure_every: int = 1,
     stop_when_stable: bool | float = False,
     compile: bool = False,
+    deterministic: bool = False,
     key: str | None = None,
     overwrite: bool = False,
     skip_failures: bool = False,
@@ -88,7 +89,8 @@ def compute_learnability(
             ``factory(num_classes=..., in_channels=...) -> nn.Module``
         epochs (200): T, the training epochs of each network
         runs (1): repeats with the seeds ``seed``, ``seed + 1``, ...; the scores are means over them
-        seed (0): the first seed. The same seed, device and settings give the same scores, on a CPU bit for bit
+        seed (0): the first seed. The same seed, device and settings give the same scores; bit for bit on a CPU, and
+            with ``deterministic=True`` on CUDA
         batch_size (128): images per training step
         lr (None): the peak learning rate: SGD warms up to it for two epochs, then follows a cosine to zero. By default
             0.1 at batch size 128, scaled with the batch size
@@ -113,6 +115,8 @@ def compute_learnability(
             :data:`~fiftyone_learnability.training.options.DEFAULT_BOUND`
         compile (False): compile the networks with ``torch.compile``, which takes most of a minute each; a network that
             cannot be compiled is trained uncompiled
+        deterministic (False): True gives the same scores bit for bit on CUDA, on the same GPU and versions of torch and
+            cuDNN, also after an interruption, at some cost in speed. A CPU does so in any case
         key (None): the key of the run, by default "learnability", then "learnability_2" and so on
         overwrite (False): replace existing fields of these networks, and a run of the same key
         skip_failures (False): leave out images that cannot be read, with a message, instead of raising an error

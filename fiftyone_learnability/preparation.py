@@ -93,7 +93,7 @@ def check(
     from .training.networks import resolve_networks
 
     networks = resolve_networks(models)
-    placement = choose_placement(settings.device, settings.precision)
+    placement = choose_placement(settings.device, settings.precision, settings.deterministic)
     check_images(samples)
     dataset = root_dataset(samples)
     recover(dataset)

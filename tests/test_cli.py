@@ -137,7 +137,7 @@ def test_compute_passes_every_option_on(
     chosen = ("--scores", "aum", "hits")
     arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
     flags = ("--no-flip", "--overwrite", "--skip-failures", "--quiet", "--no-resume", "--restart-diverged")
-    flags += ("--no-image-cache", "--compile")
+    flags += ("--no-image-cache", "--compile", "--deterministic")
     assert run("compute", digit_dataset.name, "--models", "x", "y", *arguments, *chosen, *flags).status == 0
     expected = {
         **given,
@@ -147,7 +147,7 @@ def test_compute_passes_every_option_on(
         "horizontal_flip": False,
     }
     expected |= {"horizontal_flip": False, "resume": False, "restart_diverged": True, "cache_images": False}
-    expected |= {"compile": True}
+    expected |= {"compile": True, "deterministic": True}
     assert got == {**expected, "overwrite": True, "skip_failures": True, "progress": False}
 
     assert run("compute", digit_dataset.name, "--stop-when-stable").status == 0

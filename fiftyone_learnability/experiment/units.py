@@ -6,7 +6,8 @@ A unit depends on its own arguments alone, so units can run in turn, as here, or
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -90,8 +91,8 @@ class _NoStore:
 class Checkpoints:
     """Saves the state of a training after its epochs, at most once per :data:`CHECKPOINT_SECONDS`.
 
-    As a context manager it saves the last state when an error or an interrupt ends the training. It deletes the
-    checkpoint if the training diverged, since it would only diverge again.
+    A state is copied from the device when it is saved. As a context manager it saves the last state when an error or an
+    interrupt ends the training. It deletes the checkpoint if the training diverged, since it would only diverge again.
 
     Args:
         store: keeps the checkpoints
@@ -101,17 +102,17 @@ class Checkpoints:
     def __init__(self, store: UnitStore, unit: TrainingUnit) -> None:
         self._store, self._unit = store, unit
         self._saved_at = time.monotonic()
-        self._unsaved: dict[str, Any] | None = None
+        self._unsaved: Callable[[], dict[str, Any]] | None = None
 
-    def add(self, state: dict[str, Any]) -> None:
-        """Take the state after an epoch, which must not change any more."""
+    def add(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Take the state after an epoch; see :meth:`TrainingObserver.on_state`."""
         self._unsaved = state
         if time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
             self._save()
 
     def _save(self) -> None:
         if self._unsaved is not None:
-            self._store.save_checkpoint(self._unit, self._unsaved)
+            self._store.save_checkpoint(self._unit, self._unsaved())
             self._saved_at, self._unsaved = time.monotonic(), None
 
     def __enter__(self) -> Checkpoints:
@@ -122,7 +123,9 @@ class Checkpoints:
             return
         if issubclass(kind, TrainingDivergedError):
             self._store.drop_checkpoint(self._unit)
-        else:
+            return
+        # a GPU that failed can no longer be read: the checkpoint before stays, and the error that it failed with counts
+        with suppress(RuntimeError):
             self._save()
 
 
@@ -260,7 +263,7 @@ class _UnitObserver(TrainingObserver):
     def on_batch(self, count: int) -> None:
         self._progress.on_batch(count)
 
-    def on_state(self, epoch: int, state: dict[str, Any]) -> None:
+    def on_state(self, epoch: int, state: Callable[[], dict[str, Any]]) -> None:
         self._checkpoints.add(state)
 
     def on_incident(self, sentence: str) -> None:

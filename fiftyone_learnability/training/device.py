@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ import torch
 
 from ..scores.checks import short_repr
 from .options import PRECISIONS
+
+FIRST_RIGHT_MPS = (2, 14)
+"""The version of torch from which on no wrong gradient of our networks' layers is known on MPS. Before it, the backward
+pass of batch norms was wrong for some memory layouts (pytorch issues 156555 and 175189, mended by pull request 188371),
+and amax of int64 was missing (141948)."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,15 @@ def autocast(placement: Placement) -> Iterator[None]:
         yield
 
 
-def choose_placement(device: str = "auto", precision: str = "auto") -> Placement:
+def choose_placement(device: str = "auto", precision: str = "auto", deterministic: bool = False) -> Placement:
     """Choose device and precision.
 
     Args:
-        device ("auto"): "auto" takes cuda, then mps, then cpu; or any torch device, such as "cuda:1"
+        device ("auto"): "auto" takes cuda, then mps if this torch computes right there, then cpu; or any torch device,
+            such as "cuda:1"
         precision ("auto"): "auto" takes bf16 on GPUs that compute it, fp16 with loss scaling on older ones, bf16 on
             CPUs with matrix units for it (AMX), and float32 elsewhere; or one of "float32", "bf16", "fp16"
+        deterministic (False): True takes only devices that give the same bits each time: not mps
 
     Returns:
         the choice with its reason
@@ -62,12 +70,19 @@ def choose_placement(device: str = "auto", precision: str = "auto") -> Placement
     elif torch.cuda.is_available():
         chosen, why = torch.device("cuda"), "a CUDA GPU is available"
     elif torch.backends.mps.is_available():
+        doubt = "deterministic=True, which MPS does not offer" if deterministic else doubt_about_mps()
         chosen, why = torch.device("mps"), "no CUDA GPU, but Apple's MPS is available"
+        if doubt:
+            chosen, why = torch.device("cpu"), f"Apple's MPS is available but not used: {doubt}"
     else:
         chosen, why = torch.device("cpu"), "no GPU was found"
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else f"{torch.get_num_threads()} threads"
     if chosen.type == "mps":
         name = "Apple GPU"
+        if deterministic:
+            raise ValueError("deterministic=True is not possible on device 'mps'; use 'auto' or 'cpu'")
+        if device != "auto" and (doubt := doubt_about_mps()):
+            why += f", although {doubt}"
 
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {short_repr(precision)}")
@@ -78,6 +93,16 @@ def choose_placement(device: str = "auto", precision: str = "auto") -> Placement
         precision, precision_why = _fastest_precision(chosen)
     reason = f"device {chosen} ({name}): {why}; precision {precision}: {precision_why}"
     return Placement(chosen, precision, reason, is_chosen)
+
+
+def doubt_about_mps() -> str | None:
+    """Why trainings on Apple's MPS are not to be trusted with this torch; None if no reason is known."""
+    # 2.4.1+cpu, 2.14.0a0+git1234
+    version = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
+    if version >= FIRST_RIGHT_MPS:
+        return None
+    needed = ".".join(map(str, FIRST_RIGHT_MPS))
+    return f"torch {torch.__version__} may compute wrong gradients of batch norms there; torch {needed} is mended"
 
 
 def _fastest_precision(device: torch.device) -> tuple[str, str]:

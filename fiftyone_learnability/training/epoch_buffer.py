@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +74,11 @@ class EpochBuffer:
         self._waiting: list[tuple[Tensor, Tensor]] = []
         self._rows = self._rows_done = 0
         # the row of the epoch that saw each sample last
-        self._last_row = torch.zeros(num_samples, dtype=torch.int64, device=device)
+        # not int64, whose maximum Apple's MPS lacks before torch 2.13
+        self._last_row = torch.zeros(num_samples, dtype=torch.int32, device=device)
+        # smallest and largest index and label of the epoch, where the device is not waited for. Four bytes each, like
+        # the values that they travel with
+        self._extremes = torch.zeros((2, 2), dtype=torch.int32, device=device)
 
     def add(self, indices: Any, logits: Any, labels: Any) -> None:
         """Add a batch; see :meth:`LearnabilityTracker.update`."""
@@ -91,8 +96,8 @@ class EpochBuffer:
         self.set_classes(logits.shape[1])
         numbers = torch.stack((indices, labels))
         # the first batch shows a mistake that all batches share; checking each would double the cost of an update
-        if not self._rows:
-            self._check(numbers)
+        if not self._rows and self._can_look:
+            self._check(numbers.aminmax(dim=1))
         self._waiting.append((numbers, logits))
         self._rows += len(indices)
         if self._rows - self._rows_done >= min(ROWS_AT_ONCE, max(1, NUMBERS_AT_ONCE // self.classes)):
@@ -115,12 +120,13 @@ class EpochBuffer:
             raise ValueError(f"there are logits of {classes} classes; before there were {self.classes}")
         self.classes = classes
 
-    def _check(self, numbers: Tensor) -> None:
-        """Check ``(2, B)`` indices and labels: a negative one would wrap around, one too large would crash."""
-        if not self._can_look:
-            # a GPU reports them itself
-            return
-        least, most = (end.tolist() for end in numbers.aminmax(dim=1))
+    def _check(self, extremes: Iterable[Tensor]) -> None:
+        """Check indices and labels: a negative one would wrap around, one too large would crash.
+
+        Args:
+            extremes: ``(2,)`` smallest index and label, and ``(2,)`` largest ones
+        """
+        least, most = (end.tolist() for end in extremes)
         if least[0] < 0 or most[0] >= self.num_samples:
             raise IndexError(f"indices must lie in 0..{self.num_samples - 1}, not {least[0]}..{most[0]}")
         if least[1] < 0 or most[1] >= self.classes:
@@ -136,11 +142,18 @@ class EpochBuffer:
         self._waiting.clear()
         numbers = torch.cat(several, dim=1)
         start, self._rows_done = self._rows_done, self._rows
-        self._check(numbers)
         indices, labels = numbers
+        if self._can_look:
+            self._check(numbers.aminmax(dim=1))
+        else:
+            # one out of range would end the process's use of a CUDA GPU: it is replaced here, and reported by read()
+            short = numbers.int()
+            least = torch.minimum(self._extremes[0], short.amin(dim=1))
+            self._extremes = torch.stack((least, torch.maximum(self._extremes[1], short.amax(dim=1))))
+            indices, labels = indices.clamp(0, self.num_samples - 1), labels.clamp(0, self.classes - 1)
         # all rows of a sample take the values of its last one, so that the order of writing does not matter
-        rows = torch.arange(start, self._rows, device=self.device)
-        last = self._last_row.scatter_reduce_(0, indices, rows, "amax").gather(0, indices) - start
+        rows = torch.arange(start, self._rows, dtype=torch.int32, device=self.device)
+        last = self._last_row.scatter_reduce_(0, indices, rows, "amax").gather(0, indices).long() - start
         labels = labels.gather(0, last)[None]
         # classes first: on the CPU a softmax over a few numbers in a row is twenty times slower
         logits = torch.cat(rows_of_logits).index_select(0, last).t().contiguous()
@@ -167,17 +180,26 @@ class EpochBuffer:
         return self.prediction
 
     def read(self) -> Epoch:
-        """The epoch so far, on the CPU; waits for the device once."""
+        """The epoch so far, on the CPU; waits for the device once.
+
+        Raises:
+            IndexError, ValueError: if an index or a label of the epoch is out of range
+        """
         self._process()
-        # stacked, because each transfer is waited for
-        rows = torch.stack([self.probability, self.hit.float(), self.margin, self.error]).cpu()
-        return Epoch(seen=rows[0] != UNSEEN, hit=rows[1] > 0, probability=rows[0], margin=rows[2], error=rows[3])
+        # together, because each transfer is waited for
+        rows = [self.probability, self.hit.float(), self.margin, self.error]
+        numbers = torch.cat([*rows, self._extremes.view(torch.float32).flatten()]).cpu()
+        if not self._can_look and self._rows:
+            self._check(numbers[-4:].view(torch.int32).view(2, 2))
+        probability, hit, margin, error = numbers[:-4].view(4, -1)
+        return Epoch(seen=probability != UNSEEN, hit=hit > 0, probability=probability, margin=margin, error=error)
 
     def clear(self) -> None:
         """Start the next epoch."""
         self._waiting.clear()
         self._rows = self._rows_done = 0
         self._last_row.zero_()
+        self._extremes.zero_()
         self.probability.fill_(UNSEEN)
         self.hit.zero_()
         if self.prediction is not None:

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from .augmentation import EpochDraws, crop_and_flip, epoch_seed
 from .compiling import NetworkCall
 from .device import Placement, autocast
-from .measuring import folds_safely
-from .memory import copy_to_cpu
+from .measuring import folds_safely, measuring_batch
+from .memory import available_memory, copy_tensors, free_cached_memory
 from .networks import NetworkFactory, build_network, fastest_layout, fastest_placement
 from .options import TrainingOptions
-from .pixels import ResidentImages, TrainingData, channel_statistics
+from .pixels import ResidentImages, TrainingData
 from .schedule import learning_rate
 from .tracker import LearnabilityTracker
 
@@ -42,7 +42,8 @@ class Learner:
         on_incident: called with one sentence if the network cannot be compiled
 
     Attributes:
-        parts: number of parts that each batch is split into for lack of memory
+        parts: number of parts that each training batch is split into for lack of memory
+        measuring_batch: number of images that are measured at once
         folds: True if the measuring pass may fold batch norms into convolutions
     """
 
@@ -58,7 +59,7 @@ class Learner:
     ) -> None:
         device, (_, size, _, channels) = placement.device, data.images.shape
         self.options, self.seed = options, seed
-        self.mean, self.std = channel_statistics(data.images)
+        self.mean, self.std = data.statistics
         self.labels = torch.as_tensor(data.labels, dtype=torch.int64).to(device)
         torch.manual_seed(epoch_seed(seed, 0))
         network = build_network(name, factory, data.num_classes, channels, size)
@@ -73,14 +74,20 @@ class Learner:
             momentum=MOMENTUM,
             weight_decay=options.weight_decay,
             nesterov=True,
-            # one kernel for all weights. On a CPU it gains nothing, and if a scaler skips the first step, the fused
-            # optimizer continues with momenta that were never set
-            fused=device.type == "cuda" and self.placement.precision != "fp16",
+            # one kernel for all weights, which also sees on the device whether the scaler skips a step; on a CPU it
+            # gains nothing
+            fused=device.type == "cuda",
         )
+        # zeros give the same first step. If the scaler skips it, momenta that the fused optimizer made would be unset
+        for parameter in self.network.parameters():
+            self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.scaler = self._new_scaler()
         # never a batch of one image: a batch norm over 1x1 maps cannot take its statistics
         self.steps_per_epoch = max(1, min(math.ceil(len(data) / options.batch_size), len(data) // 2))
         self.parts = 1
+        # not by the memory available where the same arguments must give the same bits
+        memory = None if options.deterministic else available_memory(device)
+        self.measuring_batch = measuring_batch(device, size, math.ceil(len(data) / self.steps_per_epoch), memory)
         self.call = NetworkCall(self.network, options.compile, device, lambda text: on_incident(f"{name}: {text}"))
 
     def _new_scaler(self) -> torch.GradScaler:
@@ -146,27 +153,26 @@ class Learner:
     def free_memory(self) -> None:
         """Free what a failed step has left on the device."""
         self.optimizer.zero_grad(set_to_none=True)
-        if self.placement.device.type == "cuda":
-            torch.cuda.empty_cache()
+        free_cached_memory(self.placement.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state to resume from, as copies on the CPU. Randomness needs no state: it depends on seed and epoch."""
-        state = {
+        """The state to resume from, not copied. Randomness needs no state: it depends on seed and epoch."""
+        return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "lr": float(self.options.lr),
             "parts": self.parts,
+            "measuring_batch": self.measuring_batch,
         }
-        return copy_to_cpu(state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from the state of a learner with the same arguments."""
         self.network.load_state_dict(state["network"])
         # how to step is up to the options; the copy, because the optimizer continues in the tensors that it is given
         groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": copy_to_cpu(state["optimizer"]["state"]), "param_groups": groups})
+        self.optimizer.load_state_dict({"state": copy_tensors(state["optimizer"]["state"]), "param_groups": groups})
         # a new scaler: after a step that ran out of memory the old one still holds what it found about its gradients
         self.scaler = self._new_scaler()
         self.scaler.load_state_dict(state["scaler"])
-        self.parts = state["parts"]
+        self.parts, self.measuring_batch = state["parts"], state["measuring_batch"]

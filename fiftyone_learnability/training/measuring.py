@@ -18,15 +18,38 @@ from .device import Placement, autocast
 from .pixels import ResidentImages
 
 CPU_BATCH, GPU_BATCH = 128, 1000
-"""Images per batch of the measuring pass; on a CPU, larger batches no longer fit into its caches."""
+"""The most images in a batch of the measuring pass; on a CPU, larger batches no longer fit into its caches."""
+
+LARGEST_IMAGES = 64
+"""Height and width in pixels up to which a batch has that many images; of larger ones it has fewer, by their area."""
+
+BYTES_PER_PIXEL = 3 * 64 * 4
+"""Memory that a pixel needs in the measuring pass: input, output and workspace of a layer of 64 float32 channels."""
 
 ROWS_AT_ONCE = 4096
 """Images measured within one autocast, which converts the weights once."""
 
 
+def measuring_batch(device: torch.device, image_size: int, at_least: int = 1, memory: int | None = None) -> int:
+    """The number of images to measure at once: as many as the device works well with, fewer where they are large.
+
+    Args:
+        device: the device
+        image_size: height and width of the images in pixels
+        at_least (1): a batch that is known to fit, such as that of a training step, which needs more memory
+        memory (None): bytes that the device can still allocate; half of them are used
+    """
+    most = CPU_BATCH if device.type == "cpu" else GPU_BATCH
+    area = max(image_size, LARGEST_IMAGES) ** 2
+    batch = most * LARGEST_IMAGES**2 // area
+    if memory is not None:
+        batch = min(batch, memory // 2 // (BYTES_PER_PIXEL * image_size**2))
+    return min(most, max(at_least, batch, 1))
+
+
 @torch.no_grad()
 def measure(
-    network: nn.Module, images: ResidentImages, placement: Placement, parts: int = 1, folds: bool = False
+    network: nn.Module, images: ResidentImages, placement: Placement, batch: int | None = None, folds: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the logits of all images, in eval mode, without waiting for the device.
 
@@ -34,7 +57,7 @@ def measure(
         network: the network; it does not change
         images: the clean images
         placement: device and precision
-        parts (1): number of parts that each batch is split into for lack of memory
+        batch (None): number of images in a batch; by default what :func:`measuring_batch` advises
         folds (False): True folds batch norms, see :func:`folds_safely`
 
     Yields:
@@ -43,8 +66,7 @@ def measure(
     was_training = network.training
     network.eval()
     measured = fold_batch_norms(network) if folds else network
-    size = CPU_BATCH if placement.device.type == "cpu" else GPU_BATCH
-    size = max(1, size // parts)
+    size = batch or measuring_batch(placement.device, images.size)
     indices = torch.arange(len(images), device=placement.device)
     try:
         for several in indices.split(size * max(1, ROWS_AT_ONCE // size)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,18 +26,48 @@ def is_out_of_memory(error: Exception) -> bool:
     return known or isinstance(error, MemoryError)
 
 
-def copy_to_cpu(value: Any) -> Any:
-    """A copy of nested dicts, lists and tuples whose tensors are copied to the CPU."""
+def copy_tensors(value: Any, device: str | None = None) -> Any:
+    """A copy of nested dicts, lists and tuples whose tensors are copied too.
+
+    Args:
+        value: the dicts, lists and tuples
+        device (None): where the copies are kept; by default each stays on its device, and nothing waits for it
+    """
+    return _change_tensors(value, lambda tensor: tensor.detach().to(device or tensor.device, copy=True))
+
+
+def on_cpu(value: Any) -> Any:
+    """Nested dicts, lists and tuples with their tensors on the CPU; tensors that are there already are not copied."""
+    return _change_tensors(value, lambda tensor: tensor.detach().cpu())
+
+
+def _change_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        return change(value)
     if isinstance(value, dict):
         # a module's state_dict carries attributes beside its entries
-        copied = copy.copy(value)
-        copied.update({key: copy_to_cpu(entry) for key, entry in value.items()})
-        return copied
+        changed = copy.copy(value)
+        changed.update({key: _change_tensors(entry, change) for key, entry in value.items()})
+        return changed
     if isinstance(value, (list, tuple)):
-        return type(value)(copy_to_cpu(entry) for entry in value)
+        return type(value)(_change_tensors(entry, change) for entry in value)
     return value
+
+
+def free_cached_memory(device: torch.device) -> None:
+    """Return to the device the memory that torch keeps for later tensors."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Bytes that torch can still allocate on a CUDA GPU; None for other devices, which do not tell."""
+    if device.type != "cuda":
+        return None
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
 
 
 @contextmanager

@@ -233,11 +233,13 @@ def fastest_placement(network: nn.Module, placement: Placement) -> Placement:
 def fastest_layout(network: nn.Module, placement: Placement) -> torch.memory_format:
     """The memory layout in which a network trains fastest: channels last nearly everywhere.
 
-    The exception is VGG-16 on a CPU in float32, whose convolutions are all wide (benchmarks/options.py).
+    The exceptions are VGG-16 on a CPU in float32, whose convolutions are all wide (benchmarks/options.py), and Apple's
+    MPS, where the gradients of batch norms were wrong with channels last (pytorch issue 175189).
 
     Args:
         network: the network
         placement: device and precision
     """
-    contiguous = isinstance(network, VGG16) and placement.device.type == "cpu" and placement.precision == "float32"
+    is_wide = isinstance(network, VGG16) and placement.device.type == "cpu" and placement.precision == "float32"
+    contiguous = is_wide or placement.device.type == "mps"
     return torch.contiguous_format if contiguous else torch.channels_last

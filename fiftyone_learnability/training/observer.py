@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +40,14 @@ class TrainingObserver:
     def on_batch(self, count: int) -> None:
         """Called after each training step with its number of images."""
 
-    def on_state(self, epoch: int, state: dict[str, Any]) -> None:
-        """Called after each epoch with the state to resume from.
+    def on_state(self, epoch: int, state: Callable[[], dict[str, Any]]) -> None:
+        """Called after each epoch.
 
         Args:
             epoch: the epoch that has ended, counted from 1
-            state: numbers, texts and tensors that ``torch.load(weights_only=True)`` reads; they no longer change
+            state: returns the state to resume from, also later: numbers, texts and tensors that
+                ``torch.load(weights_only=True)`` reads and that no longer change. Only this call copies them from the
+                device, so call it for a state that you keep
         """
 
     def on_incident(self, sentence: str) -> None:

@@ -227,6 +227,12 @@ class TrainingOptions:
         "bool",
         "Compile the networks with torch.compile, most of a minute each; if it fails, they are trained uncompiled",
     )
+    deterministic: bool = setting(
+        False,
+        "bool",
+        "Give the same scores bit for bit on the same CUDA GPU, also after resuming, at some cost in speed. A CPU does "
+        "so in any case",
+    )
     el2n_epoch: int | None = setting(
         None, "integer", "Epoch at which EL2N is measured. By default a tenth of the epochs", least=1, flag=""
     )
@@ -240,6 +246,8 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         for name, about in settings_of(type(self)).items():
             object.__setattr__(self, name, about.check(name, getattr(self, name)))
+        if self.deterministic and self.compile:
+            raise ValueError("deterministic=True and compile=True exclude each other: compilers choose how to round")
         if self.lr is None:
             object.__setattr__(self, "lr", default_learning_rate(self.batch_size))
         for name in ("measure_every", "el2n_epoch"):

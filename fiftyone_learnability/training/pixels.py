@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -42,6 +43,11 @@ class TrainingData:
     def __len__(self) -> int:
         return len(self.images)
 
+    @cached_property
+    def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and standard deviation of each channel; computed once for all trainings on these images."""
+        return channel_statistics(self.images)
+
 
 class ResidentImages:
     """Images on the device, as uint8 in channels-last order, with their batches as normalised floats.
@@ -70,6 +76,11 @@ class ResidentImages:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @property
+    def size(self) -> int:
+        """Height and width of the images in pixels."""
+        return self.pixels.shape[-1]
 
     def batch(self, index: Tensor) -> Tensor:
         """``(B, C, H, W)`` normalised float32 images, in this object's layout.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..scores.formulas import FloatArray
+from .arithmetic import arithmetic
 from .device import Placement
 from .measuring import measure
 from .networks import fastest_layout
@@ -73,5 +74,6 @@ def predict_logits(result: TrainingResult, images: NDArray[np.uint8]) -> NDArray
     device = result.placement.device
     layout = fastest_layout(result.network, result.placement)
     data = ResidentImages(images, result.mean, result.std, device, layout)
-    parts = [logits.cpu() for _, logits in measure(result.network, data, result.placement)]
+    with arithmetic(device):
+        parts = [logits.cpu() for _, logits in measure(result.network, data, result.placement)]
     return torch.cat(parts).numpy()

@@ -11,16 +11,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from .arithmetic import arithmetic
 from .compiling import CompiledStepError
 from .device import Placement
 from .learner import Learner
 from .measuring import measure
-from .memory import is_out_of_memory, keep_freed_memory
+from .memory import copy_tensors, is_out_of_memory, keep_freed_memory, on_cpu
 from .networks import NetworkFactory
 from .observer import EpochReport, TrainingObserver
 from .options import TrainingOptions
@@ -60,10 +62,12 @@ def train(
     The measurement, unless the options ask for a cheaper one, is that of "Sample-wise learnability" (arXiv 1901.02347):
     after each epoch, the model in eval mode over all clean training images, and the float32 softmax of its logits. On
     the CPU the result depends on the arguments alone, bit for bit (given the same number of threads and version of
-    torch). How and in which epochs a run is measured does not change the training.
+    torch); on CUDA it does so with ``options.deterministic`` (given the same GPU and versions too). How and in which
+    epochs a run is measured does not change the training.
 
     If the device has no memory for a batch, the epoch starts over with batches split into twice as many parts, whose
-    gradients are summed: the same step, except that batch norms see the parts.
+    gradients are summed: the same step, except that batch norms see the parts. A measurement that does not fit starts
+    over with smaller batches, which does not change the training.
 
     Args:
         name: name of the network, for messages
@@ -73,8 +77,9 @@ def train(
         seed: seed of initialisation, order and augmentation, not negative
         placement: device and precision
         observer (None): follows the run
-        state (None): state of a run with the same arguments, as :meth:`TrainingObserver.on_state` gets it, to resume
-            from; on the CPU the result equals, bit for bit, that of an uninterrupted run
+        state (None): state of a run with the same arguments, of :meth:`TrainingObserver.on_state`, to resume from. On
+            the CPU, and with ``options.deterministic`` on CUDA, the result equals that of an uninterrupted run bit for
+            bit
 
     Returns:
         the finished run
@@ -83,12 +88,13 @@ def train(
         ValueError: if ``seed`` is negative
         TrainingStateError: if ``state`` does not belong to a run with these arguments
         TrainingDivergedError: if the loss or the outputs of the network are not finite
-        TrainingMemoryError: if the device has no memory even for parts of two images
+        TrainingMemoryError: if the device has no memory even for parts of two images, or to measure one
     """
     if seed < 0:
         raise ValueError(f"seed must not be negative, not {seed}")
     start = time.perf_counter()
-    with _separate_random_state(placement.device), keep_freed_memory(placement.device):
+    device = placement.device
+    with _separate_random_state(device), keep_freed_memory(device), arithmetic(device, options.deterministic):
         try:
             run = _Run(name, factory, data, options, seed, placement, observer or TrainingObserver())
         except Exception as error:
@@ -148,14 +154,14 @@ class _Run:
 
     def train(self) -> None:
         """Train from the first missing epoch to the last one, or until the ranking is stable."""
-        result, state = self.result, self.state_dict()
+        result, state = self.result, self._snapshot()
         for epoch in range(len(result.reports) + 1, self.options.epochs + 1):
             if result.stopped is not None:
                 break
             report = self._epoch_with_retries(epoch, state)
             self._record(report)
-            state = self.state_dict()
-            self.observer.on_state(epoch, state)
+            state = self._snapshot()
+            self.observer.on_state(epoch, partial(on_cpu, state))
             self.observer.on_epoch(report)
         if result.stopped is not None:
             self.observer.on_incident(f"{self.name}: {result.stopped}")
@@ -169,6 +175,8 @@ class _Run:
                 return self._epoch(epoch)
             except CompiledStepError:
                 needs_memory = False
+            except TrainingMemoryError:
+                raise
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -186,9 +194,7 @@ class _Run:
         online = tracker if is_measured and options.measure == "online" else None
         totals = learner.train_epoch(epoch, self.observer.on_batch, online)
         if is_measured and options.measure == "exact":
-            batches = measure(learner.network, learner.images, learner.placement, learner.parts, learner.folds)
-            for indices, logits in batches:
-                tracker.update(indices, logits, learner.labels[indices])
+            self._measure(epoch)
         # the first wait for the device in this epoch
         loss, accuracy = (total / tracker.num_samples for total in totals.tolist())
         if not math.isfinite(loss):
@@ -199,6 +205,42 @@ class _Run:
             raise TrainingDivergedError(self._divergence("the network's outputs are", epoch)) from error
         seconds = time.perf_counter() - start
         return EpochReport(epoch, options.epochs, loss, accuracy, measured, seconds, tracker.num_samples)
+
+    def _measure(self, epoch: int) -> None:
+        """Measure all images; start over with smaller batches if memory runs out.
+
+        Raises:
+            TrainingMemoryError: if a single image does not fit
+        """
+        learner, tracker = self.learner, self.tracker
+        while True:
+            batch = learner.measuring_batch
+            try:
+                for indices, logits in measure(
+                    learner.network, learner.images, learner.placement, batch, learner.folds
+                ):
+                    tracker.update(indices, logits, learner.labels[indices])
+                return
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            # not in the except clause, where the error still holds the tensors of the failed batch
+            learner.free_memory()
+            tracker.drop_epoch()
+            if batch == 1:
+                raise TrainingMemoryError(
+                    f"{self.name}: {self._shortage(epoch, ' while measuring a single image')}: choose another device, "
+                    "a smaller image_size or another network"
+                )
+            learner.measuring_batch = batch // 2
+            self.observer.on_incident(
+                f"{self.name}: {self._shortage(epoch, ' while measuring')}: from there on {batch // 2} images are "
+                f"measured at once, not {batch}; the training does not change"
+            )
+
+    def _shortage(self, epoch: int, where: str = "") -> str:
+        device = self.learner.placement.device
+        return f"{device} ran out of memory{where} in epoch {epoch} of {self.options.epochs}"
 
     def _divergence(self, subject: str, epoch: int) -> str:
         lr = self.options.lr
@@ -234,7 +276,7 @@ class _Run:
         """
         learner, batch_size = self.learner, self.options.batch_size
         parts = 2 * learner.parts
-        shortage = f"{learner.placement.device} ran out of memory in epoch {epoch} of {self.options.epochs}"
+        shortage = self._shortage(epoch)
         if len(learner.images) // learner.steps_per_epoch // parts < SMALLEST_PART:
             raise TrainingMemoryError(
                 f"{self.name}: {shortage}, although batches of {batch_size} are split into {learner.parts} parts: "
@@ -247,18 +289,30 @@ class _Run:
         self.observer.on_incident(f"{self.name}: {incident}")
         return {**state, "parts": parts, "incidents": [*state["incidents"], incident]}
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state to resume from; its tensors are copies on the CPU, so that the training may continue meanwhile."""
+    def _snapshot(self) -> dict[str, Any]:
+        """The state after an epoch, to start the next one over or to resume from.
+
+        Its tensors are copies, so that the training may continue. They stay on the device, so that nothing waits for
+        it, or go to the CPU if the device has no room for them.
+        """
+        try:
+            return self._copy_state(on_device=True)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        return self._copy_state(on_device=False)
+
+    def _copy_state(self, on_device: bool) -> dict[str, Any]:
         result = self.result
         # the largest array is not copied: the rows of finished epochs no longer change
         dynamics = None if result.dynamics is None else torch.from_numpy(result.dynamics[: self.tracker.epochs])
         return {
             "reports": [asdict(report) for report in result.reports],
-            **self.learner.state_dict(),
+            **copy_tensors(self.learner.state_dict(), None if on_device else "cpu"),
             "incidents": list(result.incidents),
             "stopped": result.stopped,
             "stability": None if self.stability is None else self.stability.state_dict(),
-            "tracker": self.tracker.state_dict(),
+            "tracker": self.tracker.state_dict(on_device=on_device),
             "dynamics": dynamics,
         }
 

@@ -125,8 +125,9 @@ class LearnabilityTracker:
         Raises:
             ValueError: if the shapes do not fit, the number of classes changes, or a label is not one of the classes or
                 no whole number, as soft labels are not
-            IndexError: if an index is out of range. The first batch of an epoch is checked at once, later ones when
-                some thousand rows have come; a GPU, which is not waited for, reports it itself
+            IndexError: if an index is out of range. Indices and labels of the first batch of an epoch are checked at
+                once, later ones when some thousand rows have come; those on a GPU, which is not waited for, when the
+                epoch ends
             KeyError: if a name is not among ``ids``
         """
         self._buffer.needs_error = self._is_el2n_epoch
@@ -153,19 +154,26 @@ class LearnabilityTracker:
             the share of the samples seen in this epoch that were classified correctly
 
         Raises:
-            ValueError: if no sample was seen since the last epoch ended
+            ValueError: if no sample was seen since the last epoch ended, or a label on a GPU is not one of the classes;
+                the epoch is dropped then
+            IndexError: if an index on a GPU is out of range; the epoch is dropped then
             FloatingPointError: if the probability of a sample is not a number
         """
-        epoch = self._buffer.read()
+        try:
+            epoch = self._buffer.read()
+        except (IndexError, ValueError):
+            self._buffer.clear()
+            raise
         num_seen = int(epoch.seen.sum())
         if num_seen == 0:
             raise ValueError("no sample was seen in this epoch: call update() before end_epoch()")
         if num_invalid := int(epoch.probability.isnan().sum()):
             raise FloatingPointError(f"{num_invalid} of {num_seen} samples have logits that are not finite")
         self._last = torch.where(epoch.seen, epoch.probability, torch.nan).numpy()
-        self._sums.add(epoch, takes_error=self._is_el2n_epoch)
+        # first, because it may need memory of the device
         if self._buffer.prediction is not None:
             self._add_predictions(self._buffer.prediction)
+        self._sums.add(epoch, takes_error=self._is_el2n_epoch)
         num_hits = int(epoch.hit.sum())
         self._epoch_hits.append(num_hits)
         self._epoch_seen.append(num_seen)
@@ -246,11 +254,19 @@ class LearnabilityTracker:
         known = torch.from_numpy(other.labels).to(self._buffer.label)
         self._buffer.label = torch.where(known >= 0, known, self._buffer.label)
 
-    def state_dict(self) -> dict[str, Any]:
+    def drop_epoch(self) -> None:
+        """Forget what was recorded of the epoch under way, to record it again."""
+        self._buffer.clear()
+
+    def state_dict(self, *, on_device: bool = False) -> dict[str, Any]:
         """The accumulated state: tensors and numbers that ``torch.load(weights_only=True)`` reads back.
 
         It contains neither the epoch under way nor the ids.
+
+        Args:
+            on_device (False): True leaves tensors on the device where they are, so that nothing waits for it
         """
+        target, prediction = None if on_device else "cpu", self._prediction_sum
         return {
             "version": _STATE_VERSION,
             "epochs": self.epochs,
@@ -258,8 +274,8 @@ class LearnabilityTracker:
             "epoch_seen": list(self._epoch_seen),
             "classes": self._buffer.classes,
             "el2n_epoch": self.el2n_epoch,
-            "labels": self._buffer.label.cpu().clone(),
-            "prediction_sum": None if self._prediction_sum is None else self._prediction_sum.cpu().clone(),
+            "labels": self._buffer.label.to(target or self._buffer.label.device, copy=True),
+            "prediction_sum": None if prediction is None else prediction.to(target or prediction.device, copy=True),
             **self._sums.state_dict(),
         }
 

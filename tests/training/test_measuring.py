@@ -156,9 +156,9 @@ def test_a_network_that_cannot_be_copied_is_not_folded() -> None:
     assert fold_batch_norms(network) is network
 
 
-@given(st.integers(2, 40), st.integers(1, 9), st.integers(1, 3), st.integers(1, 3), st.booleans())
+@given(st.integers(2, 40), st.integers(1, 9), st.integers(1, 3), st.booleans())
 def test_every_image_is_measured_once_with_the_logits_of_the_plain_network(
-    samples: int, batch: int, parts: int, at_once: int, folds: bool
+    samples: int, batch: int, at_once: int, folds: bool
 ) -> None:
     rng = np.random.default_rng(samples)
     pixels = random_images(rng, samples, 8, 3)
@@ -166,9 +166,8 @@ def test_every_image_is_measured_once_with_the_logits_of_the_plain_network(
     network = used(SmallNet(5, 3), size=8).train()
     before = copy.deepcopy(network.state_dict())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measuring, "CPU_BATCH", batch)
         patch.setattr(measuring, "ROWS_AT_ONCE", at_once * batch)
-        measured = list(measure(network, images, CPU, parts, folds))
+        measured = list(measure(network, images, CPU, batch, folds))
     assert torch.cat([indices for indices, _ in measured]).tolist() == list(range(samples))
     # the same in eval mode, by hand
     plain = torch.from_numpy(((pixels / 255 - 0.5) / 0.25).transpose(0, 3, 1, 2).astype(np.float32))

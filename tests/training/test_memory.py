@@ -7,7 +7,12 @@ import psutil
 import pytest
 import torch
 
-from fiftyone_learnability.training.memory import copy_to_cpu, find_glibc, is_out_of_memory, keep_freed_memory
+from fiftyone_learnability.training.memory import (
+    copy_tensors,
+    find_glibc,
+    is_out_of_memory,
+    keep_freed_memory,
+)
 
 CPU = torch.device("cpu")
 BLOCK = 400 * 2**20  # more than other tests may have left free in the heap
@@ -75,7 +80,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(error: Exception) -> No
 
 def test_a_copy_shares_no_tensor_and_keeps_the_attributes_of_a_state() -> None:
     network = torch.nn.BatchNorm1d(2)
-    copied = copy_to_cpu({"network": network.state_dict(), "numbers": [1, (2.0, "three")]})
+    copied = copy_tensors({"network": network.state_dict(), "numbers": [1, (2.0, "three")]})
     assert copied["numbers"] == [1, (2.0, "three")]
     assert copied["network"]._metadata == network.state_dict()._metadata
     with torch.no_grad():

@@ -36,6 +36,7 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"stop_when_stable": 1.0}, "a rank correlation between 0 and 1, such as 0.98, not 1.0"),
     ({"stop_when_stable": math.nan}, "stop_when_stable must be True, False or a rank correlation"),
     ({"stop_when_stable": "soon"}, "stop_when_stable must be True, False or a rank correlation"),
+    ({"deterministic": True, "compile": True}, "deterministic=True and compile=True exclude each other"),
     ({"compile": "auto"}, "compile must be True or False, not 'auto'"),
 ]
 WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
@@ -119,5 +120,15 @@ def test_every_setting_is_explained_by_the_public_call() -> None:
 
 def test_the_stored_config_keeps_its_keys() -> None:
     expected = {"label_field", "epochs", "batch_size", "lr", "weight_decay", "crop_padding", "horizontal_flip"}
-    expected |= {"measure", "measure_every", "stop_when_stable", "compile", "runs", "seed", "image_size", "device"}
+    expected |= {
+        "measure",
+        "measure_every",
+        "stop_when_stable",
+        "compile",
+        "deterministic",
+        "runs",
+        "seed",
+        "image_size",
+        "device",
+    }
     assert RunSettings().stored().keys() == {*expected, "precision", "el2n_epoch"}

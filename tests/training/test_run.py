@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import random
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -207,10 +208,10 @@ def test_a_network_that_returns_nan_has_diverged(
 def test_a_state_does_not_change_while_the_training_continues(noise: tuple[np.ndarray, np.ndarray]) -> None:
     states: list[tuple[dict[str, Any], bytes]] = []
 
-    def keep(epoch: int, state: dict[str, Any]) -> None:
+    def keep(epoch: int, state: Callable[[], dict[str, Any]]) -> None:
         buffer = io.BytesIO()
-        torch.save(state, buffer)
-        states.append((state, buffer.getvalue()))
+        torch.save(state(), buffer)
+        states.append((state(), buffer.getvalue()))
 
     options = replace(SHORT, epochs=4, record_dynamics=True)
     run(*noise, options, on_state=keep)
@@ -375,7 +376,7 @@ def test_a_training_stops_when_its_ranking_is_stable(noise: tuple[np.ndarray, np
             *noise,
             replace(options, stop_when_stable=stop, record_dynamics=True),
             state=state,
-            on_state=lambda epoch, state: states.append(state),
+            on_state=lambda epoch, state: states.append(state()),
             on_incident=incidents.append,
         )
 

@@ -54,21 +54,22 @@ def short_of_memory(
     return result, incidents
 
 
-@pytest.mark.parametrize(("room", "parts"), [(16, 1), (15, 2), (7, 4), (4, 4)])
+@pytest.mark.parametrize(("room", "parts", "measured"), [(16, 1, 16), (7, 2, 4), (4, 4, 4)])
 def test_batches_that_do_not_fit_are_split_and_the_training_stays_the_same(
-    noise: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch, room: int, parts: int
+    noise: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch, room: int, parts: int, measured: int
 ) -> None:
     monkeypatch.setattr(measuring, "CPU_BATCH", 16)
     options = replace(SHORT, epochs=3)
     expected, nothing = short_of_memory(noise, options, room=10**9)
     assert nothing == expected.incidents == []
     result, incidents = short_of_memory(noise, options, room=room)
-    assert len(incidents) == len(result.incidents) == int(math.log2(parts))
+    splits, halvings = int(math.log2(parts)), int(math.log2(16 / measured))
+    assert (len(incidents), len(result.incidents)) == (splits + halvings, splits)
+    assert [line.removeprefix("net: ") for line in incidents[:splits]] == result.incidents
     if parts > 1:
-        assert incidents[-1] == f"net: {result.incidents[-1]}"
         assert (
             f"cpu ran out of memory in epoch 1 of 3: from there on each batch of 16 is split into {parts} parts"
-            in incidents[-1]
+            in incidents[splits - 1]
         )
     # the gradients of the parts add up to that of the batch, apart from rounding
     for name, value in expected.network.state_dict().items():
@@ -82,6 +83,55 @@ def test_batches_that_do_not_fit_are_split_and_the_training_stays_the_same(
     assert max(network.sizes[-4:]) <= room
 
 
+@pytest.mark.parametrize(("room", "measured"), [(15, 8), (13, 8)])
+def test_a_measurement_that_does_not_fit_changes_nothing_of_the_training(
+    noise: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch, room: int, measured: int
+) -> None:
+    monkeypatch.setattr(measuring, "CPU_BATCH", 16)
+    options = replace(SHORT, epochs=3)
+    expected, _ = short_of_memory(noise, options, room=10**9)
+    result, incidents = short_of_memory(noise, options, room=room)
+    assert incidents == [
+        f"net: cpu ran out of memory while measuring in epoch 1 of 3: from there on {measured} images are measured at "
+        "once, not 16; the training does not change"
+    ]
+    assert result.incidents == []
+    for name, value in expected.network.state_dict().items():
+        assert torch.equal(result.network.state_dict()[name], value)
+    assert [report.train_loss for report in result.reports] == [report.train_loss for report in expected.reports]
+    for name, values in expected.tracker.scores().items():
+        np.testing.assert_allclose(result.tracker.scores()[name], values, rtol=1e-6, atol=1e-7)
+    assert result.tracker.epoch_counts.tolist() == [3] * 50
+
+
+def test_a_resumed_training_measures_as_many_images_at_once(
+    noise: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "CPU_BATCH", 16)
+    states: list[dict[str, Any]] = []
+    roomy = lambda num_classes, in_channels: Roomy(num_classes, in_channels, 15)  # noqa: E731
+    run(*noise, SHORT, factory=roomy, on_state=lambda epoch, state: states.append(state()))
+    incidents: list[str] = []
+    run(*noise, SHORT, factory=roomy, state=states[0], on_incident=incidents.append)
+    assert incidents == []
+
+
+class RoomyTraining(Roomy):
+    """Trains on any batch, and cannot measure a single image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.room = 10**9 if self.training else 0
+        return super().forward(x)
+
+
+def test_without_memory_to_measure_one_image_the_error_says_what_to_do(noise: tuple[np.ndarray, np.ndarray]) -> None:
+    factory = lambda num_classes, in_channels: RoomyTraining(num_classes, in_channels, 0)  # noqa: E731
+    with pytest.raises(
+        TrainingMemoryError, match=r"^net: cpu ran out of memory while measuring a single image.*choose"
+    ):
+        run(*noise, SHORT, factory=factory)
+
+
 @pytest.mark.parametrize("calls", [9, 11, 13, 15])
 def test_an_epoch_that_ran_out_of_memory_starts_over(
     noise: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch, calls: int
@@ -92,8 +142,10 @@ def test_an_epoch_that_ran_out_of_memory_starts_over(
     options = replace(SHORT, epochs=3)
     expected, _ = short_of_memory(noise, options, room=10**9)
     result, incidents = short_of_memory(noise, options, room=10, calls=calls)
-    assert all("in epoch 2 of 3" in line for line in incidents)
-    assert incidents
+    # calls after the fourth step of the epoch are of its measurement; the next epoch then splits its steps
+    is_measuring = calls >= 13
+    assert ("while measuring" in incidents[0], "in epoch 2 of 3" in incidents[0]) == (is_measuring, True)
+    assert [("epoch 3" in line) for line in result.incidents] == [is_measuring]
     assert result.tracker.epoch_counts.tolist() == [3] * 50
     assert [report.epoch for report in result.reports] == [1, 2, 3]
     assert result.dynamics is not None
