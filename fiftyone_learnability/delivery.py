@@ -36,7 +36,7 @@ WRITE_PAUSE = 0.5
 
 @dataclass(frozen=True)
 class WritePlan:
-    """What to write, and where.
+    """The scores to write and their destination.
 
     Attributes:
         dataset: the name of the dataset when the run began
@@ -173,7 +173,7 @@ def write_run_directory(path: str | Path) -> WriteReport:
         except ValueError as error:
             raise ValueError(
                 f"{path / 'results' / 'plan.json'} is damaged ({error}): call compute_learnability again, which "
-                "writes it again from the records of the trainings"
+                "restores it from the finished trainings"
             ) from error
         samples = plan.find_samples()
         if samples is None:
@@ -237,7 +237,7 @@ def deliver(
 
 
 def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:
-    """Return what the user can do with results that could not be written."""
+    """Return advice for results that could not be written."""
     if folder is None:
         return "The results could not be saved either; the same call continues from the saved trainings"
     done = "The trainings are done and saved: "
@@ -252,7 +252,7 @@ def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:
 def _find_report(
     dataset: fo.Dataset, results: dict[str, ModelResults], plan: WritePlan, scores: Sequence[str]
 ) -> WriteReport | None:
-    """Return what an earlier attempt or process has written of the run, None if it wrote nothing."""
+    """Return the report of an earlier attempt or process that wrote the run, None if there was none."""
     recover(dataset)
     dataset.reload()
     if id_of_run(dataset, plan.key) != plan.settings["run_id"]:

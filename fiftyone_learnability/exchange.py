@@ -179,7 +179,7 @@ def _read_results(path: Path) -> ModelResults | None:
 def _prepare_table(
     samples: foc.SampleCollection, path: Path, name: str | None, options: dict[str, Any]
 ) -> list[PreparedScores]:
-    """Prepare each model of a table; a table that :func:`export_scores` did not write has one, called ``name``."""
+    """Prepare each model of a table. A table not written by :func:`export_scores` has one model, called ``name``."""
     table = read_table(path)
     models = _exported_models(table)
     if not models:

@@ -169,7 +169,7 @@ def suggested_field(dataset: fo.Dataset) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Judgement:
-    """What the networks make of N labels, in the order of the sample ids.
+    """The networks' judgement of N labels, in the order of the sample ids.
 
     Attributes:
         ids: sample ids

@@ -66,7 +66,7 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """What will be trained.
+    """The data and settings of the trainings of one run.
 
     Attributes:
         labelled: the samples with a label and a readable image

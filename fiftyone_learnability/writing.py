@@ -49,10 +49,10 @@ def write_scores(
         label_field (None): the field of the labels that the model was trained with, by default ``ground_truth`` if it
             exists. Tables and the panel show these labels beside the scores
         classes (None): the names of the classes in the order of the model's outputs. If given, the mean predictions of
-            a tracker are kept, which :func:`suggest_label_fixes` needs. The order is checked against the labels that
-            the tracker was told
+            a tracker are kept, which :func:`suggest_label_fixes` needs. The order is checked against the labels of
+            the tracker
         learnability ("learnability"): the column of a table that serves as learnability. High must mean easy
-        scores ("all"): the scores to write besides learnability and rank, or "all" that the source has
+        scores ("all"): the scores to write besides learnability and rank; "all": every score of the source
         key (None): the key of the run; chosen if not given
         overwrite (False): True replaces existing fields of that name
 

@@ -786,7 +786,7 @@ def test_signals_end_compute_cleanly_and_it_can_continue(digit_dataset: fo.Datas
         assert "Traceback" not in output
         last = output.splitlines()[-1]
         match = re.fullmatch(
-            rf"{word}: nothing was written; the same command goes on after epoch (\d+) of slow", last.strip()
+            rf"{word}: nothing was written; the same command continues after epoch (\d+) of slow", last.strip()
         )
         assert match, output
         assert state(digit_dataset) == before

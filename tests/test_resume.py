@@ -685,5 +685,7 @@ def test_a_written_run_whose_directory_is_left(
 
 
 def test_ctrl_c_says_how_to_continue(digit_dataset: fo.Dataset) -> None:
-    with pytest.raises(KeyboardInterrupt, match="nothing was written; the same command goes on after epoch 3 of tiny"):
+    with pytest.raises(
+        KeyboardInterrupt, match="nothing was written; the same command continues after epoch 3 of tiny"
+    ):
         learn(digit_dataset, epochs=4, progress=Stopper(3, KeyboardInterrupt()))

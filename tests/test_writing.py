@@ -497,7 +497,7 @@ def test_classes_in_another_order_are_refused(make_dataset: MakeDataset, predict
     for sample in dataset.match(F("ground_truth.label") == "b"):
         sample.ground_truth = None
         sample.save()
-    with pytest.raises(ValueError, match=r"classes must name the 3 outputs|classes names 2 .* told labels up to 2"):
+    with pytest.raises(ValueError, match=r"classes must name the 3 outputs|classes names 2 .* labels go up to 2"):
         fol.write_scores(dataset, tracker, "two", classes=["c", "a"])
 
 

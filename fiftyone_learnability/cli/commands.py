@@ -1,4 +1,4 @@
-"""What the commands of the command line do. Each function imports what it needs, so that the parser starts fast."""
+"""The commands of the command line. Each function imports what it needs, so that the parser starts fast."""
 
 from __future__ import annotations
 

@@ -159,12 +159,12 @@ def read_columns(
 def read_columns_of(
     collection: Collection, ids: Ids, fields: Sequence[str], label_path: str | None
 ) -> tuple[Ids, list[NDArray[np.float64]], list[Any]]:
-    """Read number fields, and a label field, of a few samples.
+    """Read numeric fields and a label field of a few samples.
 
     Args:
         collection: the samples
-        ids: ``(N,)`` their ids, at most some thousands
-        fields: the number fields
+        ids: ``(N,)`` their ids, at most a few thousand
+        fields: the numeric fields
         label_path: the path of the label, or None
 
     Returns:

@@ -1,4 +1,4 @@
-"""What others changed in a dataset while networks were trained on it."""
+"""Changes that others made to a dataset while networks were trained on it."""
 
 from __future__ import annotations
 

@@ -55,9 +55,9 @@ class Column:
 
 
 class Companion:
-    """What changes in the database together with columns. This base class changes nothing.
+    """A change to the database that belongs to a write of columns. This base class changes nothing.
 
-    After a kill only the note is left of a companion, so undoing and completing take the note alone.
+    Only its note survives a kill, so undoing and completing take nothing but the note.
     """
 
     kind = ""

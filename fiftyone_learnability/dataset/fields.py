@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WriteReport:
-    """What was written.
+    """The outcome of a write.
 
     Attributes:
         key: the key of the run

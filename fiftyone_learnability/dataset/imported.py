@@ -162,7 +162,7 @@ def _make_results(
     labels, class_names = _read_labels(samples, label_field, ids, classes)
     prediction = read.prediction
     if classes is None:
-        # nobody knows which class each column is
+        # the class of each column is unknown
         prediction = None
     elif prediction is not None and len(classes) != prediction.shape[1]:
         raise ValueError(f"classes must name the {prediction.shape[1]} outputs of the model, not {len(classes)}")
@@ -187,29 +187,29 @@ def _make_results(
     return result, unknown
 
 
-def _check_order(classes: tuple[str, ...], told: IntArray, labels: IntArray) -> None:
+def _check_order(classes: tuple[str, ...], trained: IntArray, labels: IntArray) -> None:
     """Check that the names of the classes are in the order of the model's outputs.
 
     Args:
         classes: the names as the user gave them
-        told: ``(N,)`` output that the model was told to be right for each sample, -1 if not known
+        trained: ``(N,)`` label that the model was trained with, an index into its outputs, -1 if unknown
         labels: ``(N,)`` label that the dataset has for each sample, an index into ``classes``, -1 where it has none
 
     Raises:
         ValueError: if most samples of an output have the label of another one; a few may have been relabelled since
     """
-    if (most := int(told.max(initial=-1))) >= len(classes):
-        raise ValueError(f"classes names {len(classes)} outputs, but the tracker was told labels up to {most}")
-    known = (told >= 0) & (labels >= 0)
-    counts = np.zeros((int(told.max(initial=-1)) + 1, len(classes)), np.int64)
-    np.add.at(counts, (told[known], labels[known]), 1)
+    if (most := int(trained.max(initial=-1))) >= len(classes):
+        raise ValueError(f"classes names {len(classes)} outputs, but the tracker's labels go up to {most}")
+    known = (trained >= 0) & (labels >= 0)
+    counts = np.zeros((int(trained.max(initial=-1)) + 1, len(classes)), np.int64)
+    np.add.at(counts, (trained[known], labels[known]), 1)
     for output, row in enumerate(counts):
         most = int(row.argmax()) if row.any() else output
         if row[most] > row.sum() / 2 and most != output:
             order = [classes[int(row.argmax())] if row.any() else "?" for row in counts]
             raise ValueError(
                 f"classes is not in the order of the model's outputs: it calls output {output} {classes[output]!r}, "
-                f"but {row[most]} of the {row.sum()} samples that the tracker was told to be of class {output} are "
+                f"but {row[most]} of the {row.sum()} samples that the tracker's labels put into class {output} are "
                 f"labelled {classes[most]!r}; by their labels the order is {shorten(', '.join(order), 300)}"
             )
 

@@ -1,6 +1,6 @@
-"""A journal in the database of each write that is going on, from which another process can undo it after a kill.
+"""A journal in the database of each unfinished write, from which another process can undo the write after a kill.
 
-Each write has three collections of its own beside that of the samples: the journal, the new values (staging) and the
+Each write adds three collections next to that of the samples: the journal, the new values (staging) and the
 values before (backup). They are dropped when the write ends.
 """
 

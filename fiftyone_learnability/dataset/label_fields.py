@@ -1,4 +1,4 @@
-"""Writes corrected labels into a copy of a label field, or into the field itself while it keeps the old ones.
+"""Writes corrected labels into a copy of a label field, or into the field itself after saving the old ones.
 
 A label field may lie inside an embedded document, as ``meta.weather`` does. The field of its old labels then stands
 beside it, and a copy stands beside it or among the fields of the dataset.
@@ -82,7 +82,7 @@ def write_labels(dataset: fo.Dataset, label_field: str, target: str, labels: Map
     field = dataset.get_field(label_field)
     rows = list(_read_rows(dataset, label_field, target, labels))
     changes = [row for row in rows if _label_of(row.old) != _label_of(row.new)]
-    # of an existing field only the changes are written, so other people's edits in the meantime survive
+    # write only the changes to an existing field, so that other people's edits in the meantime survive
     written = changes if dataset.has_field(target) else rows
     if written:
         columns = _make_columns(field, label_field, target, written)

@@ -17,7 +17,7 @@ _INFO_KEY = "learnability"
 
 @dataclass(frozen=True)
 class FieldNote:
-    """What ``field.info`` says about a field of this package.
+    """The entry of this package in a field's ``info``.
 
     Attributes:
         run (None): the key of the run that owns the field
@@ -55,7 +55,7 @@ _NAMES = frozenset(FieldNote.__dataclass_fields__)
 
 
 def note_of(field: fo.Field | None) -> FieldNote:
-    """Return the note of a field; an empty one if there is no field or it is not of this package."""
+    """Return the note of a field; an empty note for None or a field that this package did not write."""
     return _read(field) or FieldNote()
 
 

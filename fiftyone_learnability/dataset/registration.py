@@ -1,4 +1,4 @@
-"""What changes in a dataset's list of runs while fields are written, and how a killed write is undone or completed."""
+"""Updates a dataset's list of runs while fields are written, and undoes or completes the update after a kill."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class AddedScores(Companion):
             self.after[key] = [name for name in SCORES if name in present]
 
     def note(self) -> dict[str, Any]:
-        """Return what the runs recorded before."""
+        """Return the scores that the runs recorded before."""
         return {"before": self.before}
 
     def finish(self) -> None:
@@ -139,7 +139,7 @@ class AddedScores(Companion):
 
     @classmethod
     def undo(cls, dataset: fo.Dataset, note: dict[str, Any]) -> None:
-        """Record what was recorded before."""
+        """Restore the scores that were recorded before."""
         _record_scores(dataset, note["before"])
 
 
@@ -173,7 +173,7 @@ def _run_documents(dataset: fo.Dataset) -> list[dict[str, Any]]:
 
 
 def _hold_runs(dataset: fo.Dataset, held: Mapping[str, ObjectId], wanted: Mapping[str, ObjectId]) -> None:
-    """Change the runs that the dataset's document holds."""
+    """Change the runs in the dataset's document from ``held`` to ``wanted``."""
     update = {
         "$set": {f"runs.{key}": id for key, id in wanted.items() if held.get(key) != id},
         "$unset": {f"runs.{key}": "" for key in held if key not in wanted},

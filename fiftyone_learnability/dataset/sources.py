@@ -28,7 +28,7 @@ class SourceScores:
         scores: ``(N,)`` values of each score; NaN where a sample has none
         prediction (None): ``(N, classes)`` mean predictions
         accuracies: ``(epochs,)`` accuracy after each epoch; empty if not known
-        labels (None): ``(N,)`` class that the model was told for each sample, an index into its outputs; -1 if unknown
+        labels (None): ``(N,)`` label that the model was trained with, an index into its outputs; -1 if unknown
     """
 
     names: list[str]

@@ -163,7 +163,7 @@ def _assign(values: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _assign_inside(steps: Sequence[str], value: Any, parent: str = "$") -> dict[str, Any]:
-    """Return the assignment of a value inside documents; what is no document stays as it is."""
+    """Return the assignment of a value inside documents; values that are not documents stay unchanged."""
     if len(steps) == 1:
         return {steps[0]: value}
     path = f"{parent}{steps[0]}"

@@ -24,7 +24,7 @@ class WriteTarget:
         key: the key of the run
         fields: the types of its fields by name
         models (()): the networks that the fields are about
-        scores (()): the scores of these networks; empty for fields that are no network's scores
+        scores (()): the scores of these networks; empty if the fields are not scores of a network
         overwrite (False): True if existing fields, and an existing run of that key, may be replaced
     """
 
@@ -56,8 +56,8 @@ class WriteTarget:
         """Check that the target can be written now.
 
         Raises:
-            ValueError: if the key is no identifier or belongs to a run of another kind; if it or a field exists and
-                ``overwrite`` is false; or if a field exists that has another type
+            ValueError: if the key is not an identifier or belongs to a run of another kind; if the run or a field
+                exists and ``overwrite`` is false; or if an existing field has another type
         """
         _check_key(self.dataset, self.key, self.overwrite)
         _find_owners(self.dataset, self.fields, self.overwrite)

@@ -1,4 +1,4 @@
-"""Reading files that somebody else may have made: imports, and the results that ``write RUN_DIR`` takes.
+"""Reads files that others may have made: imports, and the results that ``write RUN_DIR`` takes.
 
 numpy and json execute nothing that they read, but they trust a file about its own size, and a damaged file may make
 them raise anything. Each file is therefore checked before it is read, and every problem becomes a ``ValueError``.

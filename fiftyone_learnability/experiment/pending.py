@@ -1,6 +1,6 @@
 """Results that wait in a run directory to be written to the database.
 
-``write RUN_DIR`` takes any folder, also one that somebody else made: everything here is read as if it were hostile. No
+``write RUN_DIR`` takes any folder, even one that others made, so this module treats every file as hostile. No
 symbolic link is followed, nothing is unpickled, and no name becomes a path before it is checked.
 """
 

@@ -192,8 +192,8 @@ class RunDirectory:
     def left(self) -> str | None:
         """Where a later process resumes, as a phrase; None if there is nothing to resume."""
         if self._under_way is not None:
-            return "goes on after epoch {1} of {0}".format(*self._under_way)
-        return f"goes on after {self._finished} finished training(s)" if self._finished else None
+            return "continues after epoch {1} of {0}".format(*self._under_way)
+        return f"continues after {self._finished} finished training(s)" if self._finished else None
 
     def _report_damage(self, unit: TrainingUnit, path: Path, error: BaseException) -> None:
         self._say(f"{path} is damaged and ignored ({_first_line(error)}): {unit.title} starts over")
@@ -287,7 +287,7 @@ def _choose_run(
         _write_meta(path, new)
         return new, False
     if resume is True and meta.get("given_up_easily"):
-        # from now on it belongs to somebody who wants this very run
+        # the caller wants to resume this run: a later call with if_same must not discard it
         meta["given_up_easily"] = False
         _write_meta(path, meta)
     return meta, True
@@ -316,7 +316,7 @@ def read_identity(path: Path) -> tuple[str, str] | None:
 
 
 def read_meta(path: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """Return the content of run.json, or the reason why it is no description of a run; None without the file."""
+    """Return the content of run.json, or the reason why it does not describe a run; both None without the file."""
     try:
         meta = json.loads((path / "run.json").read_text())
     except FileNotFoundError:

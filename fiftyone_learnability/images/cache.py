@@ -213,7 +213,7 @@ def clean_image_caches(older_than: float | None = None, max_size: float | None =
 def _delete(entry: FoundImages) -> bool:
     # Windows cannot delete a mapped file
     with suppress(OSError):
-        # the description first: without it the pixels are no entry
+        # the description first: pixels without one do not count as an entry
         for path in (entry.path.with_suffix(".json"), entry.path):
             path.unlink(missing_ok=True)
         return True
@@ -223,8 +223,8 @@ def _delete(entry: FoundImages) -> bool:
 def _key_of(filepaths: Sequence[str], image_size: int) -> tuple[str | None, int]:
     """Return the key of the pixels, and the time in ns since 1970 at which the last of the files changed.
 
-    The key is None if a file does not exist. It contains the time of the last status change besides that of the
-    content: a copy can keep the latter, so that it would not show that another file of the same size replaced one.
+    The key is None if a file does not exist. It covers the time of the last status change as well as that of the
+    content: a copy can keep the latter, which would hide that another file of the same size replaced one.
     """
     decoder = f"{FORMAT} {DECODING} {cv2.__version__} {PIL.__version__} {image_size}\0"
     digest = hashlib.blake2b(decoder.encode(), digest_size=16)

@@ -44,7 +44,7 @@ def linear(progress: float, start: float = 0.2) -> float:
 
 
 def root(progress: float, start: float = 0.2, power: float = 2.0) -> float:
-    r"""Share of the data that is available, growing fast at first and then more and more slowly.
+    r"""Share of the data that is available, growing fast at first and then ever more slowly.
 
     .. math:: c(t) = \left( c_0^p + (1 - c_0^p) \, t \right)^{1/p}
 

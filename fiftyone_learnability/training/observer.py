@@ -1,4 +1,4 @@
-"""What a training run reports while it goes on. Loads no torch."""
+"""The progress reports of a training run. Does not import torch."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ MEASUREMENTS = {
     "exact": "all clean images after each epoch",
     "online": "augmented images during training, at no cost",
 }
-"""What probabilities can be measured on, with a description of each."""
+"""The images that probabilities can be measured on, with a description of each."""
 
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 
@@ -60,7 +60,7 @@ def default_el2n_epoch(epochs: int) -> int:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known about one setting besides its name and default.
+    """The description of one setting, apart from its name and default.
 
     Attributes:
         kind: the kind of value, which decides how it is checked and how the command line reads it
@@ -158,7 +158,7 @@ def setting(default: Any, kind: Kind, help: str, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What one training of one network needs, the same for all networks of a run.
+    """The options of one training of one network, the same for all networks of a run.
 
     After construction every value is checked and of Python's own type: ``lr`` is a number, and ``stop_when_stable`` the
     rank correlation at which the training stops, or None.
@@ -394,12 +394,12 @@ class RunSettings(TrainingOptions):
 
 
 def settings_of(cls: type[TrainingOptions]) -> dict[str, Setting]:
-    """Return what is known about each setting of a class, by name."""
+    """Return the description of each setting of a class, by name."""
     return {field.name: field.metadata["setting"] for field in dataclasses.fields(cls)}
 
 
 def public_settings() -> dict[str, Setting]:
-    """Return what is known about the settings that are arguments of ``compute_learnability``, by name."""
+    """Return the descriptions of the settings that are arguments of ``compute_learnability``, by name."""
     return {name: about for name, about in settings_of(RunSettings).items() if about.is_public}
 
 

@@ -44,7 +44,7 @@ class TrainingStateError(ValueError):
 
 
 class TrainingMemoryError(RuntimeError):
-    """The device has no memory for a training run, even with its batches split into the smallest parts."""
+    """The device runs out of memory even with batches split into the smallest parts."""
 
 
 def train(
@@ -59,15 +59,15 @@ def train(
 ) -> TrainingResult:
     """Train one network and record the probability of every image's true label after every epoch.
 
-    The measurement, unless the options ask for a cheaper one, is that of "Sample-wise learnability" (arXiv 1901.02347):
-    after each epoch, the model in eval mode over all clean training images, and the float32 softmax of its logits. On
+    By default, the probabilities are measured as in "Sample-wise learnability" (arXiv 1901.02347): after each epoch,
+    the model in eval mode predicts all clean training images, and the softmax of its logits is taken in float32. On
     the CPU the result depends on the arguments alone, bit for bit (given the same number of threads and version of
     torch); on CUDA it does so with ``options.deterministic`` (given the same GPU and versions too). How and in which
     epochs a run is measured does not change the training.
 
-    If the device has no memory for a batch, the epoch starts over with batches split into twice as many parts, whose
-    gradients are summed: the same step, except that batch norms see the parts. A measurement that does not fit starts
-    over with smaller batches, which does not change the training.
+    If the device runs out of memory for a batch, the epoch starts over with batches split into twice as many parts,
+    whose gradients are summed: the same step, except that batch norms see the parts. A measurement that does not fit
+    starts over with smaller batches, which does not change the training.
 
     Args:
         name: name of the network, for messages
@@ -88,7 +88,7 @@ def train(
         ValueError: if ``seed`` is negative
         TrainingStateError: if ``state`` does not belong to a run with these arguments
         TrainingDivergedError: if the loss or the outputs of the network are not finite
-        TrainingMemoryError: if the device has no memory even for parts of two images, or to measure one
+        TrainingMemoryError: if the device runs out of memory even for parts of two images, or to measure one
     """
     if seed < 0:
         raise ValueError(f"seed must not be negative, not {seed}")
@@ -101,8 +101,8 @@ def train(
             if not is_out_of_memory(error):
                 raise
             raise TrainingMemoryError(
-                f"{name}: {placement.device} has no memory for {len(data)} images of {data.images[0].nbytes} bytes and "
-                "the network: choose another device, or a smaller image_size"
+                f"{name}: {placement.device} has too little memory for {len(data)} images of {data.images[0].nbytes} "
+                "bytes and the network: choose another device, or a smaller image_size"
             ) from error
         if state is not None:
             try:

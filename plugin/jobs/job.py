@@ -177,7 +177,7 @@ def fail_job(job_id: str, error: str, condition: dict[str, Any] | None = None) -
     Args:
         job_id: the id of the job
         error: why it failed
-        condition (None): what must hold of the operation's document besides
+        condition (None): a further filter that the operation's document must match
 
     Returns:
         True if it was marked; False if it had ended, or the condition does not hold

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 KEEP_SECONDS = 30 * 86400.0
-"""How long the log of a failed job is kept if nobody dismisses the job."""
+"""How long the log of a failed job is kept unless the job is dismissed."""
 
 _PREFIX = "fiftyone-learnability-"
 

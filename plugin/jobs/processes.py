@@ -25,7 +25,7 @@ def start_process(command: list[str], **options: Any) -> subprocess.Popen[bytes]
     """
     closed = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     process = subprocess.Popen(command, **{**closed, "start_new_session": True, **options})
-    # a process that nobody waits for would stay as a zombie after its end
+    # without a wait(), the process would remain a zombie after its end
     threading.Thread(target=process.wait, daemon=True).start()
     return process
 

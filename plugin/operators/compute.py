@@ -46,7 +46,7 @@ MEASURED_SCORES = {name: score.title for name, score in SCORES.items() if not sc
 
 @dataclass(frozen=True)
 class Request:
-    """What the form asks for.
+    """The values of the form.
 
     Attributes:
         models: the networks
@@ -286,13 +286,13 @@ def _add_target(inputs: types.Object, ctx: foo.ExecutionContext, form: types.Pro
         existing = [name for name in request.fields if ctx.dataset.has_field(name)]
         if existing or (key is not None and key in list_runs(ctx.dataset)):
             replaced = quote_fields(existing) or f"the run `{key}`"
-            warning = types.Warning(label="Scores exist already", description=f"This would replace {replaced}")
+            warning = types.Warning(label="Scores already exist", description=f"This would replace {replaced}")
             inputs.view("replaces", warning)
             inputs.bool("overwrite", default=False, label="Replace them")
         request.check_target(ctx)
     except ValueError as error:
         if key is None and not overwrite:
-            refuse(form, "Tick “Replace them” to go on")
+            refuse(form, "Tick “Replace them” to continue")
             return
         refuse(form, str(error))
         inputs.view("clash", types.Error(label="The run cannot be written", description=str(error)))

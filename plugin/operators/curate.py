@@ -160,7 +160,7 @@ class CompareModels(foo.Operator):
     )
 
     def execute(self, ctx: foo.ExecutionContext) -> None:
-        """Open the panel beside the grid."""
+        """Open the panel next to the grid."""
         ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
 
 
@@ -174,7 +174,7 @@ def _default_tag(which: Any) -> str:
 
 
 def _read_tag(params: Mapping[str, Any], which: str) -> str:
-    """Return the tag.
+    """Return the tag to write, by default the one for ``which`` samples.
 
     Raises:
         ValueError: if it is empty, too long, or not a string
@@ -183,5 +183,5 @@ def _read_tag(params: Mapping[str, Any], which: str) -> str:
         return _default_tag(which)
     tag = read_text(params, "tag")
     if tag is None or len(tag) > LONGEST_NAME:
-        raise ValueError(f"tag must not be empty, nor longer than {LONGEST_NAME} characters")
+        raise ValueError(f"tag must not be empty or longer than {LONGEST_NAME} characters")
     return tag

@@ -68,7 +68,7 @@ class ImportScores(ScoreOperator):
             # the file names its models, but is not read yet
             inputs.bool("overwrite", default=False, label="Replace existing scores")
         elif ctx.dataset.has_field(score_field(name)):
-            require_overwrite(ctx, inputs, form, "Scores exist already", f"`{score_field(name)}`")
+            require_overwrite(ctx, inputs, form, "Scores already exist", f"`{score_field(name)}`")
         warn_of_selection(inputs, ctx, len(samples))
         inputs.md(f"Writes to those of **{format_count(len(samples))}** samples that the file lists", name="among")
 
@@ -123,7 +123,7 @@ class ExportScores(ScoreOperator):
                 inputs.view("exists", types.Warning(label=f"{target} exists and will be replaced"))
                 inputs.bool("overwrite", default=False, label="Replace it")
                 if ctx.params.get("overwrite") is not True:
-                    refuse(form, "Tick “Replace it” to go on")
+                    refuse(form, "Tick “Replace it” to continue")
         inputs.md(f"**{format_count(len(samples))}** samples", name="count")
 
     def run(self, ctx: foo.ExecutionContext) -> dict[str, Any]:

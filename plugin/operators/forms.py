@@ -1,4 +1,4 @@
-"""What the forms of the operators share."""
+"""Code that the operators' forms share."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def require_overwrite(
     inputs.view("replaces", types.Warning(label=label, description=f"This would replace {replaced}"))
     inputs.bool("overwrite", default=False, label="Replace them")
     if ctx.params.get("overwrite") is not True:
-        refuse(form, "Tick “Replace them” to go on")
+        refuse(form, "Tick “Replace them” to continue")
 
 
 def refuse(form: types.Property, reason: str) -> None:

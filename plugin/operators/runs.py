@@ -50,7 +50,7 @@ class ManageRuns(ScoreOperator):
             inputs.view("deletes", types.Warning(label="This deletes the run's fields from all samples"))
             inputs.bool("confirmed", default=False, label="Delete the fields")
             if not ctx.params.get("confirmed"):
-                refuse(form, "Tick “Delete the fields” to go on")
+                refuse(form, "Tick “Delete the fields” to continue")
             return
         new_key = inputs.str("new_key", required=True, label="New key")
         if ctx.params.get("new_key"):

@@ -45,7 +45,7 @@ class WriteScores(ScoreOperator):
     verb = "Write"
 
     def missing(self, ctx: foo.ExecutionContext) -> str | None:
-        """A score is needed that was measured and is no field yet."""
+        """Return why there is nothing to write, None if a measured score has no field yet."""
         if problem := super().missing(ctx):
             return problem
         return None if _unwritten_scores(ctx.dataset) else "All scores that the runs have measured are written already"
@@ -101,7 +101,7 @@ class ComputeConsensus(ScoreOperator):
         try:
             read_choices(ctx.params, "models", models, models, 2)
             if present:
-                require_overwrite(ctx, inputs, form, "There is a consensus already", quote_fields(present))
+                require_overwrite(ctx, inputs, form, "A consensus already exists", quote_fields(present))
         except ValueError as error:
             show_error(inputs, form, error)
         warn_of_selection(inputs, ctx, len(samples))
@@ -126,7 +126,7 @@ class ComputeConsensus(ScoreOperator):
 
 
 def _unwritten_scores(dataset: fo.Dataset) -> dict[str, list[str]]:
-    """Return, by network, the scores that its run has measured and that are no fields yet."""
+    """Return the measured scores of each network that have no field yet."""
     unwritten = {}
     for model in find_models(dataset):
         written = find_scores(dataset, model)

@@ -66,7 +66,7 @@ def check_event(ctx: foo.ExecutionContext) -> None:
     FiftyOne would call any method that an event names, and the browser sends the panel's state with each event.
 
     Raises:
-        ValueError: if the method is no event handler, or the state is no object
+        ValueError: if the method is not an event handler, or the state is not an object
     """
     method = ctx.params.get("__method__")
     if method is not None and not (isinstance(method, str) and method.startswith("on_")):

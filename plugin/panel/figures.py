@@ -62,7 +62,7 @@ def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> Figure:
 
     Args:
         comparison: the correlations
-        pair: the pair of networks to frame, unless it is no pair of two networks
+        pair: the cells to frame; none unless these are two different networks
     """
     names = [network_label(model) for model in comparison.models]
     size = len(names)

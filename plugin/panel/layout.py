@@ -34,7 +34,7 @@ PICTURE = "72px"
 
 @dataclass(frozen=True)
 class _Page:
-    """What the functions that lay out a part of the panel need.
+    """The context of the functions that lay out parts of the panel.
 
     Attributes:
         root: the components are added to this

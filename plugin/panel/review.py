@@ -73,7 +73,7 @@ class Review:
 
     @property
     def basis(self) -> str:
-        """What the verdicts mean, for users."""
+        """An explanation of the verdicts for users."""
         times = f"{self.threshold / (1 - self.threshold):.3g}" if self.threshold < 1 else "infinitely many"
         return (
             f"Based on the training of {format_models(self.models)}. *Probably mislabelled*: the training settled on "

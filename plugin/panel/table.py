@@ -208,7 +208,7 @@ def _label_path(dataset: fo.Dataset) -> str | None:
 
 
 class _LastRead(NamedTuple):
-    """What was read last of a dataset.
+    """The last reading of a dataset.
 
     Attributes:
         state: the state of the dataset then
@@ -223,7 +223,7 @@ class _LastRead(NamedTuple):
 
 _DATASETS_KEPT = 2
 _last_read: dict[Hashable, _LastRead] = {}
-"""By dataset id."""
+"""The last reading by dataset id."""
 
 
 def _read(dataset: fo.Dataset, state: DatasetState) -> ScoreTable:

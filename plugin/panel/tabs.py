@@ -39,7 +39,7 @@ NUM_EXAMPLES = 8
 MOST_CURVES = 6
 
 Plots = dict[str, figures.Figure]
-"""By name of the property of the panel that shows the plot."""
+"""Plots by the name of the panel property that shows each."""
 
 
 @dataclass(frozen=True)

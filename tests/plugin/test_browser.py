@@ -99,7 +99,7 @@ def test_from_images_to_reviewed_labels(app: App, images: Images, make_dataset: 
 
 
 def start_from_the_grid(app: App) -> None:
-    """Start a training that goes on until it is cancelled."""
+    """Start a training that continues until it is cancelled."""
     app.open_panel()
     expect(app.panel).to_contain_text("No scores yet")
     expect(app.panel).to_contain_text("200 samples")
@@ -292,7 +292,7 @@ def reload_and_find_everything(app: App) -> None:
     app.press(app.tab("Compare"))
     expect(app.plots()).to_have_count(3)
     app.press(app.button("Compute"))
-    expect(app.form).to_contain_text("Scores exist already")
+    expect(app.form).to_contain_text("Scores already exist")
     expect(app.form_button("Compute")).to_be_disabled()
     # two samples are still selected, and the form would train on them only
     expect(app.form).to_contain_text("Current selection")
