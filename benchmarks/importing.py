@@ -63,7 +63,7 @@ def medians(statements: tuple[str, ...], rounds: int) -> dict[str, float]:
     times: dict[str, list[float]] = {statement: [] for statement in statements}
     for _ in range(rounds):
         for statement in statements:
-            # what the script does that pip generates from the entry point
+            # the same call as in the script that pip generates from the entry point
             program = "import sys; from fiftyone_learnability.cli import main; sys.exit(main(['--help']))"
             start = time.perf_counter()
             subprocess.run(

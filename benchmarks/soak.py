@@ -1,4 +1,4 @@
-"""What grows when one process makes many runs, and how fast the App's server answers while a job trains.
+"""Measures growth while one process makes many runs, and the response time of the App's server while a job trains.
 
     python -m benchmarks.soak [--rounds 50] [--skip-app]
 
@@ -50,7 +50,7 @@ def tiny(num_classes: int, in_channels: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process and its database hold at one moment.
+    """The resources of a process and its database at one moment.
 
     Attributes:
         megabytes: memory of this process that it shares with no other
@@ -98,7 +98,7 @@ NOISY = ("megabytes", "objects")
 
 
 def measure(dataset: fo.Dataset) -> Usage:
-    """Measure this process and the database; what the dataset object caches is not used."""
+    """Measure this process and the database; bypass the dataset object's caches."""
     from fiftyone_learnability.dataset.internals import dataset_id, get_database
     from fiftyone_learnability.storage import cache_folder
 
@@ -200,7 +200,7 @@ ROUNDS: tuple[Callable[[Any], None], ...] = (
     export_and_import,
     interrupt,
 )
-"""What the rounds do, in rotation."""
+"""The work of the rounds, in rotation."""
 
 
 def soak(dataset: fo.Dataset, rounds: int, warm_up: int = WARM_UP) -> tuple[Usage, Usage]:
@@ -209,7 +209,7 @@ def soak(dataset: fo.Dataset, rounds: int, warm_up: int = WARM_UP) -> tuple[Usag
     Args:
         dataset: a dataset of at least 60 images with labels in ``ground_truth``
         rounds: the number of rounds
-        warm_up (10): the rounds before the first measurement: what is loaded once and cached is no growth
+        warm_up (10): the rounds before the first measurement, so that one-time loading is not counted
 
     Returns:
         the usage after the warm-up and at the end

@@ -1,4 +1,4 @@
-"""What the benchmarks of the suite report: a line of the table that ``make bench`` prints."""
+"""A benchmark's result: one line of the table that ``make bench`` prints."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class Result:
 
     Attributes:
         stage: what was measured, with its size
-        ours: what we took, with its unit
-        theirs: what the other way took, likewise, and which way it is
+        ours: our time or size, with its unit
+        theirs: the same for the alternative, with its name
         ratio: how many times as fast we are, the median over interleaved rounds; None where nothing is compared
         goal: the least ratio, or the most that ``ours`` may be, in words
         met: whether the goal is met; None where there is none
-        note: what else is to be said
+        note: a remark
     """
 
     stage: str

@@ -151,7 +151,7 @@ def test_k_is_positive(dataset: fo.Dataset, k: int) -> None:
 
 
 @pytest.mark.parametrize("deleted", ["field", "run"])
-def test_labels_that_are_gone_are_none(dataset: fo.Dataset, deleted: str) -> None:
+def test_deleted_labels_are_listed_as_missing(dataset: fo.Dataset, deleted: str) -> None:
     if deleted == "field":
         dataset.delete_sample_field("ground_truth")
     else:

@@ -73,7 +73,9 @@ def test_a_database_that_comes_back(
     assert bool(retried) == (name not in ("training", "after all is written"))
 
 
-def test_a_database_that_stays_away(tmp_path: Path, chosen: list[tuple[str, str]], expected: list[float]) -> None:
+def test_a_database_that_does_not_come_back(
+    tmp_path: Path, chosen: list[tuple[str, str]], expected: list[float]
+) -> None:
     outcome = run_scenario("stays away", tmp_path, chosen)
     assert "`fiftyone-learnability write " in outcome["error"]
     assert outcome["again"]

@@ -1,4 +1,4 @@
-"""What importing costs, and what each room may know of; in processes of their own."""
+"""Imports stay cheap, and each room imports only what it may; checked in separate processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(code: str, blocked: tuple[str, ...] = ()) -> str:
     return process.stdout
 
 
-def test_the_block_blocks() -> None:
+def test_blocked_imports_fail() -> None:
     with pytest.raises(AssertionError, match="colorsys is blocked"):
         run("import colorsys", blocked=("colorsys",))
 
@@ -40,7 +40,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert not loaded & set(HEAVY)
 
 
-def test_everything_below_the_dataset_know_nothing_of_fiftyone() -> None:
+def test_rooms_below_the_dataset_do_not_import_fiftyone() -> None:
     code = """
 import pkgutil
 from importlib import import_module

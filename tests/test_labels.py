@@ -565,7 +565,7 @@ def test_fixes_cannot_go_into_the_original(suggested: fo.Dataset) -> None:
 
 
 @pytest.mark.parametrize("ftype", [fo.StringField, fo.IntField])
-def test_in_place_needs_room_for_the_original(suggested: fo.Dataset, ftype: type[fo.Field]) -> None:
+def test_in_place_needs_a_free_field_for_the_original(suggested: fo.Dataset, ftype: type[fo.Field]) -> None:
     suggested.add_sample_field("ground_truth_original", ftype)
     before = state(suggested)
     with pytest.raises(ValueError, match=r"'ground_truth_original'.* this package did not write"):

@@ -489,7 +489,7 @@ def test_an_unwritable_directory_is_reported_before_any_training(digit_dataset: 
         learn(digit_dataset, models={"tiny": never_trained}, run_dir=tmp_path / "file" / "run")
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc, which nobody can write to")
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc, a folder that cannot be written to")
 def test_a_read_only_directory_is_reported_before_any_training(digit_dataset: fo.Dataset) -> None:
     # root ignores the mode of a folder, but not this one
     with pytest.raises(ValueError, match="cannot be written"):
@@ -659,7 +659,7 @@ def test_two_calls_in_one_process_do_not_work_on_one_run(tmp_path: Path) -> None
         pass
 
 
-def test_a_written_run_whose_directory_is_left(
+def test_a_written_run_with_a_leftover_directory_is_not_repeated(
     digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     with monkeypatch.context() as patch:

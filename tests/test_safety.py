@@ -1,6 +1,6 @@
-"""Files that somebody else has made: nothing in them is executed, and nothing outside of a run directory is touched.
+"""Files from others: nothing in them is executed, and nothing outside of a run directory is touched.
 
-Each hostile file ends in a message. Whatever would execute one creates a file, the canary.
+Each hostile file ends in a message. Executing one would create a file, the canary.
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ HEADERS = {
     "a number": "7",
     "nothing": "{}",
     "nested without end": "[" * 100_000,
-    "a model that is no text": json.dumps({"format": 1, "model": {"$where": "1"}, "classes": [], "config": {}}),
+    "a model that is an object": json.dumps({"format": 1, "model": {"$where": "1"}, "classes": [], "config": {}}),
     "classes that are numbers": json.dumps({"format": 1, "model": "m", "classes": [1, 2], "config": {}}),
-    "classes that are none": json.dumps({"format": 1, "model": "m", "classes": 5, "config": {}}),
-    "a config that is none": json.dumps({"format": 1, "model": "m", "classes": ["a", "b"], "config": "x"}),
+    "classes that are one number": json.dumps({"format": 1, "model": "m", "classes": 5, "config": {}}),
+    "a config that is a text": json.dumps({"format": 1, "model": "m", "classes": ["a", "b"], "config": "x"}),
     "labels without classes": json.dumps({"format": 1, "model": "m", "classes": ["a"], "config": {}}),
 }
 
@@ -406,7 +406,7 @@ def test_another_file_named_lock_is_left_alone(digit_dataset: fo.Dataset, tmp_pa
     assert (tmp_path / "lock").read_text() == "precious content"
 
 
-def test_a_process_killed_at_its_start_leaves_no_obstacle(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
+def test_a_process_killed_at_its_start_blocks_nothing(digit_dataset: fo.Dataset, tmp_path: Path) -> None:
     (folder := tmp_path / "run").mkdir()
     (folder / "lock").write_text("12345")
     (folder / ".run.json.12345.partial").write_text("{")
@@ -454,30 +454,30 @@ def nested(canary: Path) -> str:
 PLANS: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "models that lead out": (lambda canary: {"models": ["../../../elsewhere"]}, "networks"),
     "models by a whole path": (lambda canary: {"models": ["/etc/passwd"]}, "networks"),
-    "models that are none": (lambda canary: {"models": "tiny"}, "networks"),
+    "models that are a text": (lambda canary: {"models": "tiny"}, "networks"),
     "no models": (lambda canary: {"models": []}, "networks"),
     "models that are not there": (lambda canary: {"models": ["other"]}, "no finished results"),
     "a key that leads out": (lambda canary: {"key": "../x"}, "identifier"),
-    "a key that is none": (lambda canary: {"key": {"$ne": 1}}, "identifier"),
-    "a dataset that is none": (lambda canary: {"dataset": {"$ne": 1}}, "dataset"),
+    "a key that is an object": (lambda canary: {"key": {"$ne": 1}}, "identifier"),
+    "a dataset that is an object": (lambda canary: {"dataset": {"$ne": 1}}, "dataset"),
     "a dataset that is not there": (lambda canary: {"dataset_id": "0" * 24}, "no longer exists"),
-    "an id of a dataset that is none": (lambda canary: {"dataset_id": {"$ne": 1}}, "dataset_id"),
+    "a dataset id that is an object": (lambda canary: {"dataset_id": {"$ne": 1}}, "dataset_id"),
     "a stage that makes files": (
         lambda canary: {"stages": json.dumps([fo.ToFrames(sample_frames=True)._serialize()])},
         "ToFrames, which generates samples or files",
     ),
     "overwrite as a text": (lambda canary: {"overwrite": "no"}, "overwrite"),
-    "settings that are none": (lambda canary: {"settings": []}, "settings"),
+    "settings that are a list": (lambda canary: {"settings": []}, "settings"),
     "settings of another class": (lambda canary: {"settings": {"run_id": "x", "cls": "os.system"}}, "'cls'"),
     "settings with an operator": (lambda canary: {"settings": {"run_id": "x", "$where": "1"}}, "where"),
     "settings without an id": (lambda canary: {"settings": {}}, "settings"),
-    "scores that are none": (lambda canary: {"scores": ["../x"]}, "scores"),
+    "scores that are paths": (lambda canary: {"scores": ["../x"]}, "scores"),
     "scores that are lists": (lambda canary: {"scores": [["x"]]}, "scores"),
     "something more": (lambda canary: {"more": 1}, "more"),
     "a stage that is a command": (lambda canary: {"stages": popen(canary)}, r"subprocess\.Popen"),
     "a command within a stage": (lambda canary: {"stages": nested(canary)}, r"subprocess\.Popen"),
-    "a stage that is no stage": (lambda canary: {"stages": '[{"_cls": "fiftyone.core.stages.fos"}]'}, "not a stage"),
-    "a class that is no stage": (
+    "a stage that is a module": (lambda canary: {"stages": '[{"_cls": "fiftyone.core.stages.fos"}]'}, "not a stage"),
+    "a stage that is another class": (
         lambda canary: {"stages": '[{"_cls": "fiftyone.core.stages.OrderedDict", "kwargs": []}]'},
         "OrderedDict",
     ),
@@ -488,10 +488,10 @@ PLANS: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
         lambda canary: {"stages": json.dumps([fo.Mongo([{"$out": "datasets"}])._serialize()])},
         "out",
     ),
-    "stages that are none": (lambda canary: {"stages": '{"a": 1}'}, "list of stages"),
+    "stages that are an object": (lambda canary: {"stages": '{"a": 1}'}, "list of stages"),
     "stages as a list": (lambda canary: {"stages": []}, "stages"),
-    "stages that are no JSON": (lambda canary: {"stages": "["}, "stages"),
-    "an id that is none": (lambda canary: {"stages": '[{"$oid": {}}]'}, "stages"),
+    "stages that are not JSON": (lambda canary: {"stages": "["}, "stages"),
+    "an object id that is an object": (lambda canary: {"stages": '[{"$oid": {}}]'}, "stages"),
 }
 
 
@@ -619,7 +619,7 @@ STATES: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("which", STATES)
-def test_a_state_that_is_not_of_the_tracker_is_refused(which: str) -> None:
+def test_an_invalid_tracker_state_is_refused(which: str) -> None:
     good = tracker_state()
     tracker = LearnabilityTracker(4)
     tracker.load_state_dict(good)

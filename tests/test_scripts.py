@@ -1,4 +1,4 @@
-"""What the scripts share: image trees, digits, and a database."""
+"""Code that the scripts share: image trees, digits, and a database."""
 
 from __future__ import annotations
 

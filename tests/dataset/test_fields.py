@@ -163,7 +163,7 @@ def test_a_deleted_dataset_is_a_write_error(dataset: fo.Dataset, how: str) -> No
     if how == "here":
         dataset.delete()
     else:
-        # past this process, which goes on thinking that the dataset exists
+        # bypass this process, which still believes that the dataset exists
         get_database().datasets.delete_one({"name": dataset.name})
     with pytest.raises(WriteError, match=r"cannot be reached.*nothing was written"):
         write_results(dataset, results, "mine", SETTINGS)

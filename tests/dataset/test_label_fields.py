@@ -69,7 +69,7 @@ def labels_at(dataset: fo.Dataset, path: str) -> list[Any]:
 
 
 def others(dataset: fo.Dataset, *paths: str) -> list[dict[str, Any]]:
-    """What the database holds of each sample, except at some paths and the times of changes."""
+    """Return the stored documents without some paths and the times of changes."""
     documents = list(sample_collection(dataset).find().sort("filepath"))
     for document in documents:
         document.pop("last_modified_at")

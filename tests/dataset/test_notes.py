@@ -36,7 +36,7 @@ STORED = [
 
 
 @pytest.mark.parametrize(("note", "entry"), STORED)
-def test_notes_are_stored_as_ever(dataset: fo.Dataset, note: FieldNote, entry: dict[str, Any]) -> None:
+def test_the_stored_form_of_notes_does_not_change(dataset: fo.Dataset, note: FieldNote, entry: dict[str, Any]) -> None:
     assert note.to_info() == {"learnability": entry}
     dataset.add_sample_field("noted", fo.FloatField, info=note.to_info())
     assert note_of(dataset.get_field("noted")) == note
@@ -44,7 +44,7 @@ def test_notes_are_stored_as_ever(dataset: fo.Dataset, note: FieldNote, entry: d
 
 
 @pytest.mark.parametrize("info", [None, {}, {"by": "hand"}, {"learnability": None}, {"learnability": "mine"}])
-def test_fields_of_others_have_empty_notes(dataset: fo.Dataset, info: dict[str, Any] | None) -> None:
+def test_fields_of_other_programs_have_empty_notes(dataset: fo.Dataset, info: dict[str, Any] | None) -> None:
     dataset.add_sample_field("theirs", fo.FloatField, info=info)
     assert note_of(dataset.get_field("theirs")) == note_of(dataset.get_field("missing")) == FieldNote()
     assert notes_of(dataset) == {}

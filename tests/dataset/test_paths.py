@@ -35,7 +35,7 @@ def test_a_folder_that_was_moved(old: str, new: str) -> None:
     assert match_paths(names, shuffled) == dict(zip(names, files, strict=True))
 
 
-def test_files_that_only_one_side_has_stay_unmatched() -> None:
+def test_files_on_one_side_only_stay_unmatched() -> None:
     # the scores have test, the dataset has bird; file names repeat in all folders
     names = below("/old/", TREE)
     files = below("/new/", [path for path in TREE if path.startswith("train")] + ["train/bird/1.png", "val/x/9.png"])
@@ -70,7 +70,7 @@ def test_accents_may_be_written_in_two_ways() -> None:
         (["cat/1.png"], ["/x/train/cat/1.png", "/x/test/cat/1.png", "/x/1.png"], "'cat/1.png', which may be"),
     ],
 )
-def test_what_fits_several_files_is_refused_by_name(names: list[str], files: list[str], said: str) -> None:
+def test_ambiguous_files_are_refused_by_name(names: list[str], files: list[str], said: str) -> None:
     with pytest.raises(ValueError, match="name the samples by id, or by more of their paths") as error:
         match_paths(names, files)
     assert said in str(error.value)

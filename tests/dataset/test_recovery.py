@@ -1,4 +1,4 @@
-"""What a killed process left of a write is undone or completed, and nothing else."""
+"""The unfinished write of a killed process is undone or completed, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_a_committed_write_is_not_undone_by_an_older_journal(
 ) -> None:
     leave_half_written(dataset, monkeypatch, host="elsewhere")
     with monkeypatch.context() as patch:
-        # killed after the commit, before the older journal is told
+        # killed after the commit, before the older journal is updated
         patch.setattr(Journal, "supersede_others", die)
         with pytest.raises(Killed):
             write(dataset, "a", key="mine", seed=3, overwrite=True)

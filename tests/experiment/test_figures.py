@@ -128,7 +128,7 @@ def test_a_panel_without_curves_explains_why(empty: int) -> None:
     assert not panels[empty].get_lines()
 
 
-def test_without_anything_to_draw_there_is_no_file(tmp_path: Path) -> None:
+def test_no_file_is_written_if_there_is_nothing_to_draw(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is nothing to draw"):
         draw_stability(tmp_path / "stability.png", {}, {})
     assert not list(tmp_path.iterdir())

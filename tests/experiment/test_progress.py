@@ -42,7 +42,7 @@ def test_bars_and_messages_go_to_standard_error(capsys: pytest.CaptureFixture[st
     assert "epoch 4/4, loss 0.375, accuracy 0.500" in last
 
 
-def test_a_callback_hears_of_everything_and_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_callback_receives_everything_and_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     events: list[ProgressEvent] = []
     go_through(Progress(events.append))
     assert capsys.readouterr() == ("", "")
@@ -98,7 +98,7 @@ def test_counting_nothing_is_no_error(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err.strip().startswith("reading:")
 
 
-def test_progress_that_is_no_function_is_refused() -> None:
+def test_progress_that_is_not_a_function_is_refused() -> None:
     with pytest.raises(ValueError, match="progress must be True, False, None or a function, not 'bar'"):
         Progress("bar")  # type: ignore[arg-type]
 

@@ -713,11 +713,11 @@ def _with_run(world: World) -> fo.Dataset:
 
 CLASHES = (
     Case(
-        "field of somebody else",
-        "The score field exists and belongs to somebody else.",
+        "field of another origin",
+        "The score field exists, and this package did not write it.",
         partial(_with_field, name=SCORES[0], ftype=fo.FloatField),
         says=(SCORES[0], "did not write"),
-        # whoever reads the form sees the field named beside the box to tick
+        # the form names the field next to the box to tick
         says_there={APP: (SCORES[0],)},
     ),
     Case(
@@ -728,7 +728,7 @@ CLASHES = (
         says=(SCORES[0], "StringField", "cannot be replaced"),
     ),
     Case(
-        "key of somebody else's run",
+        "key of another kind of run",
         "The key belongs to a run of another kind, and overwrite is set.",
         _with_run,
         compute(key="mine", overwrite=True),
@@ -927,7 +927,7 @@ def _deleted(world: World) -> fo.Dataset:
 
 
 def _delete_elsewhere(dataset: fo.Dataset) -> None:
-    """What deleting does in another process, of which this one learns nothing."""
+    """Delete the dataset as another process would, without this one noticing."""
     database = odm.get_db_conn()
     database.datasets.delete_one({"_id": dataset._doc.id})
     database[dataset._sample_collection_name].drop()
@@ -970,7 +970,7 @@ MEANWHILE = _by_sdk_alone(
     ),
     Case(
         "field added",
-        "Somebody adds a field of that name during the training.",
+        "A field of that name is added during the training.",
         _meanwhile(lambda d: d.add_sample_field(SCORES[0], fo.FloatField)),
         says=(SCORES[0], "did not write", "trainings are done and saved"),
         known=False,
@@ -1017,7 +1017,7 @@ def _npz(**arrays: Any) -> bytes:
 
 
 def _once(make: Callable[[World, str], Path], name: str) -> Callable[[World, Any], Path]:
-    """What is made by the first call alone, as a pipe or a folder is."""
+    """Make the file, pipe or folder in the first call only."""
     return lambda world, samples: found if (found := world.folder / name).exists() else make(world, name)
 
 
@@ -1121,9 +1121,9 @@ IMPORTS = _by_sdk_alone(
             (
                 "scores of other samples",
                 "The dataset has none of the samples.",
-                _csv("id,learnability\nnobody,1\n"),
+                _csv("id,learnability\nunknown,1\n"),
                 (),
-                ("'nobody'",),
+                ("'unknown'",),
                 False,
             ),
             (

@@ -24,7 +24,7 @@ LONGEST_MESSAGE = 900
 
 @dataclass
 class Outcome:
-    """What a call returned, or what it raised."""
+    """The result of a call, or its error."""
 
     result: Any = None
     error: BaseException | None = None

@@ -204,7 +204,7 @@ COMPUTE = {
 @given(st.sampled_from(sorted(COMPUTE)), JSON)
 @example("lr", 10**400)
 @example("epochs", float("nan"))
-def test_params_of_compute_are_taken_or_refused_by_name(place: World, name: str, value: Any) -> None:
+def test_params_of_compute_are_accepted_or_refused_by_name(place: World, name: str, value: Any) -> None:
     request = plugin_module("operators.compute").Request
     try:
         found = request.from_params({name: value})

@@ -41,9 +41,9 @@ class World:
 
     Attributes:
         folder: the folder of its files
-        meanwhile: what somebody else does while the network is trained
+        meanwhile: a change that another user makes while the network is trained
         dataset: the dataset that must not be harmed
-        before: its state before the call, or after what somebody else did
+        before: its state before the call, or after that change
         common: the world of the datasets that several refused cases share
         refused: True if the case must be refused
     """

@@ -39,7 +39,7 @@ def save(image: Image.Image, path: Path, format: str, **options: Any) -> str:
 
 
 def oracle(path: str) -> NDArray[np.uint8]:
-    """What Pillow alone reads."""
+    """Return the image as Pillow alone reads it."""
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode in GREY_MODES:

@@ -62,7 +62,7 @@ PLAIN_CASES: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 @pytest.mark.parametrize(("format", "mode", "options"), PLAIN_CASES)
-def test_pixels_are_pillows(tmp_path: Path, format: str, mode: str, options: dict[str, Any]) -> None:
+def test_pixels_equal_those_of_pillow(tmp_path: Path, format: str, mode: str, options: dict[str, Any]) -> None:
     path = save(noise(mode), tmp_path / "image", format, **options)
     image = read_image(path)
     assert image.dtype == np.uint8
@@ -73,7 +73,7 @@ def test_pixels_are_pillows(tmp_path: Path, format: str, mode: str, options: dic
 
 @pytest.mark.parametrize("number", range(1, 9))
 @pytest.mark.parametrize(("format", "mode"), [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("TIFF", "RGB")])
-def test_orientation_is_pillows(tmp_path: Path, format: str, mode: str, number: int) -> None:
+def test_orientation_equals_that_of_pillow(tmp_path: Path, format: str, mode: str, number: int) -> None:
     path = save(noise(mode), tmp_path / "image", format, exif=orientation(number))
     image = read_image(path)
     assert image.shape[:2] == ((WIDTH, HEIGHT) if number >= 5 else (HEIGHT, WIDTH))

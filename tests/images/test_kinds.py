@@ -1,4 +1,4 @@
-"""A file that is no image is called what it is, with what to do about it."""
+"""The message about a file that is not an image names its kind and says what to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_file_that_is_no_image_is_named_as_what_it_is(tmp_path: Path, kind: str) -> None:
+def test_the_message_names_the_kind_of_a_file_that_is_not_an_image(tmp_path: Path, kind: str) -> None:
     data, said = FILES[kind]
     path = tmp_path / "image.jpg"
     path.write_bytes(data)

@@ -194,7 +194,7 @@ class App:
         actual: Callable[[], Any] | None = None,
         seconds: float = 120,
     ) -> None:
-        """Wait for what the page's own waiting cannot express.
+        """Wait for a condition that the page's own waiting cannot express.
 
         Args:
             is_true: the condition
@@ -210,7 +210,7 @@ class App:
             self.page.wait_for_timeout(100)
 
     def _describe(self) -> str:
-        """What the page shows, its notifications, and its pending requests."""
+        """Return the page's content, its notifications, and its pending requests."""
         # all_inner_texts() does not wait for parts that are not there
         panel, form = (" ".join(" ".join(part.all_inner_texts()).split())[:2000] for part in (self.panel, self.form))
         pending = [(request.url, (request.post_data or "")[:300]) for request in self._pending]
@@ -239,7 +239,7 @@ class App:
 
     @property
     def chosen(self) -> list[str]:
-        """What the panel's dropdowns show, in their order."""
+        """The chosen values of the panel's dropdowns, in their order."""
         return [text.strip("\n\u200b ") for text in self.panel.get_by_role("combobox").all_inner_texts()]
 
     def choose_in_panel(self, index: int, option: str) -> None:
@@ -323,7 +323,7 @@ class App:
         return self.panel.locator(".js-plotly-plot")
 
     def traces(self, index: int) -> list[dict[str, Any]]:
-        """What a plot draws."""
+        """Return the traces of a plot."""
         traces: list[dict[str, Any]] = (
             self.plots().nth(index).evaluate("plot => plot.data.map(({type, x, y, z}) => ({type, x, y, z}))")
         )

@@ -381,13 +381,13 @@ def test_a_failed_run(app: App, images: Images, make_dataset: Callable[..., fo.D
 
 
 @pytest.mark.slow
-def test_looks(app: App, images: Images, make_dataset: Callable[..., fo.Dataset]) -> None:
+def test_the_panel_fits_and_looks_right(app: App, images: Images, make_dataset: Callable[..., fo.Dataset]) -> None:
     dataset = make_dataset(images[0][::2], images[1][::2], name="looks", persistent=True)
     fol.compute_learnability(dataset, models=["resnet20", "vgg16", "mobilenet"], epochs=2, scores="all", progress=False)
     fol.suggest_label_fixes(dataset)
     app.open(dataset.name)
     app.open_panel()
-    # the check must find what is too wide
+    # the check must find an element that is too wide
     app.panel.evaluate("panel => panel.insertAdjacentHTML('beforeend', '<p id=wide style=width:3000px>wide</p>')")
     assert [part for part in app.overflowing() if part.startswith("P ")]
     app.page.locator("#wide").evaluate("wide => wide.remove()")

@@ -1,4 +1,4 @@
-"""What the plugin writes is not lost while other events of the App reload the same dataset."""
+"""Fields and runs that the plugin writes survive other events that reload the same dataset."""
 
 from __future__ import annotations
 

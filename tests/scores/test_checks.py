@@ -12,7 +12,7 @@ from fiftyone_learnability.scores.checks import check_bool, check_integer, check
 
 
 @pytest.mark.parametrize("value", [3, np.int32(3), Int64(3)])
-def test_an_integer_becomes_pythons_own(value: Any) -> None:
+def test_integers_become_python_integers(value: Any) -> None:
     assert type(check_integer("k", value, 1, 3)) is int
 
 
@@ -26,13 +26,13 @@ def test_an_integer_becomes_pythons_own(value: Any) -> None:
         (6, "k must be at most 5, not 6"),
     ],
 )
-def test_what_is_not_an_integer_in_the_range(value: Any, expected: str) -> None:
+def test_other_values_than_integers_in_the_range_are_refused(value: Any, expected: str) -> None:
     with pytest.raises(ValueError, match=f"^{expected}$"):
         check_integer("k", value, 1, 5)
 
 
 @pytest.mark.parametrize("value", [1, 1.0, np.float32(1), np.int64(1)])
-def test_a_number_becomes_pythons_own(value: Any) -> None:
+def test_numbers_become_python_floats(value: Any) -> None:
     assert type(check_number("lr", value)) is float
 
 
@@ -65,12 +65,12 @@ def test_the_message_shows_the_value() -> None:
 
 
 @pytest.mark.parametrize("value", [True, np.True_])
-def test_true_becomes_pythons_own(value: Any) -> None:
+def test_booleans_become_python_booleans(value: Any) -> None:
     assert check_bool("overwrite", value) is True
 
 
 @pytest.mark.parametrize("value", ["no", 0, None])
-def test_what_is_not_true_or_false(value: Any) -> None:
+def test_other_values_than_true_and_false_are_refused(value: Any) -> None:
     with pytest.raises(ValueError, match=f"overwrite must be True or False, not {value!r}"):
         check_bool("overwrite", value)
 

@@ -169,7 +169,7 @@ def test_the_scores_must_have_equal_length(measure: Measure, second: object) -> 
 @pytest.mark.parametrize(
     ("values", "message"), [([[0.1, 0.2]], "one dimension"), (0.1, "one dimension"), ([0.1, np.inf], "infinite values")]
 )
-def test_what_cannot_be_standardized(values: object, message: str) -> None:
+def test_scores_that_cannot_be_standardized_are_refused(values: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         standardize(values)
 

@@ -103,7 +103,7 @@ def test_smoothing_chooses_between_share_and_margin() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_of_two_classes_of_probability_zero_neither_is_preferred() -> None:
+def test_neither_of_two_classes_of_probability_zero_is_preferred() -> None:
     p = np.array([[0.0, 0.0], [0.0, 0.0]])
     assert contradiction(p, [0, 1], smoothing=0).tolist() == [0.5, 0.5]
     assert contradiction(p, [0, 1]).tolist() == [0.5, 0.5]

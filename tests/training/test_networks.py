@@ -162,7 +162,7 @@ def test_a_name_must_not_clash_with_other_fields() -> None:
 
 
 @pytest.mark.parametrize("models", [[], {}, ()])
-def test_no_network_is_an_error(models: object) -> None:
+def test_an_empty_choice_of_networks_is_an_error(models: object) -> None:
     with pytest.raises(ValueError, match="no network given"):
         resolve_networks(models)
 

@@ -79,7 +79,7 @@ def test_numbers_of_numpy_become_python_numbers() -> None:
     assert types == [int, float, bool, int]
 
 
-def test_values_that_stand_for_others() -> None:
+def test_shorthand_values_are_expanded() -> None:
     assert TrainingOptions() == TrainingOptions(200, 128, 0.1, 5e-4, 4, True)
     assert TrainingOptions(batch_size=32).lr == 0.025
     assert TrainingOptions(batch_size=32, lr=0.1).lr == 0.1

@@ -307,7 +307,7 @@ def test_a_tracker_without_predictions_can_merge_one_with() -> None:
 
 @given(dynamics(), st.integers(0, 6), st.booleans())
 @settings(deadline=None)
-def test_a_saved_state_goes_on_where_it_stopped(recorded: Dynamics, cut: int, predictions: bool) -> None:
+def test_a_saved_state_continues_where_it_stopped(recorded: Dynamics, cut: int, predictions: bool) -> None:
     first, whole = (LearnabilityTracker(recorded.num_samples, el2n_epoch=3, predictions=predictions) for _ in range(2))
     feed(first, recorded, epochs=slice(None, cut))
     file = io.BytesIO()
@@ -500,7 +500,7 @@ def test_epoch_counts_are_a_copy() -> None:
     assert tracker.epoch_counts.tolist() == [0, 0]
 
 
-def test_of_a_sample_seen_twice_the_last_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_occurrence_of_a_sample_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     sure, wrong = [9.0, 0.0], [0.0, 9.0]
     within, apart = LearnabilityTracker(2, el2n_epoch=1), LearnabilityTracker(2, el2n_epoch=1)
     within.update([0, 1, 0, 1], [sure, sure, wrong, wrong], [0, 1, 0, 1])
@@ -515,7 +515,7 @@ def test_of_a_sample_seen_twice_the_last_counts(monkeypatch: pytest.MonkeyPatch)
         assert_scores(tracker.scores(), expected)
 
 
-def test_of_equal_logits_the_first_class_is_predicted() -> None:
+def test_equal_logits_predict_the_first_class() -> None:
     logits = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0], [2, 1, 2]], np.float32)
     labels = np.array([0, 1, 0, 2, 2])
     tracker = LearnabilityTracker(5)

@@ -50,7 +50,7 @@ def stop_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin_module("jobs.progress_reporter").ProgressReporter, "report", report)
 
 
-def test_the_same_job_goes_on_and_another_starts_over(
+def test_the_same_job_resumes_and_another_starts_over(
     digit_dataset: fo.Dataset, start: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
@@ -99,7 +99,7 @@ def test_remarks_are_shown(
     assert remark in captured.out + captured.err
 
 
-def test_renaming_the_dataset_meanwhile_fails_no_job(
+def test_renaming_the_dataset_during_a_job_does_not_fail_it(
     digit_dataset: fo.Dataset, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone, name = digit_dataset.values("id")[4], f"{digit_dataset.name}-renamed"

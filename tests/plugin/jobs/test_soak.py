@@ -73,7 +73,7 @@ def _zombies(parent: psutil.Process) -> list[psutil.Process]:
 def test_the_server_answers_while_a_job_trains(
     digits: tuple[list[str], list[str]], make_dataset: Callable[..., fo.Dataset], temporary: Path
 ) -> None:
-    """How fast it answers, ``benchmarks/soak.py`` measures."""
+    """``benchmarks/soak.py`` measures how fast it answers."""
     files, labels = digits
     dataset = make_dataset(files[:600], labels[:600], persistent=True)
     fol.write_scores(dataset, {"id": dataset.values("id"), "learnability": [n / 600 for n in range(600)]}, "mine")

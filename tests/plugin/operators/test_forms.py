@@ -1,4 +1,4 @@
-"""What all operators share: registration, forms that say what is missing, and the refusal of invalid params."""
+"""Tests of all operators: registration, forms that say what is missing, and the refusal of invalid params."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def test_where_files_are_allowed(kept: fo.Dataset, monkeypatch: pytest.MonkeyPat
         execute("export_learnability", kept, {"path": str(tmp_path / "first-not" / "a.csv")})
 
 
-def test_the_name_of_a_dataset_is_no_path(make_dataset: Callable[..., fo.Dataset], folder: Path) -> None:
+def test_the_name_of_a_dataset_is_not_a_path(make_dataset: Callable[..., fo.Dataset], folder: Path) -> None:
     dataset = make_dataset(["/no/1.png", "/no/2.png"], ["a", "b"], name="../../etc/a b")
     write_scores(dataset, {"mine": np.array([0.0, 1.0])})
     shown = form("export_learnability", dataset)

@@ -23,7 +23,7 @@ def test_curves_skip_the_epochs_that_were_not_measured() -> None:
     json.dumps([traces, layout], allow_nan=False)
 
 
-def test_lines_of_samples_stand_at_the_measured_epochs() -> None:
+def test_lines_of_samples_are_drawn_at_the_measured_epochs() -> None:
     epochs = np.array([2, 4, 6])
     curve = ("cat …0001", "resnet20", epochs, np.array([0.25, 0.5, 1], np.float16))
     (trace,), _ = plugin_module("panel.figures").sample_curves([curve])

@@ -43,7 +43,7 @@ def test_without_suggestions_there_is_a_button(predicted: ReviewCase) -> None:
     assert "show_mislabelled" in answer.layout["label_actions"]["type"]["properties"]
 
 
-def test_it_counts_and_says_on_which_networks_it_rests(reviewed: ReviewCase) -> None:
+def test_it_counts_labels_and_names_the_networks(reviewed: ReviewCase) -> None:
     _, answer = open_labels(reviewed)
     text = answer.layout["about_labels"]["default"]
     assert f"**{len(reviewed.with_verdict('mislabelled'))}** probably mislabelled" in text
@@ -213,7 +213,7 @@ def test_when_all_are_accepted_there_is_no_picture(reviewed: ReviewCase) -> None
     assert not panel.event("on_change_of_label", idx=[0, 0]).called("set_view")
 
 
-def test_a_deleted_run_leaves_the_button(reviewed: ReviewCase) -> None:
+def test_after_deleting_the_run_the_button_returns(reviewed: ReviewCase) -> None:
     panel, _ = open_labels(reviewed)
     fol.delete_run(reviewed.dataset, "label_fixes")
     answer = panel.event("on_change_view")
