@@ -140,7 +140,7 @@ class WritePlan:
         """
         try:
             return json_util.loads(self.stages or "[]")
-        # an entry that stands for a date or an id may make json_util raise anything
+        # json_util may raise any error for a malformed date or id
         except Exception as error:
             raise ValueError(f"stages cannot be read: {error}") from error
 

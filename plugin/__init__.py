@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 if importlib.util.find_spec("fiftyone_learnability") is None:
-    # downloaded as a plugin without installing the package, which lies beside this folder
+    # downloaded as a plugin without installing the package, which lies next to this folder
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from .operators.compute import ComputeLearnability

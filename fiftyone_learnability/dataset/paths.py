@@ -14,7 +14,7 @@ Path = tuple[str, ...]
 
 
 class _Candidates(NamedTuple):
-    """Names and files with the same end, of which no name has a longer end in common with any of these files.
+    """Names and files that share an end of their paths; no name shares a longer end with any of these files.
 
     Attributes:
         length: the parts of the common end
@@ -28,7 +28,7 @@ class _Candidates(NamedTuple):
 
 
 def match_paths(names: Sequence[str], files: Sequence[str]) -> dict[str, str]:
-    """Match paths with files by the longest common end, of which the file name must be a part.
+    """Match paths with files by the longest common end, which must include the file name.
 
     A file below a folder in which other files match with longer ends is not matched with a shorter one: in
     ``new/cat/1.png`` and ``new/dog/2.png``, the second file is not ``old/cat/2.png`` if the first is ``old/cat/1.png``.

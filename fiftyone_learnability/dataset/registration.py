@@ -144,7 +144,7 @@ class AddedScores(Companion):
 
 
 def mend_runs(dataset: fo.Dataset, pending: str | None) -> None:
-    """Make the two places agree in which FiftyOne keeps runs, after a process was killed between updating them.
+    """Make FiftyOne's two records of runs agree after a process was killed between updating them.
 
     Args:
         dataset: the dataset

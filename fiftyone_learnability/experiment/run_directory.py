@@ -220,19 +220,19 @@ def open_run_directory(
 ) -> Iterator[RunDirectory]:
     """Open or create the directory of a run and hold its lock.
 
-    A directory without anything to resume is deleted in the end.
+    On exit, the directory is deleted if there is nothing to resume.
 
     Args:
         path: the directory
-        fingerprint: what the run is, as JSON values
-        resume (True): True resumes an unfinished run; False deletes it; "if_same" deletes it if it is of other data or
+        fingerprint: the data and settings that identify the run, as JSON values
+        resume (True): True resumes an unfinished run; False deletes it; "if_same" deletes it if it has other data or
             settings, was itself started with "if_same", and is not completely trained
         about (None): further entries of run.json, such as the dataset and the key
         say (None): receives notices for the user
 
     Raises:
-        ValueError: if the directory cannot be written, or has files of others
-        RunMismatchError: if it holds an unfinished run of other data or settings
+        ValueError: if the directory cannot be written, or holds files of other programs
+        RunMismatchError: if it holds an unfinished run with other data or settings
         RunLockedError: if another process works on it
     """
     # before the lock is written into it

@@ -116,7 +116,7 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
 
     Args:
         first: ``(N,)`` values, NaN where a sample has none
-        second: ``(N,)`` values of the same samples, likewise
+        second: ``(N,)`` values of the same samples, NaN where a sample has none
 
     Returns:
         the correlation; NaN where fewer than two samples have both values, or either is the same for all of them

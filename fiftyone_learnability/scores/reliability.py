@@ -133,7 +133,7 @@ def bootstrap_correlation(
 
     Args:
         x: ``(N,)`` scores, NaN where a sample has no score
-        y: ``(N,)`` other scores of the same samples, likewise
+        y: ``(N,)`` other scores of the same samples, in the same form
         num_resamples (1000): the number of resamples
         confidence (0.95): the share of resamples within the interval
         seed (0): the seed of the draws

@@ -104,7 +104,7 @@ class Setting:
             value: the value
 
         Raises:
-            ValueError: if the value is of another kind or outside the limits
+            ValueError: if the value has another type or is outside the limits
         """
         if value is None and self.optional:
             return None
@@ -124,7 +124,7 @@ class Setting:
                 raise ValueError(f"{name} must be the path of a folder, not {short_repr(value)}")
             case "resume" if not isinstance(value, bool) and value != IF_SAME:
                 raise ValueError(f"{name} must be True, False or {IF_SAME!r}, not {short_repr(value)}")
-        # names are checked beside the number of runs, texts against the dataset or the machine
+        # names are checked together with the number of runs, texts against the dataset or the machine
         return value
 
 

@@ -135,6 +135,6 @@ class RunSums:
             if not isinstance(tensor, Tensor) or tensor.dtype != wanted.dtype or tensor.ndim != 1:
                 raise ValueError(f"the state has no tensor {name} of {wanted.dtype}")
             if tensor.shape != wanted.shape:
-                raise ValueError(f"the state is of {len(tensor)} samples; this tracker has {len(wanted)}")
+                raise ValueError(f"the state has {len(tensor)} samples; this tracker has {len(wanted)}")
             sums[name] = tensor.cpu().clone()
         return cls(**sums)

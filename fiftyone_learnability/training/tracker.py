@@ -287,7 +287,7 @@ class LearnabilityTracker:
             state: state of a tracker over the same N samples
 
         Raises:
-            ValueError: if the state is of another version or another N, or lacks the predictions that this tracker
+            ValueError: if the state has another version or another N, or lacks the predictions that this tracker
                 keeps; the tracker does not change then
         """
         if state.get("version") != _STATE_VERSION:

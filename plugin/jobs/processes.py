@@ -1,4 +1,4 @@
-"""Starts the processes that run beside the App's server."""
+"""Starts the processes that run alongside the App's server."""
 
 from __future__ import annotations
 

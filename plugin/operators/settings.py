@@ -54,7 +54,7 @@ def read_setting(params: Params, name: str) -> Any:
         name: the setting
 
     Raises:
-        ValueError: if the value is of another kind, or outside the limits of the form
+        ValueError: if the value has another type or is outside the limits of the form
     """
     about = public_settings()[name]
     if params.get(name) in (None, ""):

@@ -147,7 +147,7 @@ def pair_histogram(histogram: Histogram2D, x: Axis, y: Axis) -> Figure:
         "hoverinfo": "skip",
     }
     cells = histogram.cells
-    # name the axes by network, or by score if both are of one network
+    # name the axes by network, or by score if both belong to one network
     names = [network_label(model) if x[0] != y[0] else score_label(score) for model, score in (x, y)]
     points = {
         "type": "scatter",
@@ -176,7 +176,7 @@ def score_histogram(values: FloatArray, edges: FloatArray, axis: Axis) -> Figure
     """Draw the histogram of one score.
 
     Args:
-        values: ``(N,)`` values, of which those that are not finite are omitted
+        values: ``(N,)`` values; those that are not finite are omitted
         edges: the edges of the bars
         axis: network and score
     """

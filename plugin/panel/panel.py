@@ -322,7 +322,7 @@ class LearnabilityPanel(foo.Panel):
         return fingerprint(str((table.version, scope_of(ctx).fingerprint, choice, selection, has_review, state)))
 
     def _set_controls(self, ctx: foo.ExecutionContext, choice: Choice) -> None:
-        """Make the dropdowns show the choices, of which some may be defaults."""
+        """Make the dropdowns show the choices, some of which may be defaults."""
         for name in ("first", "quantity", "second", "against"):
             if ctx.panel.get_state(f"controls.{name}") != getattr(choice, name):
                 ctx.panel.set_state(f"controls.{name}", getattr(choice, name))

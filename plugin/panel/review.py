@@ -202,7 +202,7 @@ def draw_changes(review: Review) -> Figure:
 
 
 def show_label_fields(ctx: foo.ExecutionContext, review: Review) -> None:
-    """Make the grid write given label, suggested label and verdict on each sample, beside its active fields."""
+    """Show the given label, the suggested label and the verdict on each sample, next to the grid's active fields."""
     wanted = [name for name in (review.label_field, SUGGESTION, VERDICT) if name]
     active = list(ctx.active_fields or [])
     if any(name not in active for name in wanted):
