@@ -27,6 +27,7 @@ from .dataset.samples import LabelledSamples, check_images, read_samples
 from .dataset.target import WriteTarget, choose_target
 from .experiment.progress import Progress
 from .images.cache import CachedImages
+from .images.conversions import describe_conversions
 from .images.decode import DecodedImages, decode_images
 from .scores.checks import shorten
 from .training.options import RunSettings
@@ -179,6 +180,8 @@ def _read_images(
         original = f"{width}x{height}" if len(heights_widths) == 1 else f"of {len(heights_widths)} sizes"
         default = "" if settings.image_size else ", the default; image_size changes it"
         reporter.say(f"images are {original} and are resized to {size}x{size} pixels{default}")
+    for sentence in describe_conversions(images.conversions, images.value_range):
+        reporter.say(sentence)
     return labelled, images
 
 

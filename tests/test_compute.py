@@ -809,8 +809,38 @@ def test_mixed_sizes_and_modes_are_resized_with_a_message(
     message = capsys.readouterr().err
     assert f"images are of 12 sizes and are resized to {size}x{size} pixels" in message
     assert ("the default; image_size changes it" in message) == (image_size is None)
+    assert "images in CMYK or another colour space: 2; they are converted to RGB" in message
+    # these have an alpha channel, but are opaque
+    assert "transparency" not in message
     assert set(shapes) == {(3, size, size)}
     assert result.measured_accuracy[0, -1] == 1
+
+
+def test_shapes_in_the_alpha_channel_and_few_of_16_bits_are_learned_with_a_message(
+    make_dataset: Callable[..., fo.Dataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, labels = [], []
+    for number in range(24):
+        large = number % 2
+        shape = np.zeros((32, 32), bool)
+        shape[4 : 28 if large else 10, 4:28] = True
+        if number < 12:
+            # a black icon
+            image = Image.fromarray(np.dstack([np.zeros((32, 32, 3)), shape * 255]).astype(np.uint8), "RGBA")
+        else:
+            # 200 of 65536 levels
+            image = Image.fromarray(np.where(shape, 1000, 1200).astype(np.uint16))
+        files.append(str(tmp_path / f"{number}.png"))
+        image.save(files[-1])
+        labels.append("large" if large else "small")
+    dataset = make_dataset(files, labels)
+    # the second run reads the cache
+    for key in ("first", "second"):
+        result = learn(dataset, key, progress=True, epochs=8, overwrite=True)["tiny"]
+        message = capsys.readouterr().err
+        assert message.count("images with transparency: 12; they are drawn on white") == 1
+        assert message.count("images of more than 8 bits: 12; their values from 1000 to 1200") == 1
+        assert result.measured_accuracy[0, -1] == 1
 
 
 def test_images_of_the_right_size_give_no_message(

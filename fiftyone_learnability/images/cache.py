@@ -17,7 +17,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ LEAST_SECONDS = 0.5
 FREE_BYTES = 10**9
 """Bytes of the disk that the cache leaves free for checkpoints."""
 
-FORMAT = 2
+FORMAT = 3
 """Version of the files; raise it whenever they change."""
 
 _TICK_NS = 20_000_000
@@ -91,18 +91,21 @@ class CachedImages:
             meta = json.loads(described.read_text())
             # a disk error while reading raises here; in mapped memory it would end the process
             with pixels.open("rb") as file:
-                digest = _digest(meta["sizes"], iter(lambda: file.read(_BLOCK), b""))
+                digest = _digest(meta["images"], iter(lambda: file.read(_BLOCK), b""))
             if digest != meta["digest"]:
                 return None
             mapped = np.load(pixels, mmap_mode="c").view(np.ndarray)
-            sizes = frozenset((height, width) for height, width in meta["sizes"])
+            about = meta["images"]
+            sizes = frozenset((height, width) for height, width in about["sizes"])
+            conversions, values = dict(about["conversions"]), about["value_range"]
+            value_range = None if values is None else (float(values[0]), float(values[1]))
         # a damaged description may hold anything
         except (OSError, ValueError, TypeError, KeyError, MemoryError):
             return None
         with suppress(OSError):
             # records the last use
             os.utime(described)
-        return DecodedImages(mapped, np.ones(len(mapped), dtype=np.bool_), {}, sizes)
+        return DecodedImages(mapped, np.ones(len(mapped), dtype=np.bool_), {}, sizes, conversions, value_range)
 
     def save(self, images: DecodedImages) -> str | None:
         """Keep images for the next run if all files could be read; unreadable files are tried again next time.
@@ -146,12 +149,16 @@ class CachedImages:
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(pixels))
         content = (header.getvalue(), pixels.reshape(-1).data)
-        sizes = sorted(images.sizes)
+        about = {
+            "sizes": sorted(images.sizes),
+            "conversions": dict(images.conversions),
+            "value_range": images.value_range,
+        }
         meta = {
             "shape": pixels.shape,
-            "sizes": sizes,
+            "images": about,
             "folder": _common_folder(self._filepaths),
-            "digest": _digest(sizes, content),
+            "digest": _digest(about, content),
         }
 
         write_atomically(folder / f"{self.key}.npy", lambda file: file.writelines(content))
@@ -242,9 +249,9 @@ def _key_of(filepaths: Sequence[str], image_size: int) -> tuple[str | None, int]
     return digest.hexdigest(), newest
 
 
-def _digest(sizes: Sequence[Any], content: Iterable[bytes | memoryview]) -> str:
-    """Return the checksum of the sizes and of the file of the pixels."""
-    digest = hashlib.blake2b(json.dumps(sizes).encode(), digest_size=16)
+def _digest(about: Mapping[str, Any], content: Iterable[bytes | memoryview]) -> str:
+    """Return the checksum of what is known about the images and of the file of the pixels."""
+    digest = hashlib.blake2b(json.dumps(about).encode(), digest_size=16)
     for part in content:
         digest.update(part)
     return digest.hexdigest()

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .conversions import DeepImages
 from .files import COLOUR, ReadOutcome, read_files
 
 CHUNK = 128
@@ -31,12 +33,17 @@ class DecodedImages:
         readable: ``(M,)`` bool, True where a file could be read
         failures: the reason why each of the other files could not be read, by its path
         sizes: the distinct (height, width) of the images in their files
+        conversions: how many images were changed besides their size, by the names in
+            :mod:`fiftyone_learnability.images.conversions`
+        value_range: the smallest and the largest value of all images of more than 8 bits; None without such images
     """
 
     pixels: NDArray[np.uint8]
     readable: NDArray[np.bool_]
     failures: dict[str, str]
     sizes: frozenset[tuple[int, int]]
+    conversions: Mapping[str, int] = field(default_factory=dict)
+    value_range: tuple[float, float] | None = None
 
 
 def decode_images(
@@ -47,8 +54,10 @@ def decode_images(
 ) -> DecodedImages:
     """Read image files into one array.
 
-    EXIF orientation is applied, transparency is dropped, and 16-bit values are scaled to 8 bits over their full range.
-    Images of another size are resized to a square without keeping the aspect ratio; shrinking averages over areas.
+    EXIF orientation is applied. Transparent images are drawn on white. Values of more than 8 bits are scaled linearly
+    from the smallest and the largest value of all such images to 0..255: 12-bit data keep their contrast, and images
+    stay comparable. Images of another size are resized to a square without keeping the aspect ratio; shrinking averages
+    over areas.
 
     A JPEG that is still at least twice as large as the result on both sides when decoded at a half, a quarter or an
     eighth of its size is decoded at that size and averaged from there. For photographs of 500x375 pixels brought to 64
@@ -70,6 +79,8 @@ def decode_images(
     failures: dict[int, str] = {}
     sizes: set[tuple[int, int]] = set()
     channels: set[int] = set()
+    conversions: Counter[str] = Counter()
+    deep = DeepImages()
     # small enough to keep all threads busy to the end
     length = max(1, min(CHUNK, count // (4 * workers)))
     chunks = [slice(start, min(start + length, count)) for start in range(0, count, length)]
@@ -103,16 +114,19 @@ def decode_images(
                 failures.update({chunk.start + index: reason for index, reason in read.failures.items()})
                 sizes |= read.sizes
                 channels |= read.channels
+                conversions += read.conversions
+                deep.extend(read.deep, chunk.start)
                 if advance is not None:
                     advance(chunk.stop - chunk.start)
         except BaseException:
             # the pool waits only for the files being read
             stopped = True
             raise
+    value_range = deep.write_to(pixels)
     if failures:
         readable[list(failures)] = False
         pixels = pixels[readable]
     if COLOUR not in channels and len(pixels):
         pixels = np.ascontiguousarray(pixels[..., :1])
     reasons = {filepaths[index]: failures[index] for index in sorted(failures)}
-    return DecodedImages(pixels, readable, reasons, frozenset(sizes))
+    return DecodedImages(pixels, readable, reasons, frozenset(sizes), dict(conversions), value_range)

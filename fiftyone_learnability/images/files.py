@@ -1,7 +1,10 @@
 """One image file as pixels.
 
-OpenCV, which FiftyOne installs, decodes without holding Python's lock. It reads the common formats, 8-bit JPEG and PNG
-in grey or RGB; Pillow reads the rest (CMYK, 16 bits, formats that OpenCV does not know).
+OpenCV, which FiftyOne installs, decodes without holding Python's lock. It reads the common formats, 8-bit JPEG and PNG;
+Pillow reads the rest (CMYK, 16 bits, formats that OpenCV does not know).
+
+Transparent images are drawn on white. The App draws them on its own background, nearly white in the light theme and
+nearly black in the dark one, where black icons cannot be seen; browsers and image viewers use white.
 
 A JPEG much larger than the wanted size is decoded at 1/2, 1/4 or 1/8 of its size, which its format allows without
 computing the other pixels; :func:`~fiftyone_learnability.images.decode.decode_images` says how little that changes.
@@ -13,14 +16,17 @@ import io
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .conversions import DEEP, MORE_FRAMES, OTHER_COLOURS, DeepImages, draw_on_white, scale
 from .kinds import describe
 
 MAX_PIXELS = 178_956_970
@@ -33,7 +39,7 @@ OVERSAMPLING = 2
 """The factor by which a JPEG decoded at a reduced size still exceeds the wanted size on both sides, as in Pillow's own
 thumbnails. With it the result differs from averaging over all pixels by less than another common filter does."""
 
-DECODING = 1
+DECODING = 2
 """Version of the decoding: raise it whenever the same file may give other pixels."""
 
 GREY, COLOUR = 1, 3
@@ -49,6 +55,12 @@ _REDUCTIONS = (
     (2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
 )
 
+_RGBA = 6
+"""The colour type of a PNG with red, green, blue and alpha."""
+
+_BITS_PER_SAMPLE = 258
+"""The tag of a TIFF."""
+
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
@@ -60,11 +72,33 @@ class ReadOutcome:
         failures: the reason why a file could not be read, by its position among the files
         sizes: the distinct (height, width) of the images that could be read
         channels: their distinct numbers of channels, :data:`GREY` or :data:`COLOUR`
+        conversions: how many of them were changed, by the names in :mod:`fiftyone_learnability.images.conversions`
+        deep: the images of more than 8 bits, which are not yet among the pixels
     """
 
     failures: dict[int, str] = field(default_factory=dict)
     sizes: set[tuple[int, int]] = field(default_factory=set)
     channels: set[int] = field(default_factory=set)
+    conversions: Counter[str] = field(default_factory=Counter)
+    deep: DeepImages = field(default_factory=DeepImages)
+
+
+class _Read(NamedTuple):
+    """What was read of a file.
+
+    Attributes:
+        height: the height of the image in the file, in pixels
+        width: its width
+        channels: its number of channels
+        conversions: what was changed
+        deep: the resized values, the smallest and the largest value, if these have more than 8 bits
+    """
+
+    height: int
+    width: int
+    channels: int
+    conversions: tuple[str, ...] = ()
+    deep: tuple[NDArray[Any], float, float] | None = None
 
 
 def read_files(
@@ -74,7 +108,8 @@ def read_files(
 
     Args:
         filepaths: M paths
-        pixels: ``(M, S, S, 3)`` uint8, written to; rows of unreadable files keep their values
+        pixels: ``(M, S, S, 3)`` uint8, written to; rows of unreadable files and of images of more than 8 bits keep
+            their values
         stopped (None): called before each file; True skips the remaining files
 
     Returns:
@@ -85,18 +120,24 @@ def read_files(
         if stopped is not None and stopped():
             break
         try:
-            height, width, channels = _read_into(pixels[index], filepath)
+            read = _read_into(pixels[index], filepath)
         # a broken file may make a decoder raise anything
         except Exception as error:  # noqa: BLE001
             outcome.failures[index] = _explain(error)
         else:
-            outcome.sizes.add((height, width))
-            outcome.channels.add(channels)
+            outcome.sizes.add((read.height, read.width))
+            outcome.channels.add(read.channels)
+            if read.conversions:
+                outcome.conversions.update(read.conversions)
+            if read.deep is not None:
+                outcome.deep.add(index, *read.deep)
     return outcome
 
 
 def read_image(filepath: str) -> NDArray[np.uint8]:
     """Read one image file.
+
+    Transparency is drawn on white. Values of more than 8 bits are scaled from the range of this image to 0..255.
 
     Args:
         filepath: the path
@@ -114,11 +155,12 @@ def read_image(filepath: str) -> NDArray[np.uint8]:
         decoded = _imdecode(data, _FLAGS)
         if decoded is not None:
             return decoded[:, :, None] if decoded.ndim == 2 else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
-    return _read_with_pillow(data)
+    image = _decode_other(data)[0]
+    return image if image.dtype == np.uint8 else scale(image, float(image.min()), float(image.max()))
 
 
-def _read_into(row: NDArray[np.uint8], filepath: str) -> tuple[int, int, int]:
-    """Read one image file into ``(S, S, 3)`` pixels; return height, width and channels of the image in the file."""
+def _read_into(row: NDArray[np.uint8], filepath: str) -> _Read:
+    """Read one image file into ``(S, S, 3)`` pixels, unless it has more than 8 bits."""
     data, size = _contents(filepath), len(row)
     header = _opencv_header(data)
     if header is not None:
@@ -129,12 +171,16 @@ def _read_into(row: NDArray[np.uint8], filepath: str) -> tuple[int, int, int]:
             # swap the colours last, when fewest pixels are left, while copying into the row
             if decoded.ndim == 2:
                 cv2.cvtColor(_resize(decoded, size), cv2.COLOR_GRAY2RGB, dst=row)
-                return height, width, GREY
+                return _Read(height, width, GREY)
             cv2.cvtColor(_resize(decoded, size), cv2.COLOR_BGR2RGB, dst=row)
-            return height, width, COLOUR
-    image = _read_with_pillow(data)
-    row[:] = _resize(image, size).reshape(size, size, -1)
-    return image.shape[0], image.shape[1], image.shape[2]
+            return _Read(height, width, COLOUR)
+    image, conversions = _decode_other(data)
+    height, width, channels = image.shape
+    resized = _resize(image, size).reshape(size, size, -1)
+    if image.dtype == np.uint8:
+        row[:] = resized
+        return _Read(height, width, channels, conversions)
+    return _Read(height, width, channels, conversions, (resized, float(image.min()), float(image.max())))
 
 
 def _contents(filepath: str) -> bytes:
@@ -202,15 +248,11 @@ def _opencv_header(data: bytes) -> tuple[int, int, int] | None:
 
     The components are those of a JPEG, 0 for a PNG.
     """
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        # width, height, bit depth and colour type are at fixed offsets in the first chunk
-        width, height, depth = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), data[24:25]
-        # OpenCV silently fills the missing rest of a truncated file with zeros
-        complete = b"IEND" in data[-16:]
-        # OpenCV turns grey with transparency into colour, and takes an animation's first frame for its still image
-        plain = data[25:26] != b"\x04" and b"eXIf" not in data and b"acTL" not in data
-        reads = depth == b"\x08" and width * height <= MAX_PIXELS and complete and plain
-        return (height, width, 0) if reads else None
+    png = _png_header(data)
+    if png is not None:
+        height, width, colour_type = png
+        opaque = colour_type != _RGBA and b"tRNS" not in data[: data.find(b"IDAT")]
+        return (height, width, 0) if opaque else None
     if data.startswith(b"\xff\xd8"):
         header = _jpeg_header(data)
         if header is None:
@@ -220,6 +262,19 @@ def _opencv_header(data: bytes) -> tuple[int, int, int] | None:
         reads = components in (GREY, COLOUR) and width * height <= MAX_PIXELS and complete
         return header if reads else None
     return None
+
+
+def _png_header(data: bytes) -> tuple[int, int, int] | None:
+    """Return (height, width, colour type) of a complete 8-bit PNG that OpenCV decodes as Pillow does, else None."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n") or len(data) < 26:
+        return None
+    # width, height, bit depth and colour type are at fixed offsets in the first chunk
+    width, height, depth = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), data[24]
+    # OpenCV silently fills the missing rest of a truncated file with zeros
+    complete = b"IEND" in data[-16:]
+    # OpenCV turns grey with transparency into colour, and takes an animation's first frame for its still image
+    plain = data[25] != 4 and b"eXIf" not in data and b"acTL" not in data
+    return (height, width, data[25]) if depth == 8 and width * height <= MAX_PIXELS and complete and plain else None
 
 
 def _jpeg_header(data: bytes) -> tuple[int, int, int] | None:
@@ -269,23 +324,97 @@ def _too_large(pixels: int) -> str:
     )
 
 
-def _read_with_pillow(data: bytes) -> NDArray[np.uint8]:
+def _decode_other(data: bytes) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Decode what :func:`_opencv_header` excludes.
+
+    Returns:
+        ``(H, W, 1)`` or ``(H, W, 3)``: uint8, or the values in the file if these have more than 8 bits; and what was
+        changed
+    """
+    png = _png_header(data)
+    if png is not None and png[2] == _RGBA:
+        decoded = _imdecode(data, cv2.IMREAD_UNCHANGED)
+        if decoded is not None:
+            return draw_on_white(cv2.cvtColor(decoded, cv2.COLOR_BGRA2RGB), decoded[:, :, 3])
     with _open_with_pillow(data) as opened:
         opened.load()
         image: Image.Image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):
-            # 16 bits, stored as 16 or 32; Pillow's own conversion would clip values above 255
-            values = np.asarray(image, dtype=np.float64)
-            scaled = np.rint(np.clip(values, 0, 65535) / 257)
-            return scaled.astype(np.uint8)[:, :, None]
-        if image.mode == "F":
-            raise ValueError("the image holds floating-point values, whose range is unknown: convert it")
-        if image.mode in ("1", "L", "LA", "La"):
-            return np.asarray(image.convert("L"))[:, :, None]
-        return np.asarray(image.convert("RGB"))
+        values, conversions = _values(image, _deep_colours(opened, image, data))
+        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+            conversions = (*conversions, OTHER_COLOURS)
+        # last: a GIF loses its first frame while it looks for others
+        if _has_more_frames(opened):
+            conversions = (*conversions, MORE_FRAMES)
+        return values, conversions
 
 
-def _resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _values(image: Image.Image, deep: NDArray[Any] | None) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return the values of an image, drawn on white where it is transparent, and what was changed."""
+    if image.mode == "F":
+        raise ValueError("the image holds floating-point values, whose range is unknown: convert it")
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        # 16 bits may be stored as 32; OpenCV resizes no 32-bit integers
+        fits = values.min() >= 0 and values.max() <= 65535
+        deep = values.astype(np.uint16 if fits else np.float64)[:, :, None]
+    if deep is not None:
+        drawn: tuple[str, ...] = ()
+        if image.has_transparency_data and deep.dtype == np.uint16:
+            if image.mode == "RGBA":
+                # the upper 8 of its 16 bits
+                alpha = np.asarray(image.getchannel("A")).astype(np.uint16) * np.uint16(257)
+            else:
+                alpha = (deep != np.asarray(image.info["transparency"])).any(axis=2) * np.uint16(65535)
+            deep, drawn = draw_on_white(deep, alpha)
+        return deep, (DEEP, *drawn)
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.has_transparency_data:
+        bands = np.asarray(image.convert("LA" if grey else "RGBA"))
+        return draw_on_white(bands[:, :, :-1], bands[:, :, -1])
+    return (np.asarray(image.convert("L"))[:, :, None] if grey else np.asarray(image.convert("RGB"))), ()
+
+
+def _deep_colours(opened: Image.Image, image: Image.Image, data: bytes) -> NDArray[Any] | None:
+    """Return colours of more than 8 bits, which Pillow cuts to 8; grey with transparency of 16 bits is colour to both.
+
+    Args:
+        opened: the image as opened
+        image: the upright image
+        data: the content of the file
+
+    Returns:
+        ``(H, W, 3)`` uint16; None if the file has 8 bits, or if OpenCV does not read it
+    """
+    if image.mode not in ("RGB", "RGBA"):
+        return None
+    if opened.format == "PNG":
+        deep = data[24] > 8
+    elif opened.format == "TIFF":
+        deep = max(opened.tag_v2.get(_BITS_PER_SAMPLE, (8,))) > 8  # type: ignore[attr-defined]
+    elif opened.format == "JPEG2000":
+        # the precision, less one, of the first component follows 42 bytes after the start of the codestream
+        deep = data[data.find(b"\xff\x4f\xff\x51") + 42] & 0x7F > 7
+    else:
+        deep = opened.format == "PPM"
+    # COLOR applies the orientation and drops the transparency
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if deep else None
+    if decoded is None or decoded.dtype != np.uint16 or decoded.shape[:2] != (image.height, image.width):
+        return None
+    return np.ascontiguousarray(decoded[:, :, ::-1])
+
+
+def _has_more_frames(opened: Image.Image) -> bool:
+    # phones append other versions of a photograph to a JPEG
+    if opened.format == "MPO":
+        return False
+    try:
+        return bool(getattr(opened, "is_animated", False))
+    # what follows the first frame may be damaged in any way
+    except Exception:  # noqa: BLE001
+        return True
+
+
+def _resize(image: NDArray[Any], size: int) -> NDArray[Any]:
     height, width = image.shape[:2]
     if (height, width) == (size, size):
         return image

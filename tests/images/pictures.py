@@ -39,12 +39,28 @@ def save(image: Image.Image, path: Path, format: str, **options: Any) -> str:
 
 
 def oracle(path: str) -> NDArray[np.uint8]:
-    """Return the image as Pillow alone reads it."""
+    """Return the image as Pillow alone reads it, drawn on white where it is transparent."""
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened)
-        if image.mode in GREY_MODES:
-            return np.asarray(image.convert("L"))[:, :, None]
-        return np.asarray(image.convert("RGB"))
+        grey = image.mode in GREY_MODES
+        if image.has_transparency_data:
+            bands = np.asarray(image.convert("LA" if grey else "RGBA"))
+            return on_white(bands[:, :, :-1], bands[:, :, -1])
+        return np.asarray(image.convert("L"))[:, :, None] if grey else np.asarray(image.convert("RGB"))
+
+
+def on_white(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Draw colours on white, in floating point."""
+    share = alpha[:, :, None] / 255
+    return np.rint(colours * share + 255 * (1 - share)).astype(np.uint8)
+
+
+def deep_png(values: NDArray[np.uint16], *chunks: bytes) -> bytes:
+    """Return a PNG of 16 bits with 1 to 4 channels: grey, grey and alpha, RGB, or RGBA; chunks go before the pixels."""
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, (0, 4, 2, 6)[channels - 1], 0, 0, 0)
+    return b"".join((PNG, chunk(b"IHDR", header), *chunks, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")))
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -25,6 +25,7 @@ from PIL import Image
 
 from fiftyone_learnability.images import cache as image_cache
 from fiftyone_learnability.images.cache import CachedImages, clean_image_caches, find_image_caches, image_cache_folder
+from fiftyone_learnability.images.conversions import DEEP, OTHER_COLOURS, TRANSPARENT
 from fiftyone_learnability.images.decode import DecodedImages, decode_images
 
 SIZE = 8
@@ -76,6 +77,8 @@ def is_plain(found: DecodedImages | None, paths: Sequence[str], size: int = SIZE
             np.array_equal(found.readable, plain.readable),
             found.failures == plain.failures == {},
             found.sizes == plain.sizes,
+            found.conversions == plain.conversions,
+            found.value_range == plain.value_range,
         )
     )
 
@@ -89,6 +92,21 @@ def test_cached_images_equal_decoded_ones(tmp_path: Path, mode: str, channels: i
     assert is_plain(found, paths)
     assert found is not None
     assert found.pixels.shape == (5, SIZE, SIZE, channels)
+
+
+def test_what_was_changed_in_the_images_is_cached_with_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    paths = [str(tmp_path / name) for name in ("transparent.png", "deep.png", "more.png", "cmyk.jpg")]
+    Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 4), dtype=np.uint8), "RGBA").save(paths[0])
+    Image.fromarray(np.linspace(7, 4000, SIZE * SIZE).astype(np.uint16).reshape(SIZE, SIZE)).save(paths[1])
+    Image.fromarray(np.full((SIZE, SIZE), 20, np.uint16)).save(paths[2])
+    Image.new("CMYK", (SIZE, SIZE)).save(paths[3])
+    keep(paths)
+    found = load(paths)
+    assert is_plain(found, paths)
+    assert found is not None
+    assert found.conversions == {TRANSPARENT: 1, DEEP: 2, OTHER_COLOURS: 1}
+    assert found.value_range == (7, 4000)
 
 
 def test_pixels_are_mapped_and_can_be_written_to_without_changing_the_file(tmp_path: Path, cache: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import struct
-import zlib
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -23,7 +22,7 @@ from sklearn.datasets import load_sample_images
 from fiftyone_learnability.images.decode import decode_images
 from fiftyone_learnability.images.files import read_image
 
-from .pictures import GREY_MODES, HEIGHT, PNG, WIDTH, chunk, noise, oracle, png_that_claims, save
+from .pictures import GREY_MODES, HEIGHT, WIDTH, deep_png, noise, oracle, png_that_claims, save
 
 
 def orientation(number: int) -> Image.Exif:
@@ -137,13 +136,10 @@ def test_16_bits_are_scaled_over_their_full_range(tmp_path: Path, format: str, b
 
 def test_16_bit_colour_png_keeps_its_range(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH, 3), dtype=np.uint16)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2, 0, 0, 0)
+    values[0, 0] = 0, 128, 65535
     path = tmp_path / "image.png"
-    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    path.write_bytes(PNG + data)
-    # to the nearest or the next lower of the 256 levels
-    assert np.abs(read_image(str(path)).astype(float) - values / 257).max() <= 1
+    path.write_bytes(deep_png(values))
+    np.testing.assert_array_equal(read_image(str(path)), np.rint(values / 257).astype(np.uint8))
 
 
 def test_an_animation_with_a_still_image_shows_the_still_image(tmp_path: Path) -> None:
