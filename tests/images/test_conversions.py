@@ -43,7 +43,7 @@ def write(path: Path, data: bytes) -> str:
 
 
 def translucent(mode: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Image.Image]:
-    """Every grey, or a colour of it, with every alpha: colours ``(256, 256, C)``, alpha and the image."""
+    """Return every grey, or a colour of it, with every alpha: colours ``(256, 256, C)``, alpha and the image."""
     grey, alpha = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
     channels = [grey] if mode == "LA" else [grey, 255 - grey, grey // 2]
     colours = np.stack(channels, axis=2)
