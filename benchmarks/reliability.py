@@ -2,11 +2,11 @@
 
     python -m benchmarks.reliability --cifar10 DIR --samples 5000 --epochs 20 --runs resnet20:2 mobilenet:1
 
-Prints the correlation between seeds of one network (the ceiling) and between networks, both between single runs, with
-bootstrap confidence intervals over samples. Then it prints after how many epochs the ranking agrees with that of the
-whole training (Spearman .90, .95, .97, .99), and how reliable the mean of several runs is (Spearman-Brown). --figure
-draws both. With --keep FOLDER it saves the result of each training there, and does not repeat a training whose result
-is there with the same settings.
+Prints the correlation between seeds of one network (its reliability) and between networks, both between single runs,
+with bootstrap confidence intervals over samples. Then it prints after how many epochs the ranking agrees with that of
+the whole training (Spearman .90, .95, .97, .99), and how reliable the mean of several runs is (Spearman-Brown).
+--figure draws both. With --keep FOLDER it saves the result of each training there, and does not repeat a training whose
+result is there with the same settings.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def main() -> None:
     for model, curve in curves.items():
         enough = ", ".join(f"{bound:.2f} from epoch {epochs_enough(curve, bound)}" for bound in BOUNDS)
         print(f"{model}: rank correlation with all {options.epochs} epochs is at least {enough}")
-    ceilings = {model: agreement.learnability.value for model, agreement in reliability.seeds.items()}
-    for model, ceiling in ceilings.items():
-        several = ", ".join(f"{count}: {reliability_of_mean(ceiling, [count])[0]:.3f}" for count in (1, 2, 3, 5))
+    seed_correlations = {model: agreement.learnability.value for model, agreement in reliability.seeds.items()}
+    for model, correlation in seed_correlations.items():
+        several = ", ".join(f"{count}: {reliability_of_mean(correlation, [count])[0]:.3f}" for count in (1, 2, 3, 5))
         print(f"{model}: reliability of the mean of several runs: {several}")
     if options.figure is not None:
-        print(draw_stability(options.figure, curves, ceilings))
+        print(draw_stability(options.figure, curves, seed_correlations))
 
 
 def measure_dynamics(options: argparse.Namespace, model: str, seed: int) -> NDArray[np.float16]:

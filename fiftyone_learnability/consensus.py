@@ -107,7 +107,9 @@ def write_consensus(
 def reliability(
     source: foc.SampleCollection | Mapping[str, ModelResults], models: str | Sequence[str] | None = None, **options: Any
 ) -> Reliability:
-    """Measure how far the seeds of each network agree, which limits how far networks can agree with each other.
+    """Measure how far the seeds of each network agree, and how far the networks agree with each other.
+
+    The agreement of two networks is bounded by the root of the product of the agreements of their seeds.
 
     Example::
 
@@ -115,7 +117,7 @@ def reliability(
         print(fol.reliability(dataset))
 
     Args:
-        source: a dataset or view whose networks were computed with ``runs=2`` or more (a single run gives no limit),
+        source: a dataset or view whose networks were computed with ``runs=2`` or more (a single run does not show it),
             or the results of :func:`compute_learnability`. Of a view, only its samples are considered
         models (None): the networks, by default all that were trained
         **options: see :func:`fiftyone_learnability.scores.reliability.measure_reliability`

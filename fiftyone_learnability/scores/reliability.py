@@ -1,8 +1,9 @@
 """How far learnability can be trusted: the agreement between seeds and between networks.
 
-Two runs of one network differ only in their seed, so their correlation is the ceiling of its correlation with another
-network. Both correlations are measured between single runs. From the correlation between seeds follows how many runs
-are enough.
+Two runs of one network differ only in their seed, so their correlation is the *reliability* of a single run. The
+correlation of two networks is at most the root of the product of their reliabilities (Spearman 1904): it may exceed the
+smaller of the two. All correlations are measured between single runs. From the reliability follows how many runs are
+enough.
 """
 
 from __future__ import annotations
@@ -62,11 +63,12 @@ class Reliability:
     Attributes:
         runs: the number of runs of each network
         num_samples: the number of samples that all runs of all networks have scored
-        seeds: for each network with at least two runs, the mean Pearson correlation over its pairs of runs: its ceiling
+        seeds: for each network with at least two runs, the mean Pearson correlation over its pairs of runs: its
+            reliability
         models: for each pair of networks, the mean Pearson correlation over the pairs of one run of each
-        corrected: for each pair of networks with a ceiling, their correlation corrected for attenuation,
+        corrected: for each pair of networks with a reliability, their correlation corrected for attenuation,
             r_ab / sqrt(r_aa r_bb) (Spearman 1904): the expected correlation between means over infinitely many runs. It
-            may exceed 1 by chance. NaN where a ceiling is not positive
+            may exceed 1 by chance. NaN where a reliability is not positive
         confidence: the share of resamples within the intervals
     """
 
@@ -92,7 +94,7 @@ class Reliability:
         return "\n".join(lines)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row for each network with a ceiling and for each pair of networks.
+        """Return one row for each network with a reliability and for each pair of networks.
 
         The columns are between ("seeds" or "models"), model_a, model_b, runs_a, runs_b, num_samples, and pearson,
         pearson_rank, corrected and corrected_rank, each followed by its _low and _high; NaN where nothing is corrected.
@@ -168,7 +170,7 @@ def measure_reliability(
 
     The correlation between two networks is the mean over pairs of single runs, one of each network, just as the
     correlation between seeds is a mean over pairs of single runs. A mean over runs is less noisy than a single run, so
-    a correlation between means could exceed the ceiling.
+    a correlation between means could exceed the bound that the reliabilities of single runs set.
 
     Only samples that all runs of all networks have scored count, and ranks are taken once among these samples, not in
     each resample. The intervals are percentile bootstrap intervals over samples, with the same resamples for all
@@ -341,7 +343,7 @@ def _weighted_correlations(weights: FloatArray, table: FloatArray) -> FloatArray
 
 
 def _correct_attenuation(between: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray:
-    """Divide a correlation by the root of the product of both ceilings; NaN where a ceiling is not positive."""
+    """Divide a correlation by the root of the product of both reliabilities; NaN where one is not positive."""
     return between / np.sqrt(np.where((first > 0) & (second > 0), first * second, np.nan))
 
 

@@ -97,19 +97,19 @@ def test_the_picture_shows_epochs_and_runs(tmp_path: Path) -> None:
         "vgg16": EpochStability(np.array([1, 3]), np.array([0.7, 1.0])),
         "one epoch": EpochStability(np.array([1]), np.array([1.0])),
     }
-    ceilings = {"vgg16": 0.8, "other": 0.5, "unlucky": -0.1}
+    seed_correlations = {"vgg16": 0.8, "other": 0.5, "unlucky": -0.1}
     path = tmp_path / "new" / "stability.png"
-    assert draw_stability(path, curves, ceilings, max_runs=4, bound=0.9) == path
+    assert draw_stability(path, curves, seed_correlations, max_runs=4, bound=0.9) == path
     with Image.open(path) as picture:
         assert (picture.format, picture.size) == ("PNG", (1430, 572))
         assert np.asarray(picture.convert("L")).std() > 10
-    figure = stability_figure(curves, ceilings, max_runs=4, bound=0.9)
+    figure = stability_figure(curves, seed_correlations, max_runs=4, bound=0.9)
     left, right = ({line.get_label(): line for line in panel.get_lines()} for panel in figure.axes)
     assert list(left) == [*curves, "0.9"]
-    assert list(right) == [*ceilings, "0.9"]
+    assert list(right) == [*seed_correlations, "0.9"]
     for model, curve in curves.items():
         np.testing.assert_array_equal(left[model].get_data(), curve)
-    for model, rho in ceilings.items():
+    for model, rho in seed_correlations.items():
         np.testing.assert_array_equal(right[model].get_data(), [[1, 2, 3, 4], reliability_of_mean(rho, [1, 2, 3, 4])])
     for lines in (left, right):
         assert set(lines["0.9"].get_ydata()) == {0.9}

@@ -286,8 +286,21 @@ def test_undefined_agreement_is_nan_without_a_warning(rng: np.random.Generator) 
     assert np.isnan(none.models["a", "b"]).all()
 
 
+def test_networks_may_agree_more_than_the_seeds_of_the_less_reliable_one(rng: np.random.Generator) -> None:
+    """The bound of their correlation is the root of the product, which is larger than the smaller reliability."""
+    truth, scale = rng.standard_normal(20_000), {"a": np.sqrt(1 / 0.80 - 1), "b": np.sqrt(1 / 0.97 - 1)}
+    runs = {model: truth + noise * rng.standard_normal((3, 20_000)) for model, noise in scale.items()}
+    result = measure_reliability(runs, 5)
+    first, second = (result.seeds[model].learnability.value for model in runs)
+    between = result.models["a", "b"].learnability.value
+    assert first == pytest.approx(0.80, abs=0.01)
+    assert between == pytest.approx(np.sqrt(first * second), abs=0.005)
+    assert between > first + 0.05
+    assert result.corrected["a", "b"].learnability.value == pytest.approx(1, abs=0.005)
+
+
 @pytest.mark.filterwarnings("error")
-def test_a_negative_ceiling_corrects_nothing(rng: np.random.Generator) -> None:
+def test_a_negative_reliability_corrects_nothing(rng: np.random.Generator) -> None:
     values = rng.random(30)
     result = measure_reliability({"a": [values, -values], "b": [values, 2 * values]}, 20)
     assert result.seeds["a"].learnability == pytest.approx((-1, -1, -1))
@@ -318,7 +331,7 @@ def test_the_resampling_is_checked(arguments: dict[str, Any]) -> None:
 
 @pytest.fixture
 def result() -> reliability.Reliability:
-    """The last network has a single run, so it has no ceiling."""
+    """The last network has a single run, so its reliability is unknown."""
     up, bent = [0.1, 0.2, 0.3, 0.4], [0.1, 0.3, 0.2, 0.4]
     return measure_reliability({"resnet20": [up, bent], "vgg16": [up, up], "m": [bent]}, 5)
 
