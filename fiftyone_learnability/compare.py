@@ -10,6 +10,8 @@ import fiftyone.core.collections as foc
 import numpy as np
 from numpy.typing import NDArray
 
+from .dataset.evidence import find_unlearned, problems_of, warn
+from .dataset.internals import root_dataset
 from .dataset.notes import rank_field, score_field
 from .dataset.scored import check_scored, choose_results, find_models, label_path_of, load_scores
 from .experiment.results import ModelResults
@@ -25,6 +27,8 @@ def compare_models(
     source: foc.SampleCollection | Mapping[str, ModelResults], models: str | Sequence[str] | None = None
 ) -> Comparison:
     """Correlate the learnability of each pair of networks, as in the paper's Table 1.
+
+    A warning names networks that learned no more than chance: their correlations say nothing about the samples.
 
     Example::
 
@@ -42,9 +46,12 @@ def compare_models(
         ValueError: if there are fewer than two networks, or one has no scores
     """
     if isinstance(source, Mapping):
-        scores = _align(choose_results(source, models))
+        results = choose_results(source, models)
+        scores, problems = _align(results), problems_of(results)
     else:
         _, scores = load_scores(source, models)
+        problems = find_unlearned(root_dataset(source), list(scores))
+    warn(problems, "its correlations say nothing about the samples")
     if len(scores) < 2:
         raise ValueError(
             f"a comparison needs the scores of at least two networks; there are: {', '.join(scores) or 'none'}"
@@ -111,6 +118,7 @@ def plot_comparison(
             raise ValueError(f"the figure needs the scores of two networks; there are: {', '.join(scored) or 'none'}")
         models = (scored[0], scored[1])
     ids, scores = load_scores(samples, models)
+    warn(find_unlearned(root_dataset(samples), models), "its scores say nothing about the samples")
     first, second = (scores[model] for model in models)
     both = ~(np.isnan(first) | np.isnan(second))
     if both.sum() < 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 
 from ._version import __version__
 from .dataset.columns import Column
+from .dataset.evidence import choose_learned, find_unlearned, problems_of
 from .dataset.fields import WriteReport, score_columns, write_run
 from .dataset.internals import root_dataset
 from .dataset.notes import owning_run, score_field
 from .dataset.recovery import recover
 from .dataset.runs import load_model_results
 from .dataset.samples import check_images
-from .dataset.scored import choose_models, choose_results, load_scores
+from .dataset.scored import check_scored, choose_models, choose_results, load_scores
 from .dataset.target import choose_target
 from .experiment.figures import draw_stability
 from .experiment.results import ModelResults
@@ -31,6 +33,8 @@ from .scores.stability import EpochStability, epoch_stability
 
 CONSENSUS = "consensus"
 """The name of the consensus where networks have theirs: its field is ``learnability_consensus``."""
+
+_logger = logging.getLogger(__name__)
 
 _SCORES = ("learnability", "rank", "disagreement")
 
@@ -47,16 +51,18 @@ def write_consensus(
     ``learnability_consensus`` is the mean over networks of their standardized learnability (0 = average, high = easy),
     ``learnability_rank_consensus`` its rank, and ``learnability_disagreement`` the standard deviation over networks
     (0 = all agree). Standardized learnability is the distance from the network's mean in its standard deviations,
-    because some networks learn more than others overall.
+    because some networks learn more than others overall. A network that learned no more than chance
+    (:func:`fiftyone_learnability.scores.evidence.exceeds_chance`) is left out with a warning, unless it is named.
 
     Args:
         samples: a dataset or view with the scores of at least two networks; only its samples are considered
-        models (None): the networks, by default all
+        models (None): the networks, by default all that learned something
         key (None): the key of the run; chosen if not given
         overwrite (False): True replaces an existing consensus
 
     Returns:
-        what was written; samples without a score of one of the networks keep None
+        what was written, with remarks on networks that learned nothing; samples without a score of one of the networks
+        keep None
 
     Raises:
         ValueError: if there are fewer than two networks, or fields exist
@@ -65,11 +71,14 @@ def write_consensus(
     check_images(samples)
     dataset = root_dataset(samples)
     recover(dataset)
-    ids, scores = load_scores(samples, models)
-    if len(scores) < 2:
-        raise ValueError(
-            f"a consensus needs the scores of at least two networks; there are: {', '.join(scores) or 'none'}"
-        )
+    requested = choose_models(samples, models)
+    for model in requested:
+        check_scored(samples, model)
+    chosen = choose_learned(requested, find_unlearned(dataset, requested), models is not None)
+    if len(chosen.models) < 2:
+        have = "; ".join([f"there are: {', '.join(chosen.models) or 'none'}", *chosen.remarks])
+        raise ValueError(f"a consensus needs the scores of at least two networks; {have}")
+    ids, scores = load_scores(samples, chosen.models)
     target = choose_target(samples, [CONSENSUS], key, overwrite, _SCORES, default=CONSENSUS)
     mean, deviation = consensus(scores), score_disagreement(scores)
     rows = np.flatnonzero(~np.isnan(mean))
@@ -98,10 +107,12 @@ def write_consensus(
         "runs": len(scores),
         "num_samples": len(rows),
         "scores": list(_SCORES),
+        "remarks": chosen.remarks,
         "package_version": __version__,
     }
     columns = _consensus_columns(result, target.key, list(scores))
-    return write_run(target, result.ids.tolist(), columns, settings, {CONSENSUS: result})
+    report = write_run(target, result.ids.tolist(), columns, settings, {CONSENSUS: result})
+    return replace(report, remarks=chosen.remarks)
 
 
 def reliability(
@@ -111,6 +122,8 @@ def reliability(
 
     The agreement of two networks is bounded by the root of the product of the agreements of their seeds.
 
+    Runs that learned no more than chance are left out with a warning, unless their network is named.
+
     Example::
 
         fol.compute_learnability(dataset, models=["resnet20", "mobilenet"], runs=2)
@@ -119,7 +132,7 @@ def reliability(
     Args:
         source: a dataset or view whose networks were computed with ``runs=2`` or more (a single run does not show it),
             or the results of :func:`compute_learnability`. Of a view, only its samples are considered
-        models (None): the networks, by default all that were trained
+        models (None): the networks, by default all that were trained and learned something
         **options: see :func:`fiftyone_learnability.scores.reliability.measure_reliability`
 
     Returns:
@@ -136,6 +149,8 @@ def reliability(
     if len(ids) < 3:
         raise ValueError(f"{', '.join(results)} have fewer than three samples in common")
     runs = {model: result.run_learnability[:, _rows_of(result, ids)] for model, result in results.items()}
+    if models is None:
+        runs = {model: table[_learned_runs(results[model])] for model, table in runs.items()}
     return measure_reliability(runs, **options)
 
 
@@ -212,7 +227,7 @@ def _load_results(
     if isinstance(source, Mapping):
         if not source:
             raise ValueError("there are no results: source is empty")
-        return choose_results(source, models)
+        return _without_unlearned(choose_results(source, models), models is not None)
     dataset = root_dataset(source)
     requested = choose_models(source, models)
     results = load_model_results(dataset, requested)
@@ -222,7 +237,29 @@ def _load_results(
             f"the dataset {dataset.name!r} has no run of {', '.join(missing) or 'any network'}: compute learnability "
             "first"
         )
-    return results
+    return _without_unlearned(results, models is not None)
+
+
+def _without_unlearned(results: dict[str, ModelResults], named: bool) -> dict[str, ModelResults]:
+    """Leave out networks that learned no more than chance, unless they were named."""
+    chosen = choose_learned(results, problems_of(results), named)
+    if not chosen.models:
+        raise ValueError("; ".join(chosen.remarks))
+    return {model: results[model] for model in chosen.models}
+
+
+def _learned_runs(result: ModelResults) -> NDArray[np.bool_]:
+    """``(R,)`` True for the runs that learned more than chance; a warning names the others."""
+    if result.evidence is None:
+        return np.ones(len(result.run_learnability), np.bool_)
+    learned = np.array(result.evidence.learned)
+    if not learned.all():
+        seeds = ", ".join(str(seed) for seed, kept in zip(result.config["seeds"], learned, strict=True) if not kept)
+        _logger.warning(
+            f"{result.model}: the runs of the seeds {seeds} learned no more than chance and are left out unless models "
+            "names the network"
+        )
+    return learned
 
 
 def _rows_of(result: ModelResults, ids: list[str]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from ._version import __version__
 from .dataset.columns import Column
+from .dataset.evidence import choose_learned, problems_of
 from .dataset.fields import write_run
 from .dataset.internals import root_dataset
 from .dataset.label_fields import choose_fix_field, classification, write_labels
@@ -27,10 +29,22 @@ from .dataset.target import choose_field_target
 from .experiment.results import ModelResults
 from .scores.checks import check_bool, check_number
 from .scores.formulas import FloatArray, IntArray
-from .scores.label_errors import HARD, LEARNED, MISLABELLED, SMOOTHING, THRESHOLD, contradiction, judge, suggest_labels
+from .scores.label_errors import (
+    HARD,
+    LEARNED,
+    MISLABELLED,
+    SMOOTHING,
+    THRESHOLD,
+    contradiction,
+    correct_prior,
+    judge,
+    suggest_labels,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_logger = logging.getLogger(__name__)
 
 SUGGESTION = "learnability_suggestion"
 """The field of the suggested label, a ``fo.Classification`` with a confidence; None where the label is preferred."""
@@ -40,6 +54,9 @@ CONTRADICTION = "learnability_contradiction"
 
 VERDICT = "learnability_verdict"
 """The field that holds "mislabelled" (probably), "hard" (but plausible) or "learned"."""
+
+MOST_CONTRADICTED = 0.5
+"""If more than this share of the labels is contradicted, the networks are a likelier cause than the labels."""
 
 _KIND = "label_fixes"
 _TYPES = {SUGGESTION: fo.EmbeddedDocumentField, CONTRADICTION: fo.FloatField, VERDICT: fo.StringField}
@@ -57,10 +74,16 @@ def suggest_label_fixes(
 
     Three fields are written: ``learnability_contradiction`` (0..1); ``learnability_suggestion``, a Classification with
     the suggested label and its mean probability as confidence, where another label is preferred; and
-    ``learnability_verdict``. Hard does not mean wrong: "mislabelled" means that the networks settled on *one other*
-    class, which over the whole training had at least three times the probability of the label (at the default
-    threshold) and at least a quarter of all probability. "hard" means that they preferred another class without
-    settling on it, as they do with atypical and ambiguous images. No label is changed; see :func:`apply_label_fixes`.
+    ``learnability_verdict``. Probabilities are corrected for how often the network predicts each class, see
+    :func:`fiftyone_learnability.scores.label_errors.correct_prior`. Hard does not mean wrong: "mislabelled" means that
+    the networks settled on *one other* class, which over the whole training had at least three times the probability
+    of the label (at the default threshold) and at least a quarter of all probability. "hard" means that they preferred
+    another class without settling on it, as they do with atypical and ambiguous images. No label is changed; see
+    :func:`apply_label_fixes`.
+
+    A network that learned no more than chance (:func:`fiftyone_learnability.scores.evidence.exceeds_chance`) is left
+    out with a warning, unless it is named. A warning also says if most labels are contradicted. The run keeps both as
+    remarks.
 
     Example::
 
@@ -70,7 +93,8 @@ def suggest_label_fixes(
     Args:
         samples: a dataset or view with scores; only its samples are judged
         models (None): the networks whose mean predictions are averaged, for each sample over those that trained on it.
-            By default all that kept their predictions and were trained with the same labels as the first
+            By default all that learned something, kept their predictions and were trained with the same labels as the
+            first
         threshold (0.75): the contradiction from which a label counts as probably wrong, in (0.5, 1]
         key (None): the key of the run; chosen if not given
         overwrite (False): True replaces existing suggestions
@@ -80,7 +104,7 @@ def suggest_label_fixes(
         suggested_label, confidence, contradiction, verdict
 
     Raises:
-        ValueError: if no network kept its predictions, the labels are gone, or suggestions exist
+        ValueError: if no network kept its predictions or learned something, the labels are gone, or suggestions exist
         WriteError: if the database fails; the dataset is unchanged
     """
     threshold = check_number("threshold", threshold, above=0.5, at_most=1)
@@ -88,10 +112,13 @@ def suggest_label_fixes(
     check_images(samples)
     dataset = root_dataset(samples)
     recover(dataset)
-    results = _load_predictions(samples, models)
+    results, remarks = _load_predictions(samples, models)
     names = list(results)
     target = choose_field_target(samples, _TYPES, key, overwrite, default=_KIND)
     judgement = _judge_samples(samples, results, threshold)
+    if warning := judgement.warning:
+        _logger.warning(warning)
+        remarks.append(warning)
     label_field = _trained_field(dataset, names[0])
     columns = _suggestion_columns(judgement, target.key, ", ".join(names), label_field, threshold)
     settings = {
@@ -103,6 +130,7 @@ def suggest_label_fixes(
         "epochs": 0,
         "runs": 0,
         "num_samples": len(judgement.ids),
+        "remarks": remarks,
         "package_version": __version__,
     }
     write_run(target, judgement.ids, columns, settings, {})
@@ -196,6 +224,17 @@ class _Judgement:
         """``(N,)`` True where another class is preferred to the label."""
         return self.contradiction > 0.5
 
+    @property
+    def warning(self) -> str | None:
+        """What must be said if most labels are contradicted; None otherwise."""
+        count = int(self.is_contradicted.sum())
+        if count <= MOST_CONTRADICTED * len(self.ids):
+            return None
+        return (
+            f"the training contradicts {count} of {len(self.ids)} labels: more likely the networks learned too little, "
+            "or the labels are not those that they were trained with, than that most labels are wrong"
+        )
+
     def to_table(self) -> pd.DataFrame:
         """The contradicted samples, the strongest contradiction first."""
         import pandas as pd
@@ -280,8 +319,14 @@ def _suggestion_columns(judgement: _Judgement, key: str, by: str, label_field: s
     ]
 
 
-def _load_predictions(samples: foc.SampleCollection, models: str | Sequence[str] | None) -> dict[str, ModelResults]:
-    """The results of the networks that kept their predictions and were trained with the same labels."""
+def _load_predictions(
+    samples: foc.SampleCollection, models: str | Sequence[str] | None
+) -> tuple[dict[str, ModelResults], list[str]]:
+    """The results of the networks that learned, kept their predictions and were trained with the same labels.
+
+    Returns:
+        them, and remarks on networks that learned no more than chance
+    """
     requested = choose_models(samples, models)
     if not requested:
         raise ValueError("there are no scores yet: compute learnability first")
@@ -296,24 +341,31 @@ def _load_predictions(samples: foc.SampleCollection, models: str | Sequence[str]
     missing = [model for model in requested if model not in results]
     if missing and (models is not None or not results):
         raise ValueError(f"the runs of {', '.join(missing)} have not kept their predictions: compute them again")
+    chosen = choose_learned(results, problems_of(results), models is not None)
+    if not chosen.models:
+        raise ValueError("; ".join(chosen.remarks))
+    results = {model: results[model] for model in chosen.models}
     # only predictions over the same classes can be averaged, and only the labels that were learned can be judged
     trained_with = {model: (result.classes, _trained_field(dataset, model)) for model, result in results.items()}
     first = next(iter(results))
     different = [model for model in results if trained_with[model] != trained_with[first]]
     if different and models is not None:
         raise ValueError(f"{first!r} and {different[0]!r} were trained with other labels: choose one of them")
-    return {model: result for model, result in results.items() if model not in different}
+    return {model: result for model, result in results.items() if model not in different}, chosen.remarks
 
 
 def _mean_predictions(results: dict[str, ModelResults]) -> tuple[list[str], NDArray[np.float64]]:
-    """The mean prediction for each sample over the networks that trained on it, in the order of the ids."""
+    """The mean prediction for each sample over the networks that trained on it, in the order of the ids.
+
+    Each network is corrected for how often it predicts each class of its own training images.
+    """
     ids = sorted(set.union(*(set(result.ids.tolist()) for result in results.values())))
     total = np.zeros((len(ids), len(next(iter(results.values())).classes)))
     count = np.zeros((len(ids), 1))
     for result in results.values():
         rows = np.searchsorted(ids, result.ids)
         assert result.prediction is not None
-        total[rows] += result.prediction
+        total[rows] += correct_prior(result.prediction)
         count[rows] += 1
     return ids, total / count
 

@@ -68,7 +68,10 @@ def write_results(target: WriteTarget, results: dict[str, ModelResults], setting
         for model, result in results.items()
         for column in score_columns(result, model, target.key, target.scores)
     ]
-    return write_run(target, first.ids.tolist(), columns, {**settings, "scores": list(target.scores)}, results)
+    known = {model: result.evidence for model, result in results.items()}
+    evidence = {model: entry.to_config() for model, entry in known.items() if entry is not None}
+    settings = {**settings, "scores": list(target.scores), "evidence": evidence}
+    return write_run(target, first.ids.tolist(), columns, settings, results)
 
 
 def write_run(

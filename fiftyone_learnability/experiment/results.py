@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..scores.catalog import SCORES
+from ..scores.evidence import Evidence, chance_accuracy
 from ..scores.formulas import FloatArray, IntArray, learnability_rank
 from .curves import average_runs, measured_epochs, stack_curves
 from .results_file import read_results, write_results
@@ -146,8 +147,21 @@ class ModelResults:
     @property
     def accuracy(self) -> float:
         """Mean over runs of the last measured accuracy on the clean training images; NaN without epochs."""
+        return float(np.mean(self.final_accuracy))
+
+    @property
+    def final_accuracy(self) -> FloatArray:
+        """``(R,)`` the last measured accuracy of each run on the clean training images; NaN without epochs."""
         known = [curve[~np.isnan(curve)] for curve in self.measured_accuracy]
-        return float(np.mean([curve[-1] if curve.size else np.nan for curve in known]))
+        return np.array([curve[-1] if curve.size else np.nan for curve in known])
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """The final accuracy and what chance gives; None if it is unknown, or all labels are of one class."""
+        accuracy, chance = self.final_accuracy, chance_accuracy(self.labels)
+        if np.isnan(accuracy).any() or not chance < 1:
+            return None
+        return Evidence(tuple(accuracy.tolist()), chance, int((self.labels >= 0).sum()))
 
     @property
     def run_learnability(self) -> FloatArray:

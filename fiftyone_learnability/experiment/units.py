@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..scores.evidence import Evidence, chance_accuracy
 from ..scores.formulas import FloatArray
 from ..training.device import Placement
 from ..training.networks import NetworkFactory
@@ -231,6 +232,11 @@ class _UnitTrainer:
 
     def _record(self, unit: TrainingUnit, result: TrainingResult, options: TrainingOptions) -> RunRecord:
         incidents = [*result.incidents, *filter(None, [result.stopped])]
+        accuracy = [report.measured_accuracy for report in result.reports if report.measured_accuracy is not None]
+        problem = Evidence((accuracy[-1],), chance_accuracy(self.data.labels), len(self.data)).problem
+        if problem is not None:
+            incidents.append(f"{problem}; its scores say nothing about the images")
+            self.progress.say(f"{unit.title} {incidents[-1]}")
         if options.lr != self.options.lr:
             incidents.insert(0, f"diverged at lr={self.options.lr:g} and was restarted with lr={options.lr:g}")
 

@@ -2,7 +2,8 @@
 
 Everything is computed from the mean prediction, the mean over epochs of the predicted probabilities, although training
 used the given label. If the network settles on one other class, the label is probably wrong. If it settles on none, the
-sample is hard.
+sample is hard. A network predicts frequent classes too often, above all early in training, so the prediction is first
+corrected for the frequency of each class, see :func:`correct_prior`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,42 @@ SETTLED = 0.25
 """The network has settled on a class only if its mean probability is at least this."""
 
 MISLABELLED, HARD, LEARNED = "mislabelled", "hard", "learned"
+
+
+def correct_prior(mean_prediction: ArrayLike) -> FloatArray:
+    r"""Correct mean predictions for how often the network predicts each class.
+
+    .. math:: q_{ik} = \frac{\bar p_{ik} / \pi_k}{\sum_j \bar p_{ij} / \pi_j}, \qquad
+        \pi_k = \frac{1}{N} \sum_i \bar p_{ik}
+
+    By Bayes' rule this replaces the prior of the network by equal frequencies (Saerens 2002, "Adjusting the outputs of
+    a classifier to new a priori probabilities"). Without it, all images of a rare class can count as mislabelled. Where
+    all classes are predicted equally often, nothing changes.
+
+    Args:
+        mean_prediction: ``(N, classes)`` mean over epochs of the probabilities, of all samples that the network trained
+            on
+
+    Returns:
+        ``(N, classes)`` corrected probabilities, whose rows add up to 1; a class that is never predicted keeps 0
+
+    Raises:
+        ValueError: if the array does not have two dimensions
+
+    Example::
+
+        >>> correct_prior([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]]).round(3)
+        array([[0.692, 0.308],
+               [0.692, 0.308],
+               [0.273, 0.727]])
+    """
+    p = np.asarray(mean_prediction, dtype=np.float64)
+    if p.ndim != 2:
+        raise ValueError(f"mean_prediction must have the shape (samples, classes), not {p.shape}")
+    prior = p.sum(axis=0)
+    weighted = np.divide(p, prior, out=np.zeros_like(p), where=prior > 0)
+    total = weighted.sum(axis=1, keepdims=True)
+    return np.divide(weighted, total, out=weighted, where=total > 0)
 
 
 def contradiction(mean_prediction: ArrayLike, labels: ArrayLike, smoothing: float = SMOOTHING) -> FloatArray:

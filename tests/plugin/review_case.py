@@ -69,7 +69,8 @@ def make_review_case(make_dataset: Callable[..., fo.Dataset]) -> ReviewCase:
     scores = {model: rng.random(COUNT) for model in predictions}
     write_scores(dataset, scores, predictions=predictions, classes=CLASSES)
     write_scores(dataset, {"mobilenet": rng.random(COUNT)}, "without_predictions")
-    mean = np.mean([values.astype(float) for values in predictions.values()], axis=0)
+    ratios = [values.astype(float) / values.astype(float).mean(axis=0) for values in predictions.values()]
+    mean = np.mean([values / values.sum(axis=1, keepdims=True) for values in ratios], axis=0)
     given = np.array([0 if label is None else CLASSES.index(label) for label in labels])
     own = mean[np.arange(COUNT), given]
     others = mean.copy()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fiftyone_learnability.scores import label_errors as module
-from fiftyone_learnability.scores.label_errors import contradiction, judge, suggest_labels
+from fiftyone_learnability.scores.label_errors import contradiction, correct_prior, judge, suggest_labels
 
 SMOOTHINGS = st.sampled_from([0.0, 0.01, 0.1, 1.0, 100.0])
 
@@ -213,4 +213,75 @@ def test_the_threshold_is_checked(threshold: float) -> None:
 
 def test_the_examples_in_the_docstrings_hold() -> None:
     result = doctest.testmod(module)
-    assert (result.attempted, result.failed) == (3, 0)
+    assert (result.attempted, result.failed) == (4, 0)
+
+
+def bayes(likelihood: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """The probabilities of the classes by Bayes' rule."""
+    joint = likelihood * prior
+    return joint / joint.sum(axis=1, keepdims=True)
+
+
+@given(predictions())
+def test_the_correction_follows_its_formula(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    p, _ = drawn
+    result = correct_prior(p)
+    means = [sum(column) / len(p) for column in p.T.tolist()] if len(p) else []
+    for row, corrected in zip(p.tolist(), result.tolist(), strict=True):
+        ratios = [value / mean if mean else 0 for value, mean in zip(row, means, strict=True)]
+        assert corrected == pytest.approx([ratio / sum(ratios) for ratio in ratios])
+
+
+def test_the_correction_removes_the_prior_of_a_classifier(rng: np.random.Generator) -> None:
+    # a calibrated classifier of two Gaussian classes, nine to one: its mean prediction is the prior
+    count = 40_000
+    prior = np.array([0.9, 0.1])
+    labels = (rng.random(count) < prior[1]).astype(np.int64)
+    x = rng.normal(labels * 2.0, 1.0)
+    likelihood = np.exp(-0.5 * (x[:, None] - np.array([0.0, 2.0])) ** 2)
+    calibrated, equal = bayes(likelihood, prior), bayes(likelihood, np.array([0.5, 0.5]))
+    np.testing.assert_allclose(correct_prior(calibrated), equal, atol=0.02)
+    # a third of the clean rare samples is contradicted before the correction; after it, as many as of the others
+    rare = labels == 1
+    before, after = (contradiction(p, labels) > 0.5 for p in (calibrated, correct_prior(calibrated)))
+    assert before[rare].mean() > 0.4
+    assert before[~rare].mean() < 0.05
+    assert after[rare].mean() == pytest.approx(after[~rare].mean(), abs=0.03)
+
+
+def test_planted_errors_in_rare_classes_are_found_more_precisely(rng: np.random.Generator) -> None:
+    # a classifier that has learned the classes only in part, so it leans towards frequent ones
+    sizes = [120, 120, 120, 40, 40, 40]
+    true = np.repeat(np.arange(6), sizes)
+    wrong = rng.random(len(true)) < 0.1
+    labels = np.where(wrong, (true + rng.integers(1, 6, len(true))) % 6, true)
+    logits = rng.normal(0, 0.6, (len(true), 6)) + np.log(np.array(sizes) / sum(sizes))
+    logits[np.arange(len(true)), true] += 1.2
+    p = np.exp(logits)
+    p /= p.sum(axis=1, keepdims=True)
+
+    def flagged(prediction: np.ndarray) -> np.ndarray:
+        return judge(contradiction(prediction, labels), suggest_labels(prediction, labels)[1]) == "mislabelled"
+
+    clean_rare = ~wrong & (true >= 3)
+    before, after = flagged(p), flagged(correct_prior(p))
+    assert after[clean_rare].mean() < before[clean_rare].mean() / 2
+    assert wrong[after].mean() > wrong[before].mean()
+
+
+@given(predictions())
+def test_equally_frequent_classes_need_no_correction(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    p, _ = drawn
+    # each row with all rotations of its classes: every class is predicted equally often
+    balanced = np.concatenate([np.roll(p, shift, axis=1) for shift in range(p.shape[1])])
+    np.testing.assert_allclose(correct_prior(balanced), balanced, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_that_is_never_predicted_keeps_zero() -> None:
+    result = correct_prior([[0.5, 0.5, 0.0], [0.25, 0.75, 0.0]])
+    assert result[:, 2].tolist() == [0, 0]
+    np.testing.assert_allclose(result.sum(axis=1), 1)
+    assert correct_prior([[0.0, 0.0]]).tolist() == [[0, 0]]
+    with pytest.raises(ValueError, match=r"shape \(samples, classes\), not \(2,\)"):
+        correct_prior([0.5, 0.5])

@@ -1,0 +1,97 @@
+"""Leaves out networks that learned no more than chance, unless they are named."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import fiftyone as fo
+
+from ..experiment.results import ModelResults
+from ..scores.evidence import Evidence
+from .notes import owning_run, score_field
+from .runs import load_model_results
+
+_logger = logging.getLogger(__name__)
+
+
+class Chosen(NamedTuple):
+    """The networks to use.
+
+    Attributes:
+        models: their names
+        remarks: one sentence for each network that learned no more than chance
+    """
+
+    models: list[str]
+    remarks: list[str]
+
+
+def find_unlearned(dataset: fo.Dataset, models: Sequence[str]) -> dict[str, str]:
+    """Find the networks that learned no more than chance.
+
+    Runs of early versions did not store their final accuracy; for these it is computed from their results.
+
+    Args:
+        dataset: the dataset
+        models: the networks
+
+    Returns:
+        by network why it is no evidence. Networks of unknown accuracy, such as imported ones, are not among them
+    """
+    keys = dataset.list_runs()
+    evidence: dict[str, Evidence | None] = {}
+    older = []
+    for model in models:
+        key = owning_run(dataset, score_field(model))
+        if key not in keys:
+            continue
+        stored = getattr(dataset.get_run_info(key).config, "evidence", None)
+        if stored is None:
+            older.append(model)
+        elif model in stored:
+            evidence[model] = Evidence.from_config(stored[model])
+    if older:
+        evidence |= {model: result.evidence for model, result in load_model_results(dataset, older).items()}
+    return _problems(evidence)
+
+
+def problems_of(results: Mapping[str, ModelResults]) -> dict[str, str]:
+    """Find the networks that learned no more than chance, like :func:`find_unlearned`, in results."""
+    return _problems({model: result.evidence for model, result in results.items()})
+
+
+def _problems(evidence: Mapping[str, Evidence | None]) -> dict[str, str]:
+    problems = {model: known.problem for model, known in evidence.items() if known is not None}
+    return {model: problem for model, problem in problems.items() if problem is not None}
+
+
+def choose_learned(models: Iterable[str], problems: Mapping[str, str], named: bool) -> Chosen:
+    """Leave out the networks that learned no more than chance, unless they were named; log a warning for each.
+
+    Args:
+        models: the networks
+        problems: by network why it is no evidence
+        named: True if the caller named the networks
+    """
+    models = list(models)
+    outcome = "it is used because models names it" if named else "it is left out unless models names it"
+    remarks = warn({model: problems[model] for model in models if model in problems}, outcome)
+    return Chosen(models if named else [model for model in models if model not in problems], remarks)
+
+
+def warn(problems: Mapping[str, str], outcome: str) -> list[str]:
+    """Log a warning for each network that learned no more than chance.
+
+    Args:
+        problems: by network why it is no evidence
+        outcome: what follows from it
+
+    Returns:
+        the warnings
+    """
+    remarks = [f"{model} {problem}; {outcome}" for model, problem in problems.items()]
+    for remark in remarks:
+        _logger.warning(remark)
+    return remarks
