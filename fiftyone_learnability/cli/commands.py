@@ -60,9 +60,11 @@ def compute(dataset: fo.Dataset, options: argparse.Namespace) -> None:
         stop.args = ("the scores are written, but not all npz files",)
         raise
     for name, result in results.items():
+        problem = None if result.evidence is None else result.evidence.problem
+        warning = "" if problem is None else f"; it {problem}"
         print(
             f"{name}: {result.num_samples} samples, mean learnability {result.learnability.mean():.3f}, accuracy on "
-            f"the training images {result.accuracy:.3f}, {result.seconds:.0f} s"
+            f"the training images {result.accuracy:.3f}, {result.seconds:.0f} s{warning}"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import fiftyone.operators as foo
@@ -137,6 +137,19 @@ def require_overwrite(
     inputs.bool("overwrite", default=False, label="Replace them")
     if ctx.params.get("overwrite") is not True:
         refuse(form, "Tick “Replace them” to continue")
+
+
+def warn_of_unlearned(inputs: types.Object, problems: Mapping[str, str], chosen: Collection[str]) -> None:
+    """Warn in a form of networks that learned no more than chance.
+
+    Args:
+        inputs: the inputs of the form
+        problems: by network why it is no evidence
+        chosen: the networks that the form will use
+    """
+    for model, problem in problems.items():
+        outcome = "You have chosen it nevertheless" if model in chosen else "It is left out unless you choose it"
+        inputs.view(f"unlearned_{model}", types.Warning(label=f"{network_label(model)} {problem}", description=outcome))
 
 
 def refuse(form: types.Property, reason: str) -> None:

@@ -11,6 +11,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_learnability import apply_label_fixes, find_models, suggest_label_fixes
+from fiftyone_learnability.dataset.evidence import find_unlearned
 from fiftyone_learnability.dataset.internals import parent_dataset, root_dataset, stages_of
 from fiftyone_learnability.dataset.label_fields import choose_fix_field
 from fiftyone_learnability.dataset.notes import owning_run
@@ -31,6 +32,7 @@ from .forms import (
     refuse,
     require_overwrite,
     show_error,
+    warn_of_unlearned,
 )
 from .params import read_bool, read_choices, read_number, read_text, warn_of_selection
 
@@ -74,12 +76,14 @@ class SuggestLabelFixes(ScoreOperator):
                 "times as probable as the label"
             )
             inputs.float("threshold", default=THRESHOLD, min=0.5, max=1, label="Threshold", description=description)
+        models: list[str] = []
         try:
-            _read_networks(ctx)
+            models, _ = _read_networks(ctx)
             if ctx.dataset.has_field(CONTRADICTION):
                 require_overwrite(ctx, inputs, form, "There are suggestions already", "them and the verdicts")
         except ValueError as error:
             show_error(inputs, form, error)
+        warn_of_unlearned(inputs, find_unlearned(ctx.dataset, list(_classes_by_network(ctx.dataset))), models)
         warn_of_selection(inputs, ctx, len(samples))
         inputs.md(
             f"Judges **{format_count(len(samples))}** samples. Writes "
@@ -96,7 +100,8 @@ class SuggestLabelFixes(ScoreOperator):
             )
         counts = Counter(problems["verdict"].tolist())
         ctx.ops.reload_dataset()
-        ctx.ops.notify(_verdicts_in_words(counts), variant="success")
+        remarks = getattr(ctx.dataset.get_run_info(owning_run(ctx.dataset, CONTRADICTION)).config, "remarks", [])
+        ctx.ops.notify("; ".join([_verdicts_in_words(counts), *remarks]), variant="warning" if remarks else "success")
         return {"mislabelled": counts[MISLABELLED], "hard": counts[HARD]}
 
 
@@ -178,8 +183,10 @@ def _classes_by_network(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:
 
 
 def _default_networks(dataset: fo.Dataset) -> list[str]:
-    """Return the networks that predict the same classes as the first one."""
+    """Return the networks that learned something and predict the same classes as the first of these."""
     classes = _classes_by_network(dataset)
+    unlearned = find_unlearned(dataset, list(classes))
+    classes = {model: names for model, names in classes.items() if model not in unlearned}
     first = next(iter(classes.values()), ())
     return [model for model, names in classes.items() if names == first]
 

@@ -10,6 +10,7 @@ import fiftyone.operators.types as types
 
 from fiftyone_learnability import add_scores, find_models, find_scores, write_consensus
 from fiftyone_learnability.consensus import CONSENSUS
+from fiftyone_learnability.dataset.evidence import find_unlearned
 from fiftyone_learnability.dataset.notes import score_field
 from fiftyone_learnability.scores.catalog import SCORES
 
@@ -24,6 +25,7 @@ from .forms import (
     quote_fields,
     require_overwrite,
     show_error,
+    warn_of_unlearned,
 )
 from .params import read_bool, read_choices, warn_of_selection
 
@@ -95,15 +97,19 @@ class ComputeConsensus(ScoreOperator):
     def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
         """Add the networks, and a warning if there is a consensus."""
         samples, models = ctx.target_view(), find_models(ctx.dataset)
-        add_list_input(inputs, "models", "Networks", label_networks(models), models)
+        unlearned = find_unlearned(ctx.dataset, models)
+        default = [model for model in models if model not in unlearned]
+        add_list_input(inputs, "models", "Networks", label_networks(models), default)
         fields = [score_field(CONSENSUS, score) for score in ("learnability", "rank", "disagreement")]
         present = [field for field in fields if ctx.dataset.has_field(field)]
+        chosen: list[str] = []
         try:
-            read_choices(ctx.params, "models", models, models, 2)
+            chosen = read_choices(ctx.params, "models", models, default, 2)
             if present:
                 require_overwrite(ctx, inputs, form, "A consensus already exists", quote_fields(present))
         except ValueError as error:
             show_error(inputs, form, error)
+        warn_of_unlearned(inputs, unlearned, chosen)
         warn_of_selection(inputs, ctx, len(samples))
         inputs.md(
             f"Covers **{format_count(len(samples))}** samples. Writes {quote_fields(fields)}. "
@@ -114,14 +120,14 @@ class ComputeConsensus(ScoreOperator):
     def run(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
         """Write the consensus."""
         networks = find_models(ctx.dataset)
-        models = read_choices(ctx.params, "models", networks, networks, 2)
+        unlearned = find_unlearned(ctx.dataset, networks)
+        default = [model for model in networks if model not in unlearned]
+        models = read_choices(ctx.params, "models", networks, default, 2)
         with private_dataset(ctx):
             report = write_consensus(ctx.target_view(), models, overwrite=read_bool(ctx.params, "overwrite"))
         ctx.ops.reload_dataset()
-        ctx.ops.notify(
-            f"Wrote the consensus of {format_models(models)} to {count_of(report.num_written, 'sample')}",
-            variant="success",
-        )
+        wrote = f"Wrote the consensus of {format_models(models)} to {count_of(report.num_written, 'sample')}"
+        ctx.ops.notify("; ".join([wrote, *report.remarks]), variant="warning" if report.remarks else "success")
         return {"key": report.key, "fields": report.fields, "samples": report.num_written}
 
 

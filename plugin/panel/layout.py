@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
+from fiftyone_learnability.dataset.evidence import find_unlearned
 from fiftyone_learnability.scores.catalog import SCORES
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
 from ..archives import measured_scores
 from ..jobs.job import CANCELLED
+from ..memory import remember
 from ..names import format_count, format_models, network_label, score_label
 from . import figures
 from .binning import FloatArray, describe_omitted
@@ -68,6 +70,7 @@ def lay_out(panel: LearnabilityPanel, ctx: foo.ExecutionContext, table: ScoreTab
     # a name per interval, because a timer keeps the interval that it was made with
     page.root.view(f"timer_{interval}", types.TimerView(interval=interval, on_interval=panel.on_timer))
     if table.sources:
+        _lay_out_unlearned(page)
         _lay_out_controls(page)
         _lay_out_actions(page)
         _lay_out_tabs(page)
@@ -108,6 +111,16 @@ def _lay_out_job(page: _Page, job: dict[str, Any]) -> None:
         description = "Done, with remarks: " + "; ".join(job["remarks"])
         root.view("job_remarks", types.AlertView(severity="warning", label=job["title"], description=description))
         _button(root, "dismiss", "Dismiss", "close", page.panel.on_dismiss)
+
+
+def _lay_out_unlearned(page: _Page) -> None:
+    """Warn of networks that learned no more than chance."""
+    table, dataset = page.table, page.ctx.dataset
+    problems = remember(("unlearned", table.version), lambda: find_unlearned(dataset, table.models))
+    for model, problem in problems.items():
+        description = "Its scores say nothing about the samples. Train it longer, or with another learning rate."
+        label = f"{network_label(model)} {problem}"
+        page.root.view(f"unlearned_{model}", types.AlertView(severity="warning", label=label, description=description))
 
 
 def _lay_out_controls(page: _Page) -> None:
@@ -221,6 +234,8 @@ def _lay_out_labels(page: _Page, plots: Plots) -> None:
         f"**{format_count(review.counts[HARD])}** hard but plausible  \n{review.basis}",
         name="about_labels",
     )
+    for index, remark in enumerate(review.remarks):
+        root.view(f"label_remark_{index}", types.AlertView(severity="warning", label=remark))
     actions = _row(root, "label_actions")
     for name, label, icon, handler in (
         ("show_mislabelled", "Show probably mislabelled", "report", panel.on_mislabelled),

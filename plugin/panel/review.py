@@ -43,6 +43,7 @@ class Review:
         accepted_values: the value in a copy by accepted suggestion: the suggestion is a text, the value may be a number
         models: the networks that the suggestions are based on
         threshold: labels with at least this contradiction are called probably mislabelled
+        remarks: what must be said about the suggestions, a sentence each
     """
 
     label_field: str | None
@@ -54,6 +55,7 @@ class Review:
     accepted_values: dict[str, Any]
     models: tuple[str, ...]
     threshold: float
+    remarks: tuple[str, ...]
 
     @property
     def given(self) -> list[Any]:
@@ -77,9 +79,10 @@ class Review:
         times = f"{self.threshold / (1 - self.threshold):.3g}" if self.threshold < 1 else "infinitely many"
         return (
             f"Based on the training of {format_models(self.models)}. *Probably mislabelled*: the training settled on "
-            f"one other class. Averaged over all epochs, that class had at least {times} times the probability of the "
-            "given label, and at least a quarter of all probability. *Hard but plausible*: the training preferred "
-            "another class without settling on it, as with atypical and ambiguous images."
+            f"one other class. Averaged over all epochs, and corrected for how often each class is predicted, that "
+            f"class had at least {times} times the probability of the given label, and at least a quarter of all "
+            "probability. *Hard but plausible*: the training preferred another class without settling on it, as with "
+            "atypical and ambiguous images."
         )
 
 
@@ -139,6 +142,7 @@ def _read(dataset: fo.Dataset, key: str, samples: foc.SampleCollection) -> Revie
         accepted_values=accepted_values,
         models=tuple(getattr(config, "of", ())),
         threshold=getattr(config, "threshold", THRESHOLD),
+        remarks=tuple(getattr(config, "remarks", ())),
     )
 
 

@@ -145,8 +145,8 @@ class World:
         """Make a dataset with scores of the networks a and b in the runs "first" and "second"."""
         dataset = self.of([f"/no/such/{index}.png" for index in range(SAMPLES)])
         ramp = np.linspace(0, 1, SAMPLES)
-        # the training predicts b for every sample
-        predictions = {"a": np.tile(np.array([0.1, 0.9], np.float32), (SAMPLES, 1))}
+        # the training predicts the other class for every sample
+        predictions = {"a": np.tile(np.array([[0.1, 0.9], [0.9, 0.1]], np.float32), (SAMPLES // 2, 1))}
         for model, values in (("a", ramp), ("b", ramp[::-1])):
             write_scores(dataset, {model: values}, "first" if model == "a" else "second", predictions=predictions)
             predictions = None
