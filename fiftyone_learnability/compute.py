@@ -104,7 +104,7 @@ def compute_learnability(
         cache_images (True): keep the decoded images, up to 10 GB, in the user's cache, so the next run over the same
             files starts at once. Changed files are decoded again; images are kept only if every file could be read
         device ("auto"): "auto" for the first of cuda, mps and cpu that is available, or a torch device
-        precision ("auto"): "auto", "float32", "bf16" or "fp16"; see
+        precision ("auto"): "auto", "float32" (without TF32), "bf16" or "fp16"; see
             :func:`fiftyone_learnability.training.device.choose_placement`
         measure ("exact"): "exact" shows all clean images to the network after each epoch. "online" takes the
             probabilities from the training pass, of augmented images while the weights change: at no cost, but a

@@ -55,6 +55,8 @@ class EpochBuffer:
     Attributes:
         classes: number of classes, 0 until it is known
         needs_error: True computes the length of the error vector, for EL2N
+        can_look: True on a CPU; looking at values on a GPU would wait for it, so indices and labels are then checked by
+            :meth:`read`
         label: ``(N,)`` class of each sample as it was seen last in any epoch, -1 where it was never seen
         prediction: ``(N, classes)`` probabilities; None if they are not kept or nothing was seen yet
     """
@@ -69,8 +71,7 @@ class EpochBuffer:
         self.hit = torch.zeros(num_samples, dtype=torch.bool, device=device)
         self.error = torch.zeros(num_samples, dtype=torch.float32, device=device)
         self.label = torch.full((num_samples,), -1, dtype=torch.int64, device=device)
-        # looking at values on a GPU would wait for it
-        self._can_look = device.type == "cpu"
+        self.can_look = device.type == "cpu"
         self._waiting: list[tuple[Tensor, Tensor]] = []
         self._rows = self._rows_done = 0
         # the row of the epoch that saw each sample last
@@ -96,7 +97,7 @@ class EpochBuffer:
         self.set_classes(logits.shape[1])
         numbers = torch.stack((indices, labels))
         # the first batch shows a mistake that all batches share; checking each would double the cost of an update
-        if not self._rows and self._can_look:
+        if not self._rows and self.can_look:
             self._check(numbers.aminmax(dim=1))
         self._waiting.append((numbers, logits))
         self._rows += len(indices)
@@ -143,7 +144,7 @@ class EpochBuffer:
         numbers = torch.cat(several, dim=1)
         start, self._rows_done = self._rows_done, self._rows
         indices, labels = numbers
-        if self._can_look:
+        if self.can_look:
             self._check(numbers.aminmax(dim=1))
         else:
             # one out of range would end the process's use of a CUDA GPU: it is replaced here, and reported by read()
@@ -162,7 +163,7 @@ class EpochBuffer:
         margin = logits.gather(0, labels)[0] - others.amax(dim=0)
         hit, tied = margin > 0, margin == 0
         # argmax takes the first of equal logits. It costs more than all the rest, and ties are rare
-        if not self._can_look or tied.any():
+        if not self.can_look or tied.any():
             hit |= tied & (labels[0] < others.argmax(dim=0))
         self.label.scatter_(0, indices, labels[0])
         self.probability.scatter_(0, indices, probabilities.gather(0, labels)[0])
@@ -189,7 +190,7 @@ class EpochBuffer:
         # together, because each transfer is waited for
         rows = [self.probability, self.hit.float(), self.margin, self.error]
         numbers = torch.cat([*rows, self._extremes.view(torch.float32).flatten()]).cpu()
-        if not self._can_look and self._rows:
+        if not self.can_look and self._rows:
             self._check(numbers[-4:].view(torch.int32).view(2, 2))
         probability, hit, margin, error = numbers[:-4].view(4, -1)
         return Epoch(seen=probability != UNSEEN, hit=hit > 0, probability=probability, margin=margin, error=error)
