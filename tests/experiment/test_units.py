@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 
+from fiftyone_learnability.experiment import units as units_module
 from fiftyone_learnability.experiment.progress import Progress, ProgressEvent
-from fiftyone_learnability.experiment.units import TrainingUnit, plan_units, run_in_turn
+from fiftyone_learnability.experiment.units import Checkpoints, TrainingUnit, plan_units, run_in_turn
 from fiftyone_learnability.training.options import TrainingOptions
 from fiftyone_learnability.training.run import TrainingData, train
 from tests.training.small import CPU, Linear, SmallNet, random_images
@@ -94,3 +99,48 @@ def test_a_callback_that_raises_ends_the_work(noise: TrainingData) -> None:
     with pytest.raises(InterruptedError, match="enough"):
         list(run_in_turn(units, FACTORIES, noise, OPTIONS, CPU, Progress(stop)))
     assert [event.epoch for event in ended_epochs(events)] == [1, 2]
+
+
+class Store:
+    """Keeps checkpoints in a list; the other methods are not called."""
+
+    def __init__(self) -> None:
+        self.saved: list[Any] = []
+
+    def save_checkpoint(self, unit: TrainingUnit, state: Mapping[str, Any]) -> None:
+        self.saved.append(dict(state))
+
+
+def test_a_state_is_copied_from_the_device_only_for_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(units_module.time, "monotonic", lambda: now)
+    copied: list[int] = []
+
+    def state(epoch: int) -> dict[str, Any]:
+        copied.append(epoch)
+        return {"epoch": epoch}
+
+    store: Any = Store()
+    with pytest.raises(KeyboardInterrupt), Checkpoints(store, TrainingUnit("net", 0, 1, 1)) as checkpoints:  # noqa: PT012
+        for epoch in range(1, 8):
+            now += units_module.CHECKPOINT_SECONDS / 2
+            checkpoints.add(partial(state, epoch))
+        assert copied == [2, 4, 6]
+        raise KeyboardInterrupt
+    # the last finished epoch is not lost
+    assert copied == [2, 4, 6, 7]
+    assert store.saved == [{"epoch": epoch} for epoch in copied]
+
+
+def test_a_gpu_that_failed_leaves_its_error_and_the_checkpoint_before() -> None:
+    """Nothing can be copied from it any more."""
+
+    def state() -> dict[str, Any]:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    store: Any = Store()
+    unit = TrainingUnit("net", 0, 1, 1)
+    with pytest.raises(RuntimeError, match="an illegal memory access"), Checkpoints(store, unit) as checkpoints:  # noqa: PT012
+        checkpoints.add(state)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    assert store.saved == []

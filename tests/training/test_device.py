@@ -15,7 +15,14 @@ from fiftyone_learnability.training.options import PRECISIONS
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Pretends that the machine has other devices."""
 
-    def pretend(cuda: int = 0, capability: tuple[int, int] = (9, 0), mps: bool = False, amx: bool = False) -> None:
+    def pretend(
+        cuda: int = 0,
+        capability: tuple[int, int] = (9, 0),
+        mps: bool = False,
+        amx: bool = False,
+        version: str = "2.14.0",
+    ) -> None:
+        monkeypatch.setattr(torch, "__version__", version)
         monkeypatch.setattr(device, "has_bf16_matrices", lambda: amx)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
@@ -32,6 +39,17 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         ({}, "cpu", "float32", ["no GPU was found", "threads", "this CPU has no matrix units for bf16 (AMX)"]),
         ({"amx": True}, "cpu", "bf16", ["no GPU was found", "this CPU has matrix units for bf16 (AMX)"]),
         ({"mps": True}, "mps", "float32", ["Apple GPU", "MPS is available", "does not pay on mps"]),
+        ({"mps": True, "version": "2.14.0a0+git12"}, "mps", "float32", ["MPS is available"]),
+        (
+            {"mps": True, "version": "2.13.1+cpu"},
+            "cpu",
+            "float32",
+            [
+                "Apple's MPS is available but not used: torch 2.13.1+cpu may compute wrong gradients",
+                "torch 2.14 is mended",
+            ],
+        ),
+        ({"mps": True, "version": "2.4.0"}, "cpu", "float32", ["threads", "not used: torch 2.4.0 may"]),
         ({"cuda": 1}, "cuda", "bf16", ["Some GPU", "a CUDA GPU is available", "computes bf16 natively"]),
         ({"cuda": 1, "capability": (8, 0), "mps": True}, "cuda", "bf16", ["computes bf16 natively"]),
         ({"cuda": 2, "capability": (7, 5)}, "cuda", "fp16", ["no native bf16; the loss is scaled"]),
@@ -67,6 +85,24 @@ def test_a_requested_device_and_precision_are_taken(machine: Callable[..., None]
     assert placement.reason == "device cuda:1 (Some GPU): as asked; precision fp16: as asked"
     assert choose_placement("cpu", "bf16").precision == "bf16"
     assert choose_placement("cpu").precision == "float32"
+
+
+def test_mps_is_taken_on_request_with_a_warning(machine: Callable[..., None]) -> None:
+    machine(mps=True, version="2.8.0")
+    placement = choose_placement("mps")
+    assert placement.device.type == "mps"
+    assert "as asked, although torch 2.8.0 may compute wrong gradients of batch norms there" in placement.reason
+
+
+def test_a_deterministic_training_does_not_run_on_mps(machine: Callable[..., None]) -> None:
+    machine(mps=True)
+    placement = choose_placement(deterministic=True)
+    assert placement.device.type == "cpu"
+    assert "not used: deterministic=True, which MPS does not offer" in placement.reason
+    with pytest.raises(ValueError, match="deterministic=True is not possible on device 'mps'; use 'auto' or 'cpu'"):
+        choose_placement("mps", deterministic=True)
+    machine(cuda=1)
+    assert choose_placement(deterministic=True).device.type == "cuda"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fiftyone_learnability.training import measuring
 from fiftyone_learnability.training.device import Placement
-from fiftyone_learnability.training.measuring import fold_batch_norms, folds_safely, measure
+from fiftyone_learnability.training.measuring import fold_batch_norms, folds_safely, measure, measuring_batch
 from fiftyone_learnability.training.networks import NETWORKS
 from fiftyone_learnability.training.pixels import ResidentImages
 
@@ -199,3 +199,30 @@ def test_lower_precision_gives_float32_logits() -> None:
     assert rough[1].dtype == torch.float32
     difference = (rough[1] - exact[1]).abs().max()
     assert 0 < difference < 0.05 * exact[1].abs().max()
+
+
+@pytest.mark.parametrize(
+    ("device", "size", "at_least", "memory", "expected"),
+    [
+        ("cpu", 32, 1, None, 128),
+        ("cpu", 64, 16, None, 128),
+        # large images: fewer, but as many as a training step takes
+        ("cpu", 256, 1, None, 8),
+        ("cpu", 256, 64, None, 64),
+        ("cpu", 32, 1000, None, 128),
+        ("cuda", 32, 1, None, 1000),
+        ("cuda", 64, 1, None, 1000),
+        ("cuda", 224, 1, None, 81),
+        ("cuda", 224, 128, None, 128),
+        ("cuda", 1024, 1, None, 3),
+        # half of the memory, at 768 bytes a pixel
+        ("cuda", 32, 1, 2 * 768 * 32**2 * 50, 50),
+        ("cuda", 32, 128, 2 * 768 * 32**2 * 50, 128),
+        ("cuda", 32, 1, 80 * 10**9, 1000),
+        ("cuda", 1024, 1, 0, 1),
+    ],
+)
+def test_as_many_images_are_measured_at_once_as_fit(
+    device: str, size: int, at_least: int, memory: int | None, expected: int
+) -> None:
+    assert measuring_batch(torch.device(device), size, at_least, memory) == expected

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from fiftyone_learnability.training.memory import (
+    available_memory,
     copy_tensors,
     find_glibc,
     is_out_of_memory,
     keep_freed_memory,
+    on_cpu,
 )
 
 CPU = torch.device("cpu")
@@ -86,3 +88,17 @@ def test_a_copy_shares_no_tensor_and_keeps_the_attributes_of_a_state() -> None:
     with torch.no_grad():
         network.weight.fill_(7)
     assert copied["network"]["weight"].tolist() == [1, 1]
+
+
+def test_tensors_on_the_cpu_are_not_copied_to_it() -> None:
+    values = {"weights": [torch.ones(2)]}
+    assert on_cpu(values)["weights"][0].data_ptr() == values["weights"][0].data_ptr()
+    assert copy_tensors(values)["weights"][0].data_ptr() != values["weights"][0].data_ptr()
+
+
+def test_memory_that_torch_keeps_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert available_memory(CPU) is None
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 500)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 300)
+    assert available_memory(torch.device("cuda")) == 1200

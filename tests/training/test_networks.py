@@ -51,6 +51,9 @@ def test_depthwise_convolutions_stay_in_float32_on_a_cpu_unless_asked(
         ("vgg16", "cpu", "bf16", torch.channels_last),
         ("vgg16", "cuda", "float32", torch.channels_last),
         ("resnet20", "cpu", "float32", torch.channels_last),
+        # where batch norms had wrong gradients with channels last (pytorch issue 175189)
+        ("resnet20", "mps", "float32", torch.contiguous_format),
+        ("mobilenet", "mps", "float32", torch.contiguous_format),
     ],
 )
 def test_each_network_gets_the_layout_measured_to_be_fastest(

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fiftyone_learnability.training.pixels import channel_statistics
+from fiftyone_learnability.training import pixels
+from fiftyone_learnability.training.pixels import TrainingData, channel_statistics
+from fiftyone_learnability.training.run import train
+
+from .small import CPU, SHORT, SmallNet, random_images
 
 
 @given(hnp.arrays(np.uint8, st.tuples(*[st.integers(1, 20)], *[st.integers(1, 4)] * 2, st.sampled_from([1, 3]))))
@@ -17,3 +22,20 @@ def test_channel_statistics_agree_with_numpy(images: np.ndarray) -> None:
     np.testing.assert_allclose(mean, values.mean(axis=(0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(std, np.where(constant, 1, expected), rtol=1e-5)
     assert mean.dtype == std.dtype == np.float32
+
+
+def test_channel_statistics_are_computed_once_for_all_trainings(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def count(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        counted.append(len(images))
+        return channel_statistics(images)
+
+    monkeypatch.setattr(pixels, "channel_statistics", count)
+    data = TrainingData(random_images(rng, 16, 8, 3), rng.integers(0, 3, 16), 3)
+    results = [train("net", SmallNet, data, SHORT, seed, CPU) for seed in (0, 1)]
+    assert counted == [16]
+    for result in results:
+        np.testing.assert_array_equal([result.mean, result.std], channel_statistics(data.images))
