@@ -49,6 +49,7 @@ def compute_learnability(
     stop_when_stable: bool | float = False,
     compile: bool = False,
     deterministic: bool = False,
+    name: str | Sequence[str] | None = None,
     key: str | None = None,
     overwrite: bool = False,
     skip_failures: bool = False,
@@ -117,8 +118,14 @@ def compute_learnability(
             cannot be compiled is trained uncompiled
         deterministic (False): True gives the same scores bit for bit on CUDA, on the same GPU and versions of torch and
             cuDNN, also after an interruption, at some cost in speed. A CPU does so in any case
+        name (None): the name of the scores, in place of that of the network, or one for each of several networks, in
+            their order. ``name="resnet20_test"`` writes ``learnability_resnet20_test`` and so on, and all calls know
+            the scores by this name. So the scores of one network by other labels, lengths or seeds, of disjoint
+            views, or of samples added since can stand side by side
         key (None): the key of the run, by default "learnability", then "learnability_2" and so on
-        overwrite (False): replace existing fields of these networks, and a run of the same key
+        overwrite (False): replace the fields that runs of this dataset have written for these networks, and a run of
+            the same key. Copies and renamed fields are yours and stay. If samples outside ``samples`` would lose their
+            scores, the call is refused: give ``name``, or delete the run first
         skip_failures (False): leave out images that cannot be read, with a message, instead of raising an error
         scores (None): scores to write besides learnability and rank: hits, variability, forgetting, learned_epoch,
             aum, el2n, ambiguity and spread (over runs), or "all". All are measured in any case, at no extra cost, and

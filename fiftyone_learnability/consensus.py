@@ -110,7 +110,7 @@ def write_consensus(
         "remarks": chosen.remarks,
         "package_version": __version__,
     }
-    columns = _consensus_columns(result, target.key, list(scores))
+    columns = _consensus_columns(result, list(scores))
     report = write_run(target, result.ids.tolist(), columns, settings, {CONSENSUS: result})
     return replace(report, remarks=chosen.remarks)
 
@@ -210,14 +210,14 @@ def plot_stability(
     return draw_stability(Path(path), stability(source, models), ceilings)
 
 
-def _consensus_columns(result: ModelResults, key: str, models: Sequence[str]) -> list[Column]:
+def _consensus_columns(result: ModelResults, models: Sequence[str]) -> list[Column]:
     basis = f"{', '.join(models)}; {result.num_samples} samples"
     descriptions = {
         "learnability": f"Consensus: mean standardized learnability by {basis}; 0 = average, high = easy",
         "rank": f"Consensus rank by {basis}; 1 = easiest",
         "disagreement": f"Disagreement: {SCORES['disagreement'].description}, by {basis}",
     }
-    columns = score_columns(result, CONSENSUS, key, _SCORES, derived=True)
+    columns = score_columns(result, CONSENSUS, _SCORES, derived=True)
     return [replace(column, description=descriptions[score]) for score, column in zip(_SCORES, columns, strict=True)]
 
 

@@ -19,13 +19,15 @@ from .dataset.fields import WriteReport, write_results
 from .dataset.internals import build_view, dataset_id, root_dataset, sample_collection, serialize_stages
 from .dataset.notes import fields_of
 from .dataset.recovery import recover
-from .dataset.registry import check_identifier, id_of_run
+from .dataset.registry import check_identifier, id_of_run, list_runs
 from .dataset.retry import is_unreachable, retry_while_unreachable
 from .dataset.samples import name_of
 from .dataset.stages import check_stages
-from .dataset.target import WriteTarget
+from .dataset.target import TakenError, WriteTarget, free_key
 from .experiment.results import ModelResults
 from .scores.catalog import SCORES
+from .scores.checks import check_bool
+from .training.options import RunSettings
 
 WRITE_SECONDS = 60.0
 """How long writing is retried while the database cannot be reached."""
@@ -145,11 +147,21 @@ class WritePlan:
             raise ValueError(f"stages cannot be read: {error}") from error
 
 
-def write_run_directory(path: str | Path) -> WriteReport:
+def write_run_directory(
+    path: str | Path,
+    *,
+    name: str | Sequence[str] | None = None,
+    key: str | None = None,
+    overwrite: bool = False,
+) -> WriteReport:
     """Write the scores of a run that was trained but could not be written.
 
     Args:
         path: the run directory that the error named
+        name (None): another name for the scores, or one for each of several networks
+        key (None): another key for the run
+        overwrite (False): replace existing fields of these networks, and a run of the same key, even if the call that
+            trained was not allowed to
 
     Returns:
         what was written; the run directory is then deleted
@@ -178,9 +190,27 @@ def write_run_directory(path: str | Path) -> WriteReport:
         samples = plan.find_samples()
         if samples is None:
             raise ValueError(f"the dataset {plan.dataset!r} of the run in {path} no longer exists")
+        plan = replace(plan, overwrite=plan.overwrite or check_bool("overwrite", overwrite))
+        if name is not None:
+            results = _renamed(results, name)
+            dataset = root_dataset(samples)
+            plan = replace(plan, key=free_key(dataset) if plan.key in list_runs(dataset) else plan.key)
+        if key is not None:
+            check_identifier(key)
+            plan = replace(plan, key=key)
         report = deliver(samples, results, plan, path, lambda message: None, may_be_written=True)
         remove_run_directory(path)
     return report
+
+
+def _renamed(results: dict[str, ModelResults], name: str | Sequence[str]) -> dict[str, ModelResults]:
+    """Return results under other names.
+
+    Raises:
+        ValueError: if a name is not possible, or there is not one for each network
+    """
+    names = RunSettings(name=name).names_of(list(results))
+    return {name: replace(result, model=name) for name, result in zip(names, results.values(), strict=True)}
 
 
 def deliver(
@@ -221,7 +251,8 @@ def deliver(
             return report
         changes = find_changes(current, next(iter(results.values())), plan.settings["label_field"], plan.newest)
         config = {**plan.settings, "remarks": [*incidents, *changes.sentences()]}
-        target = WriteTarget.of_scores(current, list(results), plan.key, scores, plan.overwrite)
+        id = plan.settings["run_id"]
+        target = WriteTarget.of_scores(current, list(results), plan.key, scores, plan.overwrite, id)
         report = write_results(target, results, config)
         # samples may have been deleted between the two
         changes = replace(changes, vanished=report.vanished)
@@ -246,7 +277,13 @@ def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:
             f"{done}into another dataset of the same images "
             f"`fiftyone-learnability import DATASET {shlex.quote(str(folder / 'results'))}/<network>.npz` writes them"
         )
-    return f"{done}`fiftyone-learnability write {shlex.quote(str(folder))}` writes them"
+    command = f"fiftyone-learnability write {shlex.quote(str(folder))}"
+    if isinstance(error, TakenError):
+        return (
+            f"{done}`{command} --name NEW_NAME` writes them under another name (one for each network), "
+            f"`{command} --overwrite` over what is there"
+        )
+    return f"{done}`{command}` writes them"
 
 
 def _find_report(

@@ -20,10 +20,10 @@ from .dataset.evidence import choose_learned, problems_of
 from .dataset.fields import write_run
 from .dataset.internals import root_dataset
 from .dataset.label_fields import choose_fix_field, classification, write_labels
-from .dataset.notes import FieldNote, owning_run, score_field
+from .dataset.notes import FieldNote, note_of, owning_run, score_field
 from .dataset.recovery import recover
 from .dataset.runs import load_model_results
-from .dataset.samples import check_images
+from .dataset.samples import check_collection, check_images
 from .dataset.scored import check_scored, choose_models, label_path_of
 from .dataset.target import choose_field_target
 from .experiment.results import ModelResults
@@ -59,6 +59,7 @@ MOST_CONTRADICTED = 0.5
 """If more than this share of the labels is contradicted, the networks are a likelier cause than the labels."""
 
 _KIND = "label_fixes"
+_INDEXES = (f"{SUGGESTION}.label", CONTRADICTION, VERDICT)
 _TYPES = {SUGGESTION: fo.EmbeddedDocumentField, CONTRADICTION: fo.FloatField, VERDICT: fo.StringField}
 
 
@@ -114,13 +115,13 @@ def suggest_label_fixes(
     recover(dataset)
     results, remarks = _load_predictions(samples, models)
     names = list(results)
-    target = choose_field_target(samples, _TYPES, key, overwrite, default=_KIND)
+    target = choose_field_target(samples, _TYPES, key, overwrite, default=_KIND, indexes=_INDEXES)
     judgement = _judge_samples(samples, results, threshold)
     if warning := judgement.warning:
         _logger.warning(warning)
         remarks.append(warning)
     label_field = _trained_field(dataset, names[0])
-    columns = _suggestion_columns(judgement, target.key, ", ".join(names), label_field, threshold)
+    columns = _suggestion_columns(judgement, ", ".join(names), label_field, threshold)
     settings = {
         "label_field": label_field,
         "kind": _KIND,
@@ -191,8 +192,15 @@ def apply_label_fixes(
 
 
 def suggested_field(dataset: fo.Dataset) -> str:
-    """Return the label field that the suggestions of a dataset are for."""
-    return str(dataset.get_run_info(owning_run(dataset, CONTRADICTION)).config.label_field)
+    """Return the label field that the suggestions of a dataset are for.
+
+    Raises:
+        ValueError: if the run that made them was deleted
+    """
+    key = owning_run(dataset, CONTRADICTION)
+    if key is None:
+        raise ValueError("the run that suggested the labels was deleted: call suggest_label_fixes again")
+    return str(dataset.get_run_info(key).config.label_field)
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,7 +289,7 @@ def _judge_samples(samples: foc.SampleCollection, results: dict[str, ModelResult
     return _Judgement(ids, files, labels, classes, suggested, confidence, contradicted, verdicts)
 
 
-def _suggestion_columns(judgement: _Judgement, key: str, by: str, label_field: str, threshold: float) -> list[Column]:
+def _suggestion_columns(judgement: _Judgement, by: str, label_field: str, threshold: float) -> list[Column]:
     """The three fields that :func:`suggest_label_fixes` writes."""
     suggestions = [
         classification(judgement.classes[label], confidence) if is_contradicted else None
@@ -294,16 +302,16 @@ def _suggestion_columns(judgement: _Judgement, key: str, by: str, label_field: s
             SUGGESTION,
             _TYPES[SUGGESTION],
             f"The label that the training of {by} prefers to {label_field}; its confidence is the mean probability",
-            FieldNote(run=key, score="suggestion").to_info(),
+            FieldNote(score="suggestion").to_info(),
             suggestions,
             {"embedded_doc_type": fo.Classification},
-            index=f"{SUGGESTION}.label",
+            index=_INDEXES[0],
         ),
         Column(
             CONTRADICTION,
             _TYPES[CONTRADICTION],
             f"How strongly the training of {by} contradicts {label_field}: above 0.5 another class was preferred",
-            FieldNote(run=key, score="contradiction").to_info(),
+            FieldNote(score="contradiction").to_info(),
             judgement.contradiction.tolist(),
             index=CONTRADICTION,
         ),
@@ -312,7 +320,7 @@ def _suggestion_columns(judgement: _Judgement, key: str, by: str, label_field: s
             _TYPES[VERDICT],
             f"{MISLABELLED}: contradiction of at least {threshold:g}, the training of {by} settled on another class; "
             f"{HARD}: it preferred another without settling on it; {LEARNED}: it preferred {label_field}",
-            FieldNote(run=key, score="verdict").to_info(),
+            FieldNote(score="verdict").to_info(),
             judgement.verdicts.tolist(),
             index=VERDICT,
         ),
@@ -376,7 +384,6 @@ def _trained_field(dataset: fo.Dataset, model: str) -> str:
 
 
 def _check_suggested(samples: foc.SampleCollection) -> None:
-    if not isinstance(samples, foc.SampleCollection):
-        raise TypeError(f"samples must be a FiftyOne dataset or view, not {type(samples).__name__}")
-    if not samples.has_field(CONTRADICTION) or owning_run(root_dataset(samples), CONTRADICTION) is None:
+    check_collection(samples)
+    if note_of(samples.get_field(CONTRADICTION)).score is None:
         raise ValueError("there are no suggested labels yet: call suggest_label_fixes first")

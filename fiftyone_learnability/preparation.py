@@ -50,7 +50,8 @@ class Request:
     Attributes:
         target: the collection to score, and where the run will be written
         settings: the settings
-        networks: the factories by name
+        networks: the factories by the name of the scores
+        architectures: the networks by the name of the scores
         placement: device and precision
         labelled: the labelled samples
         clash: why the target cannot be written, unless its run directory shows that it holds this very run, written by
@@ -60,6 +61,7 @@ class Request:
     target: WriteTarget
     settings: RunSettings
     networks: dict[str, NetworkFactory]
+    architectures: dict[str, str]
     placement: Placement
     labelled: LabelledSamples
     clash: ValueError | None
@@ -93,23 +95,26 @@ def check(
     from .training.device import choose_placement
     from .training.networks import resolve_networks
 
-    networks = resolve_networks(models)
+    factories = resolve_networks(models)
+    names = settings.names_of(list(factories))
+    architectures = dict(zip(names, factories, strict=True))
+    networks = dict(zip(names, factories.values(), strict=True))
     placement = choose_placement(settings.device, settings.precision, settings.deterministic)
     check_images(samples)
     dataset = root_dataset(samples)
     recover(dataset)
-    models, scores, overwrite = list(networks), settings.scores, settings.overwrite
+    scores, overwrite = settings.scores, settings.overwrite
     clash = None
     try:
-        target = choose_target(samples, models, settings.key, overwrite, scores)
+        target = choose_target(samples, names, settings.key, overwrite, scores)
     except ValueError as error:
         key = find_written_run(dataset, settings) if settings.resume else None
         if key is None:
             raise
-        target, clash = WriteTarget.of_scores(samples, models, key, scores, overwrite), error
+        target, clash = WriteTarget.of_scores(samples, names, key, scores, overwrite), error
     labelled = read_samples(samples, settings.label_field)
     _check_memory(len(labelled), settings)
-    return Request(target, settings, networks, placement, labelled, clash)
+    return Request(target, settings, networks, architectures, placement, labelled, clash)
 
 
 def _check_memory(count: int, settings: RunSettings) -> None:
@@ -143,6 +148,7 @@ def prepare(request: Request, reporter: Progress) -> Experiment:
         )
     config = {
         **settings.stored(),
+        **({"architectures": request.architectures} if settings.name else {}),
         "image_size": settings.pixels,
         "device": str(request.placement.device),
         "precision": request.placement.precision,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .dataset.internals import root_dataset
 from .dataset.notes import note_of, score_field
-from .dataset.samples import label_path
+from .dataset.samples import check_collection, label_path
 from .dataset.scored import check_scored, find_models, label_path_of
 from .scores.catalog import SCORES
 from .scores.checks import MOST_SEED, check_bool, check_integer, check_number, check_tag, short_repr
@@ -255,6 +255,7 @@ class _ScoredSamples:
 def _read_scores(
     samples: foc.SampleCollection, model: str | None, field: str | None, label_field: str | None, per_class: bool
 ) -> _ScoredSamples:
+    check_collection(samples)
     if field is None and model is None:
         models = find_models(samples)
         if not models:

@@ -106,6 +106,7 @@ def test_fields_and_run_describe_themselves(dataset: fo.Dataset) -> None:
         assert isinstance(field, ftype)
         assert words in field.description
         info = {"run": "consensus", "model": "consensus", "score": score, "epochs": 0, "runs": 1, "derived": True}
+        info |= {"run_id": dataset.get_run_info("consensus").config.run_id, "field": name}
         assert field.info == {"learnability": info}
         assert name in dataset.list_indexes()
     config = dataset.get_run_info("consensus").config

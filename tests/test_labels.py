@@ -156,7 +156,9 @@ def test_fields_and_run_describe_themselves(dataset: fo.Dataset) -> None:
         field = dataset.get_field(name)
         assert "one" in field.description
         score = name.removeprefix("learnability_")
-        assert field.info == {"learnability": {"run": "label_fixes", "model": None, "score": score}}
+        run_id = dataset.get_run_info("label_fixes").config.run_id
+        note = {"run": "label_fixes", "run_id": run_id, "field": name, "score": score}
+        assert field.info == {"learnability": note}
     assert "at least 0.75" in dataset.get_field(VERDICT).description
     assert {f"{SUGGESTION}.label", CONTRADICTION, VERDICT} <= set(dataset.list_indexes())
     config = dataset.get_run_info("label_fixes").config

@@ -235,7 +235,7 @@ def write(options: argparse.Namespace) -> None:
     """Write the scores in a run directory."""
     from ..delivery import write_run_directory
 
-    report = write_run_directory(options.run_dir)
+    report = write_run_directory(options.run_dir, name=options.name, key=options.key, overwrite=options.overwrite)
     _print_report(report)
     for remark in report.remarks:
         print(remark, file=sys.stderr)

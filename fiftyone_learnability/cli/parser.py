@@ -224,6 +224,8 @@ def _add_runs(command: Command) -> None:
 def _add_disk(command: Command) -> None:
     write = command("write", "Write the scores of a run that was trained but not written.", commands.write, False)
     write.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="Run directory that the error named")
+    write.add_argument("--name", nargs="+", metavar="NAME", help="Other names for the scores, one for each network")
+    _add_key(write)
 
     cache = command("cache", "List or delete unfinished runs and decoded images on disk.", commands.cache, False)
     cache.add_argument("--clean", action="store_true", help="Delete them, except those in use")
@@ -244,7 +246,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_key(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--key", help="Key of the run. By default a new one is chosen")
+    parser.add_argument("--key", help="Key of the run. By default a free one is chosen")
     parser.add_argument("--overwrite", action="store_true", help="Replace existing fields and the run of this key")
 
 

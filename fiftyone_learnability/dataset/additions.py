@@ -11,10 +11,11 @@ import fiftyone.core.collections as foc
 from ..experiment.results import ModelResults
 from ..scores.catalog import choose_scores
 from .columns import Column
-from .fields import add_columns, score_columns
+from .fields import add_columns, score_columns, signed
 from .internals import root_dataset
 from .notes import owning_run, score_field
 from .registration import AddedScores
+from .registry import id_of_run
 from .runs import load_model_results
 from .scored import check_scored, choose_models, find_scores
 
@@ -48,7 +49,8 @@ def add_scores(
         if key is None or model not in results:
             raise ValueError(f"the run of {model!r} was deleted: compute its scores again")
         new = _choose_new(dataset, model, key, results[model], scores)
-        columns += [(results[model], column) for column in score_columns(results[model], model, key, new)]
+        new_columns = signed(score_columns(results[model], model, new), key, id_of_run(dataset, key))
+        columns += [(results[model], column) for column in new_columns]
         added.setdefault(key, []).extend(new)
     if not columns:
         return []

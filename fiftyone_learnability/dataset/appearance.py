@@ -13,6 +13,8 @@ WORKSPACE = "Learnability"
 PANEL = "learnability_panel"
 """The plugin's panel."""
 
+_DESCRIPTION = "The grid beside the panel that compares networks"
+
 
 def show_in_app(dataset: fo.Dataset, fields: list[str]) -> None:
     """Put fields into the sidebar group, and save the workspace unless one of that name exists.
@@ -43,15 +45,24 @@ def show_in_app(dataset: fo.Dataset, fields: list[str]) -> None:
             ],
             orientation="horizontal",
         )
-        dataset.save_workspace(WORKSPACE, space, description="The grid beside the panel that compares networks")
+        dataset.save_workspace(WORKSPACE, space, description=_DESCRIPTION)
 
 
 def tidy_app(dataset: fo.Dataset) -> None:
-    """Remove the sidebar group and the workspace once the group is empty."""
+    """Remove the sidebar group once it is empty, and with it the workspace unless it is the user's."""
     groups = dataset.app_config.sidebar_groups or []
     if any(group.name == GROUP and group.paths for group in groups):
         return
     dataset.app_config.sidebar_groups = [group for group in groups if group.name != GROUP] or None
     dataset.save()
-    if dataset.has_workspace(WORKSPACE):
+    if _has_our_workspace(dataset):
         dataset.delete_workspace(WORKSPACE)
+
+
+def _has_our_workspace(dataset: fo.Dataset) -> bool:
+    """Return whether the workspace is the one that :func:`show_in_app` saves, not one that the user made or changed."""
+    if not dataset.has_workspace(WORKSPACE) or dataset.get_workspace_info(WORKSPACE)["description"] != _DESCRIPTION:
+        return False
+    spaces = dataset.load_workspace(WORKSPACE).children
+    panels = [[panel.type for panel in space.children] for space in spaces if isinstance(space, fo.Space)]
+    return panels == [["Samples"], [PANEL]]

@@ -171,7 +171,10 @@ def _prepare(
 def declare(dataset: fo.Dataset, column: Column) -> None:
     """Add a field to the schema, or mark an existing one, as incomplete."""
     # before its values come: FiftyOne cannot load samples with values in undeclared fields
-    description, info = f"{column.description} (being written: not complete)", FieldNote(writing=True).to_info()
+    description, info = (
+        f"{column.description} (being written: not complete)",
+        FieldNote(writing=True, field=column.name).to_info(),
+    )
     if dataset.get_field(column.name) is None:
         dataset.add_sample_field(column.name, column.ftype, description=description, info=info, **column.options)
     else:

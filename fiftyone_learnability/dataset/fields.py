@@ -12,14 +12,14 @@ import fiftyone as fo
 import numpy as np
 
 from ..experiment.results import ModelResults
-from ..scores.catalog import DEFAULT_SCORES, SCORES
+from ..scores.catalog import SCORES
 from .appearance import show_in_app
 from .columns import Column, Companion, WriteError, write_columns
-from .notes import FieldNote, score_field
+from .notes import FieldNote, score_field, sign
 from .recovery import recover
 from .registration import Registration
 from .registry import LearnabilityRunConfig
-from .target import WriteTarget, type_of
+from .target import WriteTarget, check_indexes, is_indexed, type_of
 
 _logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def write_results(target: WriteTarget, results: dict[str, ModelResults], setting
     columns = [
         column
         for model, result in results.items()
-        for column in score_columns(result, model, target.key, target.scores)
+        for column in score_columns(result, model, target.scores)
     ]
     known = {model: result.evidence for model, result in results.items()}
     evidence = {model: entry.to_config() for model, entry in known.items() if entry is not None}
@@ -86,7 +86,7 @@ def write_run(
     Args:
         target: where to write
         ids: ``(N,)`` sample ids
-        columns: the fields of the target; their notes name its key
+        columns: the fields of the target
         settings: the settings of the run, in values that JSON can hold
         results: the results by network that the run keeps, possibly none
 
@@ -104,8 +104,10 @@ def write_run(
     except Exception as error:
         raise WriteError(f"the dataset cannot be reached: {str(error).rstrip('.')}; nothing was written") from error
     recover(dataset)
-    target.check()
-    registration = Registration(target, LearnabilityRunConfig(models=list(target.models), **settings), results)
+    target.check(ids)
+    columns = signed(columns, target.key, target.run_id)
+    config = LearnabilityRunConfig(models=list(target.models), **{**settings, "run_id": target.run_id})
+    registration = Registration(target, config, results)
     vanished = write_columns(dataset, ids, columns, registration)
     names = [column.name for column in columns]
     _show(dataset, names)
@@ -127,23 +129,33 @@ def add_columns(
         the ids of samples that are no longer in the dataset
 
     Raises:
+        ValueError: if the indexes would be more than MongoDB allows
         WriteError: if the database fails; the dataset is as it was before
     """
     recover(dataset)
+    check_indexes(dataset, [column.index for column in columns if column.index is not None])
     vanished = write_columns(dataset, ids, columns, companion or Companion())
     _show(dataset, [column.name for column in columns])
     return vanished
 
 
-def score_columns(
-    result: ModelResults, model: str, key: str, scores: Sequence[str], derived: bool = False
-) -> list[Column]:
+def signed(columns: Sequence[Column], key: str, run_id: str | None) -> list[Column]:
+    """Return columns whose notes name the run that owns them.
+
+    Args:
+        columns: the columns
+        key: the key of the run
+        run_id: the unique id of the run, None for runs of 0.1.0 without one
+    """
+    return [dataclasses.replace(column, info=sign(column.info, column.name, key, run_id)) for column in columns]
+
+
+def score_columns(result: ModelResults, model: str, scores: Sequence[str], derived: bool = False) -> list[Column]:
     """Make the columns of a network's scores.
 
     Args:
         result: the results of the network
         model: the name of the network
-        key: the key of the run
         scores: the names of the scores
         derived (False): True if they are computed from the scores of several networks
     """
@@ -163,11 +175,10 @@ def score_columns(
                 name=field,
                 ftype=type_of(name),
                 description=f"{title} by {model}: {meaning} ({basis})",
-                info=FieldNote(key, model, name, epochs, runs, derived).to_info(),
+                info=FieldNote(None, model, name, epochs, runs, derived).to_info(),
                 # FiftyOne stores a missing value as None; NaN is the only value unequal to itself
                 values=[None if value != value else value for value in result.score(name).tolist()],
-                # MongoDB allows 64 indexes per collection, so only the fields that users sort by most get one
-                index=field if name in DEFAULT_SCORES or score.derived else None,
+                index=field if is_indexed(name) else None,
             )
         )
     return columns

@@ -56,7 +56,8 @@ class PreparedScores:
         Raises:
             ValueError: if the key or a field exists and may not be replaced
         """
-        return choose_target(self.samples, [self.result.model], self.key, self.overwrite, self.scores, default=IMPORTED)
+        model, ids = self.result.model, self.result.ids.tolist()
+        return choose_target(self.samples, [model], self.key, self.overwrite, self.scores, IMPORTED, ids)
 
     def write(self) -> WriteReport:
         """Write the scores and register the run.

@@ -94,6 +94,31 @@ def run_ids(dataset: fo.Dataset) -> dict[str, ObjectId]:
     return {key: run.id for key, run in dataset._doc.runs.items()}
 
 
+def is_outdated(dataset: fo.Dataset, entry: str) -> bool:
+    """Return whether another process has changed a dataset's runs, its fields, or an entry of the fields' infos.
+
+    Args:
+        dataset: the dataset, which this process may have loaded long ago
+        entry: the entry of ``field.info``
+    """
+    query = {"runs": 1, "sample_fields.name": 1, f"sample_fields.info.{entry}": 1}
+    stored = get_database().datasets.find_one({"_id": dataset_id(dataset)}, query)
+    # a deleted dataset is reported by whatever reads it next
+    if stored is None:
+        return False
+    fields = {field["name"]: (field.get("info") or {}).get(entry) for field in stored.get("sample_fields", [])}
+    present = {field.name: (field.info or {}).get(entry) for field in dataset._doc.sample_fields}
+    runs = {key: getattr(run, "id", None) for key, run in dataset._doc.runs.items()}
+    return fields != present or stored.get("runs", {}) != runs
+
+
+def run_settings(dataset: fo.Dataset, method: str) -> dict[str, dict[str, Any]]:
+    """Return the settings of a dataset's runs of a method by key, as this process knows them."""
+    # a run whose document was deleted is only a reference, without settings
+    settings = {key: getattr(run, "config", {}) for key, run in dataset._doc.runs.items()}
+    return {key: config for key, config in settings.items() if config.get("method") == method}
+
+
 def set_field_metadata(dataset: fo.Dataset, metadata: Mapping[str, tuple[str | None, dict[str, Any] | None]]) -> None:
     """Set description and info of several fields in one update of the dataset's document."""
     document = dataset._sample_doc_cls

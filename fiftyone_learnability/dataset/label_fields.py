@@ -146,10 +146,12 @@ def _make_columns(field: fo.Field, label_field: str, target: str, rows: Sequence
     new = [row.new for row in rows]
     if target != label_field:
         description = f"A copy of {label_field} with accepted suggestions"
-        return [Column(target, ftype, description, FieldNote(copy_of=label_field).to_info(), new, options)]
+        return [
+            Column(target, ftype, description, FieldNote(copy_of=label_field, field=target).to_info(), new, options)
+        ]
     originals = [row.old if row.original is None else row.original for row in rows]
     description = f"What {label_field} held before a suggestion was applied"
-    info = FieldNote(original_of=label_field).to_info()
+    info = FieldNote(original_of=label_field, field=_original_field(label_field)).to_info()
     return [
         Column(_original_field(label_field), ftype, description, info, originals, options),
         Column(label_field, ftype, field.description, field.info, new, options),

@@ -12,7 +12,7 @@ from ..experiment.results import ModelResults
 from ..scores.catalog import DEFAULT_SCORES, SCORES
 from .columns import Companion
 from .internals import dataset_id, get_database, run_ids
-from .notes import notes_of, set_run
+from .notes import notes_of, owned_fields, set_run
 from .registry import LearnabilityRun, LearnabilityRunConfig, list_runs, register
 from .target import WriteTarget
 
@@ -35,13 +35,14 @@ class Registration(Companion):
         self.aside = {key: f"{key}_replaced_{ObjectId()}" for key in target.replaced_runs()}
         ids = run_ids(self.dataset)
         self.ids = {key: ids[key] for key in self.aside}
+        self.taken = {key: models for key, models in target.taken_networks().items() if key not in self.aside}
         self.own: ObjectId | None = None
 
     def note(self) -> dict[str, Any]:
         """Return the keys and ids of the runs that take part.
 
         ``own`` is the id of the new run, ``aside`` the temporary keys of the replaced runs by their own, ``ids`` the
-        ids of the replaced runs.
+        ids of the replaced runs, ``taken`` the networks that other runs lose to the new one, by their keys.
         """
         return {
             "key": self.target.key,
@@ -49,7 +50,7 @@ class Registration(Companion):
             "own": self.own,
             "aside": self.aside,
             "ids": self.ids,
-            "models": self.config.models,
+            "taken": self.taken,
         }
 
     def begin(self) -> None:
@@ -85,14 +86,14 @@ class Registration(Companion):
         dataset.reload()
         if note["pending"] in dataset.list_runs():
             LearnabilityRun.delete_run(dataset, note["pending"], cleanup=False)
-        keys = {other_key: key for key, other_key in note["aside"].items() if key in returning}
-        for name, field_note in notes_of(dataset).items():
-            if field_note.run in keys:
-                set_run(dataset.get_field(name), keys[field_note.run])
+        notes = notes_of(dataset).items()
+        for key, other_key in note["aside"].items():
+            if key in returning:
+                set_run(dataset, [name for name, field_note in notes if field_note.run == other_key], key)
 
     @classmethod
     def tidy(cls, dataset: fo.Dataset, note: dict[str, Any]) -> None:
-        """Delete the runs that the new one has replaced, and remove its networks from the other runs."""
+        """Delete the runs that the new one has replaced, and the networks that it has taken from others."""
         for other_key in note["aside"].values():
             if other_key in dataset.list_runs():
                 # deletes only the fields that the new run does not have
@@ -100,13 +101,16 @@ class Registration(Companion):
         if run_ids(dataset).get(note["key"]) != note["own"]:
             # the user has renamed, deleted or replaced the run since
             return
-        _drop_stale_fields(dataset, note["key"], note["models"])
-        for other_key in list_runs(dataset):
+        for other_key, models in note.get("taken", {}).items():
+            if other_key not in list_runs(dataset):
+                continue
+            owned = owned_fields(dataset)[other_key]
+            # what is left of their scores would mix two trainings
+            if stale := [name for name, field_note in owned.items() if field_note.model in models]:
+                dataset.delete_sample_fields(stale)
             config = dataset.get_run_info(other_key).config
-            kept = [model for model in config.models if model not in note["models"]]
-            if other_key != note["key"] and kept != config.models:
-                config.models = kept
-                LearnabilityRun.update_run_config(dataset, other_key, config)
+            config.models = [model for model in config.models if model not in models]
+            LearnabilityRun.update_run_config(dataset, other_key, config)
 
 
 class AddedScores(Companion):
@@ -180,13 +184,6 @@ def _hold_runs(dataset: fo.Dataset, held: Mapping[str, ObjectId], wanted: Mappin
     }
     if update := {operator: changes for operator, changes in update.items() if changes}:
         get_database().datasets.update_one({"_id": dataset_id(dataset)}, update)
-
-
-def _drop_stale_fields(dataset: fo.Dataset, key: str, models: Sequence[str]) -> None:
-    """Delete the scores that older runs have of networks trained again: they would mix two trainings."""
-    notes = notes_of(dataset).items()
-    if stale := [name for name, note in notes if note.model in models and note.run != key]:
-        dataset.delete_sample_fields(stale)
 
 
 def _record_scores(dataset: fo.Dataset, scores: Mapping[str, list[str] | None]) -> None:

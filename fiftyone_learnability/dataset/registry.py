@@ -19,10 +19,7 @@ from ..experiment.results import ModelResults
 from ..scores.checks import LONGEST_NAME, short_repr
 from .appearance import tidy_app
 from .internals import root_dataset
-from .notes import fields_of_run, set_run
-
-METHOD = "learnability"
-"""The method of these runs: ``dataset.list_runs(method="learnability")``."""
+from .notes import METHOD, fields_of_run, refresh, set_run
 
 PIECE = 2**20
 """Characters of base64 decoded at a time, a multiple of four."""
@@ -47,7 +44,7 @@ class LearnabilityRunConfig(fors.RunConfig):
 
 
 class LearnabilityRun(fors.Run):
-    """A run of learnability. It owns the fields whose notes name its key."""
+    """A run of learnability. It owns the fields whose notes have its id, see :mod:`.notes`."""
 
     config: LearnabilityRunConfig
 
@@ -57,9 +54,7 @@ class LearnabilityRun(fors.Run):
 
     def rename(self, samples: foc.SampleCollection, key: str, new_key: str) -> None:
         """Write the new key into the notes of the fields."""
-        dataset = root_dataset(samples)
-        for name in self.get_fields(samples, key):
-            set_run(dataset.get_field(name), new_key)
+        set_run(root_dataset(samples), self.get_fields(samples, key), new_key)
 
     def cleanup(self, samples: foc.SampleCollection, key: str) -> None:
         """Delete the fields of the run with their indexes."""
@@ -141,7 +136,8 @@ def register(
 
 
 def list_runs(dataset: fo.Dataset) -> list[str]:
-    """Return the keys of the learnability runs of a dataset."""
+    """Return the keys of the learnability runs of a dataset, also of those that other processes have written."""
+    refresh(dataset)
     return dataset.list_runs(method=METHOD)
 
 

@@ -8,9 +8,10 @@ import fiftyone as fo
 
 from ..experiment.results import ModelResults
 from ..scores.checks import short_repr
-from .notes import owning_run, score_field
+from .notes import fields_of_run, owning_run, score_field
 from .recovery import recover
 from .registry import check_identifier, list_runs
+from .target import check_writable
 
 __all__ = ["delete_run", "list_runs", "load_model_results", "load_results", "rename_run"]
 
@@ -65,13 +66,16 @@ def delete_run(dataset: fo.Dataset, key: str) -> list[str]:
         key: the key of the run
 
     Returns:
-        the fields that were deleted
+        the fields that were deleted: those that the run wrote, if they still have their names. Copies and renamed
+        fields stay
 
     Raises:
-        ValueError: if there is no such run
+        ValueError: if there is no such run, or a field is read-only
     """
     recover(dataset)
     _check_key(dataset, key)
+    # FiftyOne would delete the run and leave the field
+    check_writable(dataset, fields_of_run(dataset, key))
     before = set(dataset.get_field_schema())
     dataset.delete_run(key)
     return sorted(before - set(dataset.get_field_schema()))

@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure
 from ..scores.checks import short_repr
 from ..scores.formulas import IntArray
 from .internals import get_database, is_generated
-from .notes import owning_run
+from .notes import note_of, refresh
 
 _BUILT_IN_FIELDS = ("id", "filepath", "tags", "metadata")
 _SCALAR_FIELDS = (fo.StringField, fo.IntField, fo.BooleanField)
@@ -67,7 +67,7 @@ def find_label_fields(samples: foc.SampleCollection) -> list[str]:
         name
         for name, field in samples.get_field_schema().items()
         if name not in _BUILT_IN_FIELDS
-        and owning_run(samples, name) is None
+        and note_of(field).run is None
         and (_is_classification(field) or isinstance(field, _SCALAR_FIELDS))
     ]
 
@@ -123,13 +123,14 @@ def name_of(id: ObjectId) -> str | None:
 
 
 def check_collection(samples: foc.SampleCollection) -> None:
-    """Check that something is a FiftyOne dataset or view.
+    """Check that something is a FiftyOne dataset or view, and see what other processes have written to it.
 
     Raises:
         TypeError: if it is not
     """
     if not isinstance(samples, foc.SampleCollection):
         raise TypeError(f"samples must be a FiftyOne dataset or view, not {type(samples).__name__}")
+    refresh(samples)
 
 
 def check_images(samples: foc.SampleCollection) -> None:

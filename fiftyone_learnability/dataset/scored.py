@@ -46,6 +46,7 @@ def choose_models(
         models: one name, several, or None for all
         derived (False): see :func:`find_models`
     """
+    check_collection(samples)
     return find_models(samples, derived) if models is None else names_of(models)
 
 
@@ -73,6 +74,7 @@ def find_scores(samples: foc.SampleCollection, model: str) -> list[str]:
         samples: a dataset or view
         model: the network
     """
+    check_collection(samples)
     present = {note.score for note in notes_of(samples).values() if note.model == model}
     return [name for name in SCORES if name in present]
 
@@ -117,6 +119,8 @@ def check_scored(samples: foc.SampleCollection, model: str) -> None:
 def label_path_of(samples: foc.SampleCollection, model: str) -> str | None:
     """Return the path of the labels that a network was trained with; None if there are none, or no longer."""
     key = owning_run(samples, score_field(model))
+    if key is None:
+        return None
     try:
         label_field = samples.get_run_info(key).config.label_field
         # imported scores may come without labels

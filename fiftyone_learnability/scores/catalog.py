@@ -5,7 +5,10 @@ Fields, tables, forms, plots and the command line take all of this from here.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from .checks import LONGEST_NAME, short_repr
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,20 @@ def is_reserved(model: str) -> bool:
     if any(model.endswith(f"_{score}") for score in SCORES):
         return True
     return model.startswith("rank_") or model in ("consensus", "disagreement", "suggestion", "contradiction", "verdict")
+
+
+def check_network_name(name: str) -> None:
+    """Check that a network can have this name, which becomes part of the names of fields and files.
+
+    Raises:
+        ValueError: if it cannot
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name, re.IGNORECASE | re.ASCII):
+        raise ValueError(f"the name {short_repr(name)} of a network must consist of letters, digits and underscores")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"the name {short_repr(name)} of a network is too long: at most {LONGEST_NAME} letters")
+    if is_reserved(name):
+        raise ValueError(f"the name {name!r} of a network would clash with fields of this package: choose another one")
 
 
 def choose_scores(names: object, runs: int = 1) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..scores.catalog import is_reserved
-from ..scores.checks import LONGEST_NAME, short_repr
+from ..scores.catalog import check_network_name
+from ..scores.checks import short_repr
 from .architectures import VGG16, MobileNet, ResNet20
 from .device import Placement
 
@@ -50,7 +50,7 @@ def resolve_networks(models: str | Sequence[str] | Mapping[str, NetworkFactory |
     factories: dict[str, NetworkFactory] = {}
     for model in models:
         name, factory = _own_network(model, models[model]) if isinstance(models, Mapping) else _find_network(model)
-        _check_name(name)
+        check_network_name(name)
         if name in factories:
             raise ValueError(f"the network {name!r} is given twice")
         factories[name] = factory
@@ -96,15 +96,6 @@ def _find_network(model: object) -> tuple[str, NetworkFactory]:
         f"unknown network {short_repr(model)}: choose from {', '.join(NETWORKS)}, or name a network of another library "
         "like 'torchvision/resnet18' or 'timm/convnext_atto', or a factory of your own like 'mypackage.nets:make_net'"
     )
-
-
-def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name, re.IGNORECASE):
-        raise ValueError(f"the name {short_repr(name)} of a network must consist of letters, digits and underscores")
-    if len(name) > LONGEST_NAME:
-        raise ValueError(f"the name {short_repr(name)} of a network is too long: at most {LONGEST_NAME} letters")
-    if is_reserved(name):
-        raise ValueError(f"the name {name!r} of a network would clash with fields of this package: choose another one")
 
 
 def _import_factory(name: str) -> NetworkFactory:

@@ -7,13 +7,13 @@ neither torch nor NumPy, so ``fiftyone-learnability --help`` stays fast.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..scores.catalog import SCORES, choose_scores
-from ..scores.checks import MOST_SEED, check_bool, check_integer, check_number, short_repr
+from ..scores.catalog import SCORES, check_network_name, choose_scores
+from ..scores.checks import MOST_SEED, check_bool, check_integer, check_names, check_number, short_repr
 
 DEFAULT_BOUND = 0.98
 """``stop_when_stable=True``: the ranking has settled at this Spearman correlation with that of one window ago."""
@@ -328,6 +328,15 @@ class RunSettings(TrainingOptions):
         metavar="NAME",
         is_stored=False,
     )
+    name: str | Sequence[str] | None = setting(
+        None,
+        "names",
+        "Name of the scores in place of that of the network, to keep one network several times: one for each network, "
+        "in their order",
+        title="Name",
+        metavar="NAME",
+        is_stored=False,
+    )
     key: str | None = setting(
         None, "text", "Key of the run. By default learnability, learnability_2, ...", title="Run key", is_stored=False
     )
@@ -369,6 +378,13 @@ class RunSettings(TrainingOptions):
                 f"crop_padding must be at most {self.pixels}, the image size in pixels, not {self.crop_padding}"
             )
         object.__setattr__(self, "scores", choose_scores(self.scores, self.runs))
+        if self.name is not None:
+            names = tuple(check_names("name", self.name))
+            for name in names:
+                check_network_name(name)
+            if not names or len(set(names)) < len(names):
+                raise ValueError(f"name must be one name for each network, each once, not {short_repr(self.name)}")
+            object.__setattr__(self, "name", names)
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> RunSettings:
@@ -382,6 +398,24 @@ class RunSettings(TrainingOptions):
     def arguments(self) -> dict[str, Any]:
         """Return the settings as arguments of ``compute_learnability``."""
         return {name: getattr(self, name) for name in public_settings()}
+
+    def names_of(self, models: Sequence[str]) -> list[str]:
+        """Return the names under which the scores of networks are written, in the order of the networks.
+
+        Args:
+            models: the networks
+
+        Raises:
+            ValueError: if ``name`` does not have one name for each network
+        """
+        if self.name is None:
+            return list(models)
+        if len(self.name) != len(models):
+            raise ValueError(
+                f"name must be one name for each of the {len(models)} networks {', '.join(models)}, not "
+                f"{', '.join(self.name)}"
+            )
+        return list(self.name)
 
     @property
     def pixels(self) -> int:

@@ -82,6 +82,7 @@ class Request:
             **{name: value for name, value in values.items() if value is not None},
         )
         how = read_choice(params, "how", (BACKGROUND, SCHEDULED, NOW), BACKGROUND)
+        settings.names_of(models)
         return cls(list(models), settings, how)
 
     @property
@@ -92,9 +93,14 @@ class Request:
         return f"Learnability by {networks}: {self.settings.epochs} epochs{runs}"
 
     @property
+    def names(self) -> list[str]:
+        """The names of the scores, one for each network."""
+        return self.settings.names_of(self.models)
+
+    @property
     def fields(self) -> list[str]:
         """The fields that will be written."""
-        return fields_of(self.models, self.settings.scores)
+        return fields_of(self.names, self.settings.scores)
 
     def check_target(self, ctx: foo.ExecutionContext) -> None:
         """Check that the run and its fields can be written.
@@ -103,7 +109,8 @@ class Request:
             ValueError: if they cannot
         """
         settings = self.settings
-        choose_target(ctx.dataset, self.models, settings.key, settings.overwrite, settings.scores)
+        samples = ctx.target_view(require_flat=True)
+        choose_target(samples, self.names, settings.key, settings.overwrite, settings.scores)
 
     def estimate(self, num_samples: int) -> float | None:
         """Return the expected seconds, None if the speed of this machine is not known yet."""
@@ -292,7 +299,7 @@ def _add_target(inputs: types.Object, ctx: foo.ExecutionContext, form: types.Pro
         request.check_target(ctx)
     except ValueError as error:
         if key is None and not overwrite:
-            refuse(form, "Tick “Replace them” to continue")
+            refuse(form, "Tick “Replace them” to continue, or give the new scores a name under “More options”")
             return
         refuse(form, str(error))
         inputs.view("clash", types.Error(label="The run cannot be written", description=str(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import fiftyone.operators.types as types
@@ -11,7 +12,7 @@ from fiftyone_learnability.training.options import RunSettings, Setting, public_
 from .params import Params, read_bool, read_choice, read_integer, read_number, read_text
 
 FORM_SETTINGS = (
-    *("runs", "key", "measure", "measure_every", "stop_when_stable", "batch_size", "lr", "image_size", "seed"),
+    *("name", "runs", "key", "measure", "measure_every", "stop_when_stable", "batch_size", "lr", "image_size", "seed"),
     *("device", "horizontal_flip", "skip_failures"),
 )
 """The settings under "More options", in the order of the form; it asks for labels, epochs and scores elsewhere."""
@@ -67,7 +68,8 @@ def read_setting(params: Params, name: str) -> Any:
         return read_number(params, name, 0, about.above or 0, _most(about))
     if about.kind in ("bool", "bound"):
         return read_bool(params, name)
-    return read_text(params, name)
+    text = read_text(params, name)
+    return re.split(r"[\s,]+", text.strip(" ,")) if about.kind == "names" and text else text
 
 
 def _choices(about: Setting) -> dict[str, str]:

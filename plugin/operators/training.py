@@ -47,13 +47,13 @@ def compute_delegated(ctx: foo.ExecutionContext, models: list[str], settings: Ru
 
         try:
             samples = ctx.target_view(require_flat=True)
-            compute_learnability(samples, models=models, progress=progress, **settings.arguments())
+            results = compute_learnability(samples, models=models, progress=progress, **settings.arguments())
         except Exception:
             # FiftyOne tries only once to store how the operation ended
             reporter.wait_for_database()
             raise
         try:
-            retry_while_unreachable(lambda: _keep_remarks(ctx, job_id, models[0]))
+            retry_while_unreachable(lambda: _keep_remarks(ctx, job_id, next(iter(results))))
         # the scores are written: the job must not fail any more
         except Exception as error:  # noqa: BLE001
             print(f"the remarks of the run could not be stored: {error}", flush=True)

@@ -190,9 +190,8 @@ def _scores_in_fields(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:
     scores: dict[str, set[str]] = {}
     derived = set()
     # visit the schema once, because every event calls this
-    for name, note in notes_of(dataset).items():
-        # a field that the user has renamed is not the network's field any more
-        if note.model is not None and note.score in SCORES and name == score_field(note.model, note.score):
+    for note in notes_of(dataset).values():
+        if note.model is not None and note.score in SCORES:
             scores.setdefault(note.model, set()).add(note.score)
             derived |= {note.model} if note.derived else set()
     return {

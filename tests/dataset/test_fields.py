@@ -65,7 +65,8 @@ def test_values_ranks_types_texts_and_indexes(dataset: fo.Dataset) -> None:
             assert model in stored["description"]
             assert "12 samples, 3 epochs, mean of 2 runs" in stored["description"]
             info = {"run": "mine", "model": model, "score": kind, "epochs": 3, "runs": 2}
-            assert stored["info"] == {"learnability": info}
+            run_id = dataset.get_run_info("mine").config.run_id
+            assert stored["info"] == {"learnability": {**info, "run_id": run_id, "field": name}}
     assert set(expected) <= set(dataset.list_indexes())
     assert dataset.get_field("learnability_a").description.endswith("(12 samples, 3 epochs, mean of 2 runs)")
 
@@ -255,19 +256,19 @@ def test_a_failure_puts_overwritten_fields_and_runs_back(
     write(dataset, "a", "old", key="older")
     write(dataset, "c", key="single")
     dataset.drop_index("learnability_a")
-    view = dataset.limit(8)
-    results, before = make_results(view, "a", "b", "c", seed=1), state(dataset)
+    # four samples are no longer labelled
+    results, before = make_results(dataset.limit(8), "a", "b", "c", seed=1), state(dataset)
     key = "older" if same_key else "mine"
     old_scores = {name: values_of(dataset, name) for name in ("learnability_a", "learnability_rank_c")}
     with monkeypatch.context() as patch:
         FAILURES[where](patch, OperationFailure("disk full"))
         with pytest.raises((WriteError, OperationFailure), match="disk full"):
-            write_results(view, results, key, SETTINGS, overwrite=True)
+            write_results(dataset, results, key, SETTINGS, overwrite=True)
     assert state(dataset) == before
     assert {name: values_of(dataset, name) for name in old_scores} == old_scores
     assert dataset.list_runs() == ["older", "single"]
     assert set(fol.load_results(dataset, "older")) == {"a", "old"}
-    write_results(view, results, key, SETTINGS, overwrite=True)
+    write_results(dataset, results, key, SETTINGS, overwrite=True)
     assert dataset.count("learnability_a") == 8
 
 
@@ -315,6 +316,7 @@ def test_chosen_scores_have_fields_with_types_texts_and_indexes(dataset: fo.Data
             if name != "rank":
                 assert SCORES[name].description in description
             info = {"run": "mine", "model": model, "score": name, "epochs": 3, "runs": 2}
+            info |= {"run_id": dataset.get_run_info("mine").config.run_id, "field": field}
             assert fresh["fields"][field]["info"] == {"learnability": info}
             # MongoDB has room for 64
             assert (f"{field}_1" in fresh["indexes"]) == (name in ("learnability", "rank"))

@@ -10,7 +10,7 @@ import pytest
 from fiftyone_learnability.dataset.notes import (
     FieldNote,
     fields_of,
-    fields_of_run,
+    is_owner,
     note_of,
     notes_of,
     owning_run,
@@ -28,19 +28,43 @@ STORED = [
         FieldNote("consensus", "consensus", "rank", 0, 1, derived=True),
         {"run": "consensus", "model": "consensus", "score": "rank", "epochs": 0, "runs": 1, "derived": True},
     ),
-    (FieldNote("fixes", score="verdict"), {"run": "fixes", "model": None, "score": "verdict"}),
+    (FieldNote("fixes", score="verdict"), {"run": "fixes", "score": "verdict"}),
     (FieldNote(copy_of="ground_truth"), {"copy_of": "ground_truth"}),
     (FieldNote(original_of="ground_truth"), {"original_of": "ground_truth"}),
     (FieldNote(writing=True), {"writing": True}),
 ]
 
 
-@pytest.mark.parametrize(("note", "entry"), STORED)
-def test_the_stored_form_of_notes_does_not_change(dataset: fo.Dataset, note: FieldNote, entry: dict[str, Any]) -> None:
+NAMES = [
+    *("learnability_vgg16_aum", "learnability_rank_consensus", "learnability_verdict", "any_name"),
+    *("ground_truth_original", "any_name"),
+]
+
+
+@pytest.mark.parametrize(
+    ("note", "entry", "name"), [(*stored, name) for stored, name in zip(STORED, NAMES, strict=True)]
+)
+def test_notes_of_0_1_count_under_the_names_of_0_1(
+    dataset: fo.Dataset, note: FieldNote, entry: dict[str, Any], name: str
+) -> None:
     assert note.to_info() == {"learnability": entry}
-    dataset.add_sample_field("noted", fo.FloatField, info=note.to_info())
-    assert note_of(dataset.get_field("noted")) == note
-    assert notes_of(dataset) == {"noted": note}
+    dataset.add_sample_field(name, fo.FloatField, info=note.to_info())
+    assert note_of(dataset.get_field(name)) == note
+    assert notes_of(dataset) == {name: note}
+    if name != "any_name":
+        dataset.rename_sample_field(name, "renamed")
+        assert note_of(dataset.get_field("renamed")) == FieldNote()
+
+
+def test_a_note_counts_only_under_the_name_that_it_says(dataset: fo.Dataset) -> None:
+    note = FieldNote("mine", "a", "learnability", run_id="1", field="learnability_a")
+    dataset.add_sample_field("learnability_a", fo.FloatField, info=note.to_info())
+    dataset.clone_sample_field("learnability_a", "backup")
+    assert notes_of(dataset) == {"learnability_a": note}
+    dataset.rename_sample_field("learnability_a", "kept")
+    assert notes_of(dataset) == {}
+    dataset.rename_sample_field("kept", "learnability_a")
+    assert notes_of(dataset) == {"learnability_a": note}
 
 
 @pytest.mark.parametrize("info", [None, {}, {"by": "hand"}, {"learnability": None}, {"learnability": "mine"}])
@@ -54,12 +78,23 @@ def test_fields_of_other_programs_have_empty_notes(dataset: fo.Dataset, info: di
 def test_another_run_changes_nothing_else_of_the_info(dataset: fo.Dataset) -> None:
     info = {"learnability": {"run": "old", "model": "a", "unknown": 1}, "by": "hand"}
     dataset.add_sample_field("noted", fo.FloatField, info=info)
-    set_run(dataset.get_field("noted"), "new")
+    set_run(dataset, ["noted"], "new")
     dataset.reload()
     changed = {"learnability": {"run": "new", "model": "a", "unknown": 1}, "by": "hand"}
     assert dataset.get_field("noted").info == changed
-    assert fields_of_run(dataset, "new") == ["noted"]
-    assert fields_of_run(dataset, "old") == []
+
+
+def test_the_owner_has_the_id_or_is_a_run_of_0_1_with_the_key_and_the_network() -> None:
+    note, old = FieldNote("mine", "a", "rank", run_id="1", field="learnability_rank_a"), FieldNote("mine", "a", "rank")
+    assert is_owner({"run_id": "1"}, "renamed", note)
+    assert not is_owner({"run_id": "2"}, "mine", note)
+    assert not is_owner({}, "mine", note)
+    assert is_owner({"models": ["a"], "run_id": "1", "package_version": "0.1.0"}, "mine", old)
+    assert is_owner({"models": ["a"]}, "mine", old)
+    # fields that a merged dataset has brought
+    assert not is_owner({"models": ["b"]}, "mine", old)
+    assert not is_owner({"models": ["a"]}, "another", old)
+    assert not is_owner({"models": ["a"], "run_id": "1", "package_version": "0.2.0"}, "mine", old)
 
 
 def test_names_of_fields() -> None:

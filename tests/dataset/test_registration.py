@@ -19,10 +19,10 @@ from .helpers import EVERY, SETTINGS, make_results, state, values_of, write, wri
 def test_overwriting_replaces_values_and_clears_other_samples(dataset: fo.Dataset) -> None:
     write(dataset, "a")
     old = values_of(dataset, "learnability_a")
-    view = dataset.limit(5)
-    results = make_results(view, "a", seed=1)
+    # the others are no longer labelled
+    results = make_results(dataset.limit(5), "a", seed=1)
     assert choose_target(dataset, ["a"], None, overwrite=True).key == "learnability"
-    write_results(view, results, "learnability", {**SETTINGS, "epochs": 9}, overwrite=True)
+    write_results(dataset, results, "learnability", {**SETTINGS, "epochs": 9}, overwrite=True)
     new = values_of(dataset, "learnability_a")
     expected = dict.fromkeys(old) | dict(zip(results["a"].ids, results["a"].learnability, strict=True))
     assert new == expected

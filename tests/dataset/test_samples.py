@@ -31,7 +31,8 @@ def dataset(make_dataset: Callable[..., fo.Dataset]) -> fo.Dataset:
     dataset.add_sample_field("boxes", fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
     dataset.add_sample_field("several", fo.EmbeddedDocumentField, embedded_doc_type=fo.Classifications)
     dataset.add_sample_field("learnability_old", fo.FloatField)
-    dataset.add_sample_field("learnability_rank_old", fo.IntField, info={"learnability": {"run": "r"}})
+    note = {"run": "r", "model": "old", "score": "rank"}
+    dataset.add_sample_field("learnability_rank_old", fo.IntField, info={"learnability": note})
     return dataset
 
 
