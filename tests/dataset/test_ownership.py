@@ -114,7 +114,7 @@ def test_unowned_scores_of_a_network_are_never_mixed_with_new_ones(dataset: fo.D
     clone = dataset.limit(12).clone()
     try:
         before = state(clone)
-        with pytest.raises(ValueError, match="'learnability_a_hits'.*rename or delete it, because the network 'a'"):
+        with pytest.raises(ValueError, match=r"'learnability_a_hits'.*rename or delete it, because the network 'a'"):
             write(clone, "a", overwrite=True)
         assert state(clone) == before
     finally:
@@ -201,7 +201,7 @@ def fill_indexes(dataset: fo.Dataset, free: int) -> None:
 
 def test_more_indexes_than_mongodb_allows_are_refused_and_the_advice_works(dataset: fo.Dataset) -> None:
     fill_indexes(dataset, 1)
-    with pytest.raises(ValueError, match="has 63 indexes and .* would need 2 more.*drop 1 or more"):
+    with pytest.raises(ValueError, match=r"has 63 indexes and .* would need 2 more.*drop 1 or more"):
         choose_target(dataset, ["a"], None)
     with pytest.raises(ValueError, match="would need 2 more"):
         write_results(dataset, make_results(dataset, "a"), "first", {})
