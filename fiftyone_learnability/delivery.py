@@ -280,8 +280,8 @@ def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:
     command = f"fiftyone-learnability write {shlex.quote(str(folder))}"
     if isinstance(error, TakenError):
         return (
-            f"{done}`{command} --name NEW_NAME` writes them under another name (one for each network), "
-            f"`{command} --overwrite` over what is there"
+            f"{done}`{command}` writes them once that is done, with `--name NEW_NAME` (one for each network) under "
+            "another name, with `--overwrite` over what is there"
         )
     return f"{done}`{command}` writes them"
 

@@ -19,6 +19,7 @@ from torch import nn
 import fiftyone_learnability as fol
 from fiftyone_learnability import ProgressEvent, TrainingDivergedError, WriteError, preparation
 from fiftyone_learnability.dataset import columns, fields
+from fiftyone_learnability.dataset.internals import unshared_dataset
 from fiftyone_learnability.dataset.notes import score_field
 from fiftyone_learnability.delivery import write_run_directory
 from fiftyone_learnability.experiment.results import ModelResults
@@ -40,7 +41,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def saved(error: pytest.ExceptionInfo[WriteError]) -> Path:
     """The run directory that an error names."""
-    return Path(re.search(r"`fiftyone-learnability write (\S+)` writes them$", str(error.value)).group(1))
+    return Path(re.search(r"`fiftyone-learnability write (\S+)` writes them", str(error.value)).group(1))
 
 
 class Recorder:
@@ -621,6 +622,88 @@ def test_a_field_that_appears_during_the_training_is_not_overwritten(digit_datas
     digit_dataset.delete_sample_field(SCORE)
     write_run_directory(saved(caught))
     assert digit_dataset.count(SCORE) == 60
+
+
+@pytest.mark.parametrize("how", [{"name": "mine"}, {"overwrite": True}, {"name": ["mine"], "key": "new"}], ids=str)
+def test_the_advice_for_scores_that_may_not_be_written_works(digit_dataset: fo.Dataset, how: dict[str, Any]) -> None:
+    recorder = Recorder(lambda: learn(digit_dataset, seed=1, key="theirs", run_dir=None))
+    with pytest.raises(WriteError, match=r"written by the run 'theirs'.*--name NEW_NAME.*--overwrite") as caught:
+        learn(digit_dataset, progress=recorder, key="ours")
+    theirs, folder = values_of(digit_dataset, SCORE), saved(caught)
+    with pytest.raises(WriteError, match="already has the field"):
+        write_run_directory(folder)
+    report = write_run_directory(folder, **how)
+    name = f"learnability_{'tiny' if 'overwrite' in how else 'mine'}"
+    assert report.fields[0] == name
+    assert report.key == how.get("key", "ours")
+    result = fol.load_results(digit_dataset, report.key)[name.removeprefix("learnability_")]
+    assert values_of(digit_dataset, name) == dict(zip(result.ids, result.learnability, strict=True))
+    assert (values_of(digit_dataset, SCORE) == theirs) == ("name" in how)
+
+
+def test_names_of_a_run_to_write_must_fit(digit_dataset: fo.Dataset) -> None:
+    recorder = Recorder(lambda: digit_dataset.add_sample_field(SCORE, fo.FloatField))
+    with pytest.raises(WriteError) as caught:
+        learn(digit_dataset, progress=recorder)
+    for names, message in (["a", "b"], "one name for each of the 1 networks tiny, not a, b"), ("a-b", "letters"):
+        with pytest.raises(ValueError, match=message):
+            write_run_directory(saved(caught), name=names)
+
+
+def test_one_network_is_kept_under_several_names(digit_dataset: fo.Dataset) -> None:
+    train, test = digit_dataset.limit(40), digit_dataset.skip(40)
+    learn(train)
+    with pytest.raises(ValueError, match=r"already has the field 'learnability_tiny'.*another name with name="):
+        learn(test)
+    results = learn(test, name="tiny_test", seed=1)
+    assert list(results) == ["tiny_test"]
+    assert results["tiny_test"].model == "tiny_test"
+    assert fol.find_models(digit_dataset) == ["tiny", "tiny_test"]
+    assert (digit_dataset.count(SCORE), digit_dataset.count("learnability_tiny_test")) == (40, 20)
+    assert len(fol.hardest_samples(digit_dataset, "tiny_test", 5)) == 5
+    config = digit_dataset.get_run_info("learnability_2").config
+    assert (config.models, config.architectures) == (["tiny_test"], {"tiny_test": "tiny"})
+    # the name is no part of the training
+    alone = learn(test, seed=1, name="again")["again"]
+    np.testing.assert_array_equal(alone.learnability, results["tiny_test"].learnability)
+
+
+def test_several_networks_have_a_name_each(digit_dataset: fo.Dataset) -> None:
+    assert list(learn(digit_dataset, "a", "b", name=["a_1", "b_1"])) == ["a_1", "b_1"]
+    assert fol.find_models(digit_dataset) == ["a_1", "b_1"]
+    with pytest.raises(ValueError, match="name must be one name for each of the 2 networks a, b, not both"):
+        learn(digit_dataset, models={"a": never, "b": never}, name="both")
+
+
+def test_overwriting_the_scores_of_another_view_is_refused_before_any_training(digit_dataset: fo.Dataset) -> None:
+    learn(digit_dataset.limit(40))
+    before = state(digit_dataset)
+    with pytest.raises(ValueError, match=r"40 samples outside this call have values in 'learnability_tiny'"):
+        learn(digit_dataset.skip(40), models={"tiny": never}, overwrite=True)
+    assert state(digit_dataset) == before
+
+
+def test_scores_of_another_process_are_seen_before_any_training(digit_dataset: fo.Dataset) -> None:
+    learn(unshared_dataset(digit_dataset.name))
+    with pytest.raises(ValueError, match="already has the field 'learnability_tiny', written by the run"):
+        learn(digit_dataset, models={"tiny": never})
+
+
+def test_too_many_indexes_are_refused_before_any_training(digit_dataset: fo.Dataset) -> None:
+    for number in range(63 - len(digit_dataset.list_indexes())):
+        digit_dataset.add_sample_field(f"f{number}", fo.IntField)
+        digit_dataset.create_index(f"f{number}")
+    with pytest.raises(ValueError, match="would need 2 more, but MongoDB allows 64"):
+        learn(digit_dataset, models={"tiny": never})
+
+
+def test_a_read_only_field_is_refused_before_any_training(digit_dataset: fo.Dataset) -> None:
+    learn(digit_dataset)
+    field = digit_dataset.get_field(RANK)
+    field.read_only = True
+    field.save()
+    with pytest.raises(ValueError, match="the field 'learnability_rank_tiny' is read-only"):
+        learn(digit_dataset, models={"tiny": never}, overwrite=True)
 
 
 @pytest.mark.parametrize("of_a_view", [False, True])

@@ -64,6 +64,20 @@ def test_group_and_workspace_go_with_the_last_scores(digit_dataset: fo.Dataset) 
     assert not digit_dataset.has_workspace(WORKSPACE)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_workspace_of_the_user_stays(digit_dataset: fo.Dataset, when: str) -> None:
+    theirs = fo.Space(children=[fo.Panel(type="Samples")])
+    if when == "before":
+        digit_dataset.save_workspace(WORKSPACE, theirs)
+    write(digit_dataset, ["a"], "first")
+    if when == "after":
+        # changed in the App, which keeps the description
+        description = digit_dataset.get_workspace_info(WORKSPACE)["description"]
+        digit_dataset.save_workspace(WORKSPACE, theirs, description=description, overwrite=True)
+    fol.delete_run(digit_dataset, "first")
+    assert [child.type for child in digit_dataset.load_workspace(WORKSPACE).children] == ["Samples"]
+
+
 def test_scores_are_written_even_if_the_sidebar_cannot_be_changed(
     digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -66,6 +66,22 @@ def test_a_renamed_run_keeps_its_fields(dataset: fo.Dataset) -> None:
     assert fol.find_models(dataset) == ["mine"]
 
 
+def test_copies_of_the_fields_of_an_old_run_stay(dataset: fo.Dataset) -> None:
+    dataset.clone_sample_field("learnability_resnet20", "backup")
+    dataset.rename_sample_field("learnability_rank_resnet20", "my_rank")
+    assert fol.find_models(dataset) == ["resnet20", "mobilenet", "mine"]
+    fol.rename_run(dataset, "learnability", "first")
+    deleted = fol.delete_run(dataset, "first")
+    assert "learnability_mobilenet" in deleted
+    assert dataset.count("backup") == dataset.count("my_rank") == 24
+
+
+def test_added_scores_belong_to_the_old_run(dataset: fo.Dataset) -> None:
+    added = fol.add_scores(dataset, ["variability"])
+    assert len(added) == 2
+    assert set(added) < set(fol.delete_run(dataset, "learnability"))
+
+
 @pytest.mark.parametrize(
     ("key", "fields"),
     [

@@ -49,6 +49,10 @@ WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"precision": "half"}, "precision must be one of auto, float32, bf16, fp16, not 'half'"),
     ({"scores": "luck"}, "unknown score 'luck'"),
     ({"scores": ["spread"]}, "set runs=2 or more"),
+    ({"name": "a b"}, "the name 'a b' of a network must consist of letters, digits and underscores"),
+    ({"name": "a_hits"}, "the name 'a_hits' of a network would clash with fields of this package"),
+    ({"name": []}, "name must be one name for each network"),
+    ({"name": ["a", "a"]}, "name must be one name for each network, each once"),
     ({"run_dir": 3}, "run_dir must be the path of a folder, not 3"),
     ({"resume": "perhaps"}, "resume must be True, False or 'if_same', not 'perhaps'"),
 ]

@@ -214,6 +214,16 @@ def test_compute_asks_for_scores(unscored: fo.Dataset) -> None:
     assert "`learnability_resnet20_spread`" in text
 
 
+def test_the_form_takes_a_name_for_each_network(kept: fo.Dataset) -> None:
+    params = {"models": ["resnet20", "vgg16"], "advanced": True, "name": "resnet20_b, vgg16_b"}
+    shown = form("compute_learnability", kept, params)
+    assert not shown.invalid
+    assert "learnability_resnet20_b" in shown.defaults["consequences"]
+    shown = form("compute_learnability", kept, {**params, "name": "one"})
+    assert shown.invalid
+    assert "one name for each of the 2 networks" in shown.text
+
+
 def test_the_scores_of_a_request() -> None:
     def scores(**params: Any) -> tuple[str, ...]:
         return plugin_module("operators.compute").Request.from_params(params).settings.scores
