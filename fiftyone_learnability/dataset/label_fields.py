@@ -17,6 +17,7 @@ from .columns import Column, Companion, write_columns
 from .internals import sample_collection
 from .notes import FieldNote, note_of, notes_of
 from .samples import label_path
+from .target import check_writable
 
 
 def choose_fix_field(dataset: fo.Dataset, label_field: str, into: str | None, in_place: bool) -> str:
@@ -40,6 +41,9 @@ def choose_fix_field(dataset: fo.Dataset, label_field: str, into: str | None, in
         _check_field_name(dataset, label_field, into)
     # the label field may have been deleted since
     label_path(dataset, label_field)
+    check_writable(
+        dataset, [label_field, _original_field(label_field)] if in_place else [into or f"{label_field}_fixed"]
+    )
     if in_place:
         if into is not None:
             raise ValueError("give either into or in_place=True")

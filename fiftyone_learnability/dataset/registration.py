@@ -14,7 +14,7 @@ from .columns import Companion
 from .internals import dataset_id, get_database, run_ids
 from .notes import notes_of, owned_fields, set_run
 from .registry import LearnabilityRun, LearnabilityRunConfig, list_runs, register
-from .target import WriteTarget
+from .target import ASIDE, WriteTarget
 
 
 class Registration(Companion):
@@ -32,7 +32,7 @@ class Registration(Companion):
         self.target, self.config, self.results = target, config, results
         self.dataset = target.dataset
         self.pending = f"{target.key}_pending_{ObjectId()}"
-        self.aside = {key: f"{key}_replaced_{ObjectId()}" for key in target.replaced_runs()}
+        self.aside = {key: f"{key}{ASIDE}{ObjectId()}" for key in target.replaced_runs()}
         ids = run_ids(self.dataset)
         self.ids = {key: ids[key] for key in self.aside}
         self.taken = {key: models for key, models in target.taken_networks().items() if key not in self.aside}

@@ -17,6 +17,9 @@ from .internals import root_dataset, run_settings, sample_collection
 from .notes import METHOD, FieldNote, notes_of, owned_fields, owning_run, score_field
 from .registry import check_identifier, list_runs
 
+ASIDE = "_replaced_"
+"""What follows the key of a run in its temporary key while it is being replaced."""
+
 MOST_INDEXES = 64
 """The indexes that MongoDB allows for the samples of a dataset."""
 
@@ -104,8 +107,10 @@ class WriteTarget:
         """Return the keys of the runs that the new run replaces: none without ``overwrite``."""
         if not self.overwrite:
             return []
-        owned = owned_fields(self.dataset)
-        return [key for key in list_runs(self.dataset) if key == self.key or self._covers(key, owned[key])]
+        owned, keys = owned_fields(self.dataset), list_runs(self.dataset)
+        # an interrupted write has set it aside, and nothing of it is left
+        aside = [key for key in keys if key.startswith(f"{self.key}{ASIDE}") and not owned[key]]
+        return [key for key in keys if key == self.key or key in aside or self._covers(key, owned[key])]
 
     def taken_networks(self) -> dict[str, list[str]]:
         """Return the networks of which the new run replaces the scores of other runs, by the keys of these."""
