@@ -134,7 +134,7 @@ def test_compute_passes_every_option_on(
         "stop_when_stable": 0.9,
         "key": "mine",
     }
-    chosen = ("--scores", "aum", "hits")
+    chosen = ("--scores", "aum", "hits", "--name", "x_1", "y_1")
     arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
     flags = ("--no-flip", "--overwrite", "--skip-failures", "--quiet", "--no-resume", "--restart-diverged")
     flags += ("--no-image-cache", "--compile", "--deterministic")
@@ -143,6 +143,7 @@ def test_compute_passes_every_option_on(
         **given,
         "models": ["x", "y"],
         "scores": ["aum", "hits"],
+        "name": ["x_1", "y_1"],
         "samples": digit_dataset,
         "horizontal_flip": False,
     }

@@ -274,9 +274,15 @@ def test_only_the_samples_of_a_view_are_judged(dataset: fo.Dataset) -> None:
     table = fol.suggest_label_fixes(view)
     assert table["filepath"].tolist() == ["/no/0.png", "/no/1.png"]
     assert values(dataset, VERDICT) == ["mislabelled", "hard", "learned"] + [None] * 5
-    # judging other samples leaves nothing of the earlier judgement
+    # the judgement of other samples is not deleted unless its run is
     fol.suggest_label_fixes(dataset, overwrite=True)
-    fol.suggest_label_fixes(dataset.match(F("ground_truth.label") == "owl"), overwrite=True)
+    owls = dataset.match(F("ground_truth.label") == "owl")
+    with pytest.raises(
+        ValueError, match=r"5 samples outside this call have values.*: delete the run 'label_fixes' first"
+    ):
+        fol.suggest_label_fixes(owls, overwrite=True)
+    fol.delete_run(dataset, "label_fixes")
+    fol.suggest_label_fixes(owls)
     assert values(dataset, VERDICT) == [None] * 5 + ["learned", "hard", None]
     assert values(dataset, f"{SUGGESTION}.label") == [None] * 6 + ["cat", None]
     assert fol.list_runs(dataset) == ["label_fixes", "run_one"]
@@ -459,8 +465,8 @@ def test_a_failure_while_suggesting_leaves_no_trace(
         fol.suggest_label_fixes(dataset, threshold=0.6)
     before = whole(dataset)
     error = OperationFailure("disk full")
-    # new fields are added; existing ones are saved three times for the run that is replaced, then marked as incomplete
-    owner, name, call = (fo.Field, "save", 6) if overwrite else (fo.Dataset, "add_sample_field", 3)
+    # new fields are added; existing ones are marked as incomplete
+    owner, name, call = (fo.Field, "save", 3) if overwrite else (fo.Dataset, "add_sample_field", 3)
     failures: list[Callable[[pytest.MonkeyPatch], None]] = [
         lambda patch: patch.setattr(owner, name, fails_at(getattr(owner, name), call, error)),
         lambda patch: fail_at_merge(patch, error),

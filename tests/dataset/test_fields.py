@@ -140,9 +140,9 @@ def test_a_sample_deleted_at_the_last_moment_stays_deleted(
     results, gone = make_results(dataset, "a"), dataset.first().id
     merge = columns.merge
 
-    def delete_first(source: Collection, target: Collection) -> None:
+    def delete_first(source: Collection, target: Collection, *rest: Any) -> None:
         target.delete_one({"_id": ObjectId(gone)})
-        merge(source, target)
+        merge(source, target, *rest)
 
     monkeypatch.setattr(columns, "merge", delete_first)
     write_results(dataset, results, "mine", SETTINGS)
@@ -205,8 +205,8 @@ NEEDS_OTHERS = "staging the rest"
 def _merge_then_raise(error: BaseException) -> Callable[[Collection, Collection], None]:
     merge, calls = columns.merge, []
 
-    def merge_then_raise(source: Collection, target: Collection) -> None:
-        merge(source, target)
+    def merge_then_raise(source: Collection, target: Collection, *rest: Any) -> None:
+        merge(source, target, *rest)
         calls.append(None)
         # the second call is the one that puts the old values back
         if len(calls) == 1:
