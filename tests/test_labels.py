@@ -278,7 +278,7 @@ def test_only_the_samples_of_a_view_are_judged(dataset: fo.Dataset) -> None:
     fol.suggest_label_fixes(dataset, overwrite=True)
     owls = dataset.match(F("ground_truth.label") == "owl")
     with pytest.raises(
-        ValueError, match=r"5 samples outside this call have values.*: delete the run 'label_fixes' first"
+        ValueError, match=r"5 samples outside this call .*: delete the run 'label_fixes' first"
     ):
         fol.suggest_label_fixes(owls, overwrite=True)
     fol.delete_run(dataset, "label_fixes")
