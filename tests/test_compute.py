@@ -317,7 +317,7 @@ def test_the_next_run_takes_the_images_from_the_cache(
         "60 images from the cache of an earlier run",
     )
     # another view is another set of images, and a changed file is decoded again
-    learn(digit_dataset.limit(50), **options)
+    learn(digit_dataset.limit(50), name="part", **options)
     assert decoded == [50]
     file = Path(digit_dataset.first().filepath)
     content = file.read_bytes()
@@ -425,14 +425,14 @@ def test_one_class_and_empty_views_are_refused(digit_dataset: fo.Dataset) -> Non
 def test_overwriting_with_other_networks(digit_dataset: fo.Dataset) -> None:
     learn(digit_dataset, "a", "b")
     old = values_of(digit_dataset, "learnability_a")
-    learn(digit_dataset.limit(30), "b", "c", seed=1, overwrite=True)
+    learn(digit_dataset, "b", "c", seed=1, overwrite=True)
     assert values_of(digit_dataset, "learnability_a") == old
-    assert digit_dataset.count("learnability_b") == digit_dataset.count("learnability_c") == 30
+    assert digit_dataset.count("learnability_b") == digit_dataset.count("learnability_c") == 60
     assert fol.list_runs(digit_dataset) == ["learnability", "learnability_2"]
     assert fol.find_models(digit_dataset) == ["a", "b", "c"]
     fol.delete_run(digit_dataset, "learnability")
     assert fol.find_models(digit_dataset) == ["b", "c"]
-    assert digit_dataset.count("learnability_b") == 30
+    assert digit_dataset.count("learnability_b") == 60
 
 
 MEASURED = ("hits", "variability", "forgetting", "learned_epoch", "aum", "el2n", "ambiguity")

@@ -277,9 +277,7 @@ def test_only_the_samples_of_a_view_are_judged(dataset: fo.Dataset) -> None:
     # the judgement of other samples is not deleted unless its run is
     fol.suggest_label_fixes(dataset, overwrite=True)
     owls = dataset.match(F("ground_truth.label") == "owl")
-    with pytest.raises(
-        ValueError, match=r"5 samples outside this call .*: delete the run 'label_fixes' first"
-    ):
+    with pytest.raises(ValueError, match=r"5 samples outside this call .*: delete the run 'label_fixes' first"):
         fol.suggest_label_fixes(owls, overwrite=True)
     fol.delete_run(dataset, "label_fixes")
     fol.suggest_label_fixes(owls)

@@ -180,7 +180,13 @@ def _read(field: fo.Field | None) -> FieldNote | None:
         return None
     # other versions may note more, and users can put anything there
     note = FieldNote(**{name: entry[name] for name in _NAMES & entry.keys()})
-    return note if (field.path or field.name) == (note.field or _first_name(field, note)) else None
+    return note if _path(field) == (note.field or _first_name(field, note)) else None
+
+
+def _path(field: fo.Field) -> str:
+    """Return the path of a field as it is called now: after renaming, ``field.path`` still ends in the old name."""
+    parent = (field.path or field.name).rpartition(".")[0]
+    return f"{parent}.{field.name}" if parent else str(field.name)
 
 
 def _first_name(field: fo.Field, note: FieldNote) -> str | None:
@@ -189,7 +195,7 @@ def _first_name(field: fo.Field, note: FieldNote) -> str | None:
         return f"{note.original_of}_original"
     if note.run is None:
         # the user has chosen the name of a copy with accepted suggestions
-        return str(field.path or field.name)
+        return _path(field)
     if note.model is not None:
         return score_field(note.model, note.score) if note.score in SCORES else None
     return f"learnability_{note.score}"

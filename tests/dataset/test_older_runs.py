@@ -77,7 +77,7 @@ def test_copies_of_the_fields_of_an_old_run_stay(dataset: fo.Dataset) -> None:
 
 
 def test_added_scores_belong_to_the_old_run(dataset: fo.Dataset) -> None:
-    added = fol.add_scores(dataset, ["variability"])
+    added = fol.add_scores(dataset, ["variability"], ["resnet20", "mobilenet"])
     assert len(added) == 2
     assert set(added) < set(fol.delete_run(dataset, "learnability"))
 
