@@ -63,11 +63,7 @@ def write_results(target: WriteTarget, results: dict[str, ModelResults], setting
         # write_run takes one array of ids for all networks
         if not np.array_equal(result.ids, first.ids):
             raise ValueError(f"the results of {model!r} are for other samples than those of {first.model!r}")
-    columns = [
-        column
-        for model, result in results.items()
-        for column in score_columns(result, model, target.scores)
-    ]
+    columns = [column for model, result in results.items() for column in score_columns(result, model, target.scores)]
     known = {model: result.evidence for model, result in results.items()}
     evidence = {model: entry.to_config() for model, entry in known.items() if entry is not None}
     settings = {**settings, "scores": list(target.scores), "evidence": evidence}
