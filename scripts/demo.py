@@ -113,7 +113,11 @@ def show(dataset: fo.Dataset, models: list[str], out: Path) -> None:
     if len(models) > 1:
         print("\nAgreement of the networks (Table 1 of arXiv 1901.02347):\n")
         print(fol.compare_models(dataset))
-        fol.write_consensus(dataset)
+        try:
+            fol.write_consensus(dataset)
+        # a network that learned nothing after very few epochs is left out
+        except ValueError as error:
+            print(f"\nNo consensus: {error}")
         figure = fol.plot_comparison(dataset, out / "figure1.png")
         print(f"\nFigure 1 (histograms, easiest and hardest images): {figure.resolve()}")
     problems = fol.suggest_label_fixes(dataset)
