@@ -202,12 +202,12 @@ def plot_stability(
     Raises:
         ValueError: if no network has recorded dynamics
     """
-    ceilings = {
+    seed_correlations = {
         model: measure_reliability({model: result.run_learnability}).seeds[model].learnability.value
         for model, result in _load_results(source, models).items()
         if len(result.run_learnability) > 1
     }
-    return draw_stability(Path(path), stability(source, models), ceilings)
+    return draw_stability(Path(path), stability(source, models), seed_correlations)
 
 
 def _consensus_columns(result: ModelResults, models: Sequence[str]) -> list[Column]:

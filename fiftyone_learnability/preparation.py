@@ -136,8 +136,14 @@ def prepare(request: Request, reporter: Progress) -> Experiment:
     """Read the images, build each network once, and describe the run."""
     labelled, images = _read_images(request.labelled, request.settings, reporter)
     settings, classes = request.settings, labelled.classes
-    architectures, precisions = _try_networks(request, images.pixels, len(classes))
+    architectures, precisions, stale = _try_networks(request, images.pixels, len(classes))
     reporter.say(request.placement.reason)
+    if stale and settings.measure == "exact":
+        steps = settings.steps_per_epoch(len(labelled))
+        reporter.say(
+            f"{', '.join(stale)}: {steps} steps an epoch are too few for the running statistics of batch norms, which "
+            "are estimated anew for each measurement: one more pass over the images"
+        )
     if plain := [name for name, precision in precisions.items() if precision != request.placement.precision]:
         reporter.say(f"precision float32 for {', '.join(plain)}, whose depthwise convolutions gain nothing from bf16")
     if len(labelled) * len(classes) > MOST_PREDICTIONS:
@@ -214,20 +220,45 @@ def _without_unreadable(
 
 def _try_networks(
     request: Request, pixels: NDArray[np.uint8], num_classes: int
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Build each network once; return a fingerprint of its architecture and the precision it will train in."""
-    import torch
+) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Try each network in training, as it will be trained.
 
+    Returns:
+        a fingerprint of the architecture of each network, the precision it will train in, and the networks whose
+        running statistics will be stale
+    """
+    from .training.batch_statistics import stale_norms
+    from .training.context import own_settings
+    from .training.memory import is_out_of_memory
     from .training.networks import build_network, fastest_placement
+    from .training.trial import try_training
 
-    architectures, precisions = {}, {}
-    # keep the caller's random state
-    with torch.random.fork_rng(devices=[]):
+    architectures, precisions, stale = {}, {}, []
+    steps = request.settings.steps_per_epoch(len(pixels))
+    channels, size, device = pixels.shape[3], pixels.shape[1], request.placement.device
+    with own_settings(device):
         for name, factory in request.networks.items():
-            network = build_network(name, factory, num_classes, pixels.shape[3], pixels.shape[1])
+            network, second = (build_network(name, factory, num_classes, channels, size) for _ in range(2))
+            if not set(map(id, network.parameters())).isdisjoint(map(id, second.parameters())):
+                raise ValueError(
+                    f"the factory of the network {name!r} returns the same network each time, whose training would go "
+                    "on from seed to seed: build a new one in each call, or return copy.deepcopy(network)"
+                )
             architectures[name] = _architecture(network)
-            precisions[name] = fastest_placement(network, request.placement).precision
-    return architectures, precisions
+            placement = fastest_placement(network, request.placement)
+            precisions[name] = placement.precision
+            if stale_norms(network, steps):
+                stale.append(name)
+            try:
+                try_training(name, network, placement, num_classes, channels, size)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise ValueError(
+                    f"the network {name!r} cannot be trained: {device} has no memory for it and two images: choose "
+                    "another device, or a smaller image_size"
+                ) from error
+    return architectures, precisions, stale
 
 
 def _architecture(network: nn.Module) -> str:

@@ -361,13 +361,13 @@ def test_the_plot_is_an_image_file(with_runs: fo.Dataset, tmp_path: Path, ending
         assert "no network has two runs" not in text
 
 
-def test_the_plot_has_the_curves_and_ceilings_of_the_networks(
+def test_the_plot_has_the_curves_and_seed_correlations_of_the_networks(
     with_runs: fo.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Any] = []
     monkeypatch.setattr("fiftyone_learnability.consensus.draw_stability", lambda *args: drawn.extend(args) or args[0])
     fol.plot_stability(with_runs, tmp_path / "figure.png")
-    _, curves, ceilings = drawn
+    _, curves, seed_correlations = drawn
     expected = fol.stability(with_runs)
     assert list(curves) == list(expected)
     np.testing.assert_array_equal(curves["y"].correlation, expected["y"].correlation)
@@ -375,5 +375,5 @@ def test_the_plot_has_the_curves_and_ceilings_of_the_networks(
     for model in "xy":
         result = fol.load_results(with_runs, f"run_{model}")[model]
         matrix = np.corrcoef(result.run_learnability)
-        assert ceilings[model] == pytest.approx(matrix[np.triu_indices(len(matrix), 1)].mean())
-    assert set(ceilings) == {"x", "y"}
+        assert seed_correlations[model] == pytest.approx(matrix[np.triu_indices(len(matrix), 1)].mean())
+    assert set(seed_correlations) == {"x", "y"}

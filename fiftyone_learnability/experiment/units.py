@@ -1,6 +1,8 @@
-"""The trainings of an experiment as independent units: (network, seed) + images -> one record.
+"""The trainings of an experiment as units: (network, seed) + images -> one record.
 
-A unit depends on its own arguments alone, so units can run in turn, as here, or on any executor.
+A unit depends on its own arguments alone, so units can run in turn, as here, or on any executor. One exception: with
+``stop_when_stable`` the first run of a network settles after how many epochs all of them stop, because means over
+different numbers of epochs cannot be compared. The first run must then end before the others start.
 """
 
 from __future__ import annotations
@@ -168,14 +170,18 @@ def run_in_turn(
         TrainingMemoryError: if the device has no memory for a training
     """
     store = store or _NoStore()
-    trainer = _UnitTrainer(factories, data, options, placement, progress, store, restart_diverged, len(units))
+    first = _UnitTrainer(factories, data, options, placement, progress, store, restart_diverged, len(units))
+    stop_after: dict[str, int] = {}
     for position, unit in enumerate(units):
         record = store.load_record(unit)
         if record is not None:
             progress.say(f"{unit.title}: already trained")
         else:
+            trainer = replace(first, options=replace(options, stop_after=stop_after.get(unit.model)))
             record = trainer.train(unit, position)
             store.save_record(unit, record)
+        if options.stop_when_stable is not None:
+            stop_after.setdefault(unit.model, len(record.train_loss))
         yield record
 
 
@@ -198,7 +204,8 @@ class _UnitTrainer:
         result = None
         while result is None:
             done = 0 if state is None else len(state["reports"])
-            shown = self.progress.training(unit, position, self.num_units, len(self.data), options.epochs, done)
+            epochs = options.stop_after or options.epochs
+            shown = self.progress.training(unit, position, self.num_units, len(self.data), epochs, done)
             try:
                 with shown as progress, Checkpoints(self.store, unit) as checkpoints:
                     observer = _UnitObserver(progress, checkpoints)

@@ -45,8 +45,12 @@ class Placement:
 def autocast(placement: Placement) -> Iterator[None]:
     """Compute in the precision of a placement wherever that pays."""
     dtype = placement.autocast_dtype
-    with torch.autocast(placement.device.type, dtype=dtype, enabled=dtype is not None):
-        yield
+    try:
+        with torch.autocast(placement.device.type, dtype=dtype, enabled=dtype is not None):
+            yield
+    finally:
+        # within an autocast of the caller, torch would keep the converted weights beyond the next training step
+        torch.clear_autocast_cache()
 
 
 def choose_placement(device: str = "auto", precision: str = "auto", deterministic: bool = False) -> Placement:

@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..scores.catalog import check_network_name
-from ..scores.checks import short_repr
+from ..scores.catalog import is_reserved
+from ..scores.checks import LONGEST_NAME, short_repr, shorten
 from .architectures import VGG16, MobileNet, ResNet20
 from .device import Placement
 
@@ -184,7 +184,7 @@ def build_network(name: str, factory: NetworkFactory, num_classes: int, in_chann
     except Exception as error:
         raise ValueError(
             f"the network {name!r} cannot be built: its factory(num_classes={num_classes}, in_channels={in_channels}) "
-            f"raised {type(error).__name__}: {error}"
+            f"raised {describe_error(error)}"
         ) from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"the factory of the network {name!r} must return an nn.Module, not {short_repr(network)}")
@@ -194,14 +194,22 @@ def build_network(name: str, factory: NetworkFactory, num_classes: int, in_chann
     try:
         with torch.no_grad():
             logits = network(torch.zeros(shape))
-    except (RuntimeError, AssertionError, ValueError) as error:  # vision transformers assert their image size
-        raise ValueError(f"the network {name!r} does not take images of shape {shape}: {error}") from error
+    # a user's network may raise anything
+    except Exception as error:
+        raise ValueError(
+            f"the network {name!r} does not take images of shape {shape}: {describe_error(error)}"
+        ) from error
     if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
         returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(
             f"the network {name!r} must return logits of shape (2, {num_classes}) for {shape} images, not {returned}"
         )
     return network.train()
+
+
+def describe_error(error: Exception) -> str:
+    """Type and text of an error of somebody else's code, on one line."""
+    return shorten(" ".join(f"{type(error).__name__}: {error}".split()), 500)
 
 
 def fastest_placement(network: nn.Module, placement: Placement) -> Placement:

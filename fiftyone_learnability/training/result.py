@@ -11,9 +11,9 @@ from torch import nn
 
 from ..scores.formulas import FloatArray
 from .arithmetic import arithmetic
+from .context import own_settings
 from .device import Placement
 from .measuring import measure
-from .networks import fastest_layout
 from .observer import EpochReport
 from .pixels import ResidentImages
 from .tracker import LearnabilityTracker
@@ -30,6 +30,7 @@ class TrainingResult:
         mean: ``(C,)`` mean of the training images in [0, 1]
         std: ``(C,)`` standard deviation of the training images in [0, 1]
         placement: device and precision of the run
+        layout: memory layout of the network and its images
         dynamics: ``(M, N)`` float16 probability of the true label after each measured epoch; None if not recorded
         seconds: wall time of the whole run
         incidents: one sentence per departure from plan, for example a lack of memory
@@ -42,6 +43,7 @@ class TrainingResult:
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
     placement: Placement
+    layout: torch.memory_format
     dynamics: NDArray[np.float16] | None = None
     seconds: float = 0.0
     incidents: list[str] = field(default_factory=list)
@@ -72,8 +74,7 @@ def predict_logits(result: TrainingResult, images: NDArray[np.uint8]) -> NDArray
         ``(M, classes)`` logits
     """
     device = result.placement.device
-    layout = fastest_layout(result.network, result.placement)
-    data = ResidentImages(images, result.mean, result.std, device, layout)
-    with arithmetic(device):
+    with own_settings(device), arithmetic(device):
+        data = ResidentImages(images, result.mean, result.std, device, result.layout)
         parts = [logits.cpu() for _, logits in measure(result.network, data, result.placement)]
-    return torch.cat(parts).numpy()
+        return torch.cat(parts).numpy()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 
 from .arithmetic import arithmetic
 from .compiling import CompiledStepError
+from .context import own_settings
 from .device import Placement
 from .learner import Learner
 from .measuring import measure
@@ -62,8 +62,11 @@ def train(
     By default, the probabilities are measured as in "Sample-wise learnability" (arXiv 1901.02347): after each epoch,
     the model in eval mode predicts all clean training images, and the softmax of its logits is taken in float32. On
     the CPU the result depends on the arguments alone, bit for bit (given the same number of threads and version of
-    torch); on CUDA it does so with ``options.deterministic`` (given the same GPU and versions too). How and in which
-    epochs a run is measured does not change the training.
+    torch), whatever torch's global settings are; on CUDA it does so with ``options.deterministic`` (given the same GPU
+    and versions too). How and in which epochs a run is measured does not change the training.
+
+    With few steps per epoch the measurement takes fresh statistics in place of the running statistics of batch norms,
+    which lag behind the weights, and the trained network keeps them; :mod:`.batch_statistics` has criterion and cost.
 
     If the device runs out of memory for a batch, the epoch starts over with batches split into twice as many parts,
     whose gradients are summed: the same step, except that batch norms see the parts. A measurement that does not fit
@@ -85,7 +88,7 @@ def train(
         the finished run
 
     Raises:
-        ValueError: if ``seed`` is negative
+        ValueError: if ``seed`` is negative, or the network cannot be trained
         TrainingStateError: if ``state`` does not belong to a run with these arguments
         TrainingDivergedError: if the loss or the outputs of the network are not finite
         TrainingMemoryError: if the device runs out of memory even for parts of two images, or to measure one
@@ -94,7 +97,7 @@ def train(
         raise ValueError(f"seed must not be negative, not {seed}")
     start = time.perf_counter()
     device = placement.device
-    with _separate_random_state(device), keep_freed_memory(device), arithmetic(device, options.deterministic):
+    with own_settings(device), keep_freed_memory(device), arithmetic(device, options.deterministic):
         try:
             run = _Run(name, factory, data, options, seed, placement, observer or TrainingObserver())
         except Exception as error:
@@ -113,13 +116,6 @@ def train(
         run.train()
     run.result.seconds = time.perf_counter() - start
     return run.result
-
-
-@contextmanager
-def _separate_random_state(device: torch.device) -> Iterator[None]:
-    """Restore the caller's random state at the end."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
 
 
 class _Run:
@@ -145,7 +141,9 @@ class _Run:
             # the tracker counts measured epochs only
             el2n_epoch=self.measured_epochs.index(options.measured_el2n_epoch) + 1,
         )
-        self.result = TrainingResult(self.tracker, [], learner.network, learner.mean, learner.std, learner.placement)
+        self.result = TrainingResult(
+            self.tracker, [], learner.network, learner.mean, learner.std, learner.placement, learner.images.layout
+        )
         if options.record_dynamics:
             self.result.dynamics = np.empty((len(self.measured_epochs), len(data)), np.float16)
         self.stability: RankingStability | None = None
@@ -167,6 +165,8 @@ class _Run:
             self.observer.on_incident(f"{self.name}: {result.stopped}")
         if result.dynamics is not None:
             result.dynamics = result.dynamics[: self.tracker.epochs]
+        # no training step follows: the network keeps the statistics that it was measured with
+        self.learner.refresh_statistics(len(result.reports))
 
     def _epoch_with_retries(self, epoch: int, state: dict[str, Any]) -> EpochReport:
         """Train and measure one epoch; start it over from ``state`` if the compiler fails or memory runs out."""
@@ -194,7 +194,8 @@ class _Run:
         online = tracker if is_measured and options.measure == "online" else None
         totals = learner.train_epoch(epoch, self.observer.on_batch, online)
         if is_measured and options.measure == "exact":
-            self._measure(epoch)
+            with learner.fresh_statistics(epoch):
+                self._measure(epoch)
         # the first wait for the device in this epoch
         loss, accuracy = (total / tracker.num_samples for total in totals.tolist())
         if not math.isfinite(loss):
@@ -261,11 +262,17 @@ class _Run:
         if self.stability is None or report.epoch == self.options.epochs:
             return
         is_stable = self.stability.add(probabilities)
-        # EL2N needs its epoch, which may be any that the user chooses
-        if is_stable and self.tracker.epochs >= self.tracker.el2n_epoch:
+        if self.options.stop_after is not None:
+            is_last, reason = report.epoch == self.options.stop_after, "as the first run did"
+        else:
+            # EL2N needs its epoch, which may be any that the user chooses
+            is_last, reason = (
+                is_stable and self.tracker.epochs >= self.tracker.el2n_epoch,
+                "because the ranking is stable",
+            )
+        if is_last:
             result.stopped = (
-                f"stopped after {report.epoch} of {self.options.epochs} epochs because the ranking is stable: "
-                f"{self.stability.describe()}"
+                f"stopped after {report.epoch} of {self.options.epochs} epochs {reason}: {self.stability.describe()}"
             )
 
     def _split_batches(self, state: dict[str, Any], epoch: int) -> dict[str, Any]:

@@ -54,6 +54,31 @@ def test_a_record_is_what_the_training_gives_alone(noise: TrainingData) -> None:
     assert not np.array_equal(records[0].scores["learnability"], records[1].scores["learnability"])
 
 
+def test_all_runs_of_a_network_stop_where_its_first_does(noise: TrainingData) -> None:
+    options = TrainingOptions(epochs=20, batch_size=8, crop_padding=1, stop_when_stable=0.9)
+    alone = [train("small", SmallNet, noise, options, seed, CPU) for seed in range(8)]
+    stops = [len(result.reports) for result in alone]
+    # left to themselves, the runs stop after different numbers of epochs
+    other = next(seed for seed in range(8) if stops[seed] != stops[0])
+    units = [TrainingUnit("small", 0, 1, 2), TrainingUnit("small", other, 2, 2)]
+    first, second = run_in_turn(units, FACTORIES, noise, options, CPU, Progress(False))
+    assert len(first.train_loss) == len(second.train_loss) == stops[0]
+    np.testing.assert_array_equal(first.scores["learnability"], alone[0].scores()["learnability"])
+    # each network has its own number of epochs
+    (linear,) = run_in_turn(plan_units(["linear"], 1, 3), FACTORIES, noise, options, CPU, Progress(False))
+    *_, last = run_in_turn([*units, TrainingUnit("linear", 3, 1, 1)], FACTORIES, noise, options, CPU, Progress(False))
+    np.testing.assert_array_equal(last.scores["learnability"], linear.scores["learnability"])
+
+
+def test_runs_of_identical_dynamics_get_identical_scores(noise: TrainingData) -> None:
+    """Two runs of one seed: however long they train, they do not differ."""
+    options = TrainingOptions(epochs=20, batch_size=8, crop_padding=1, stop_when_stable=0.9)
+    units = [TrainingUnit("small", 0, run, 2) for run in (1, 2)]
+    first, second = run_in_turn(units, FACTORIES, noise, options, CPU, Progress(False))
+    for name, values in first.scores.items():
+        np.testing.assert_array_equal(second.scores[name], values)
+
+
 def ended_epochs(events: list[ProgressEvent]) -> list[ProgressEvent]:
     """The events at the end of an epoch: how many come within one depends on the speed of the machine."""
     return [event for event in events if event.loss is not None]

@@ -193,7 +193,8 @@ def test_each_step_has_its_learning_rate(noise: tuple[np.ndarray, np.ndarray]) -
         run(*noise, replace(SHORT, epochs=3))
     finally:
         handle.remove()
-    assert rates == [learning_rate(step, 12, 4, 0.1) for step in range(12)]
+    # the first step is the network's trial
+    assert rates[1:] == [learning_rate(step, 12, 4, 0.1) for step in range(12)]
 
 
 def test_images_of_one_colour_can_be_trained_on() -> None:
@@ -211,8 +212,9 @@ def test_bf16_gives_nearly_the_scores_of_float32(noise: tuple[np.ndarray, np.nda
         network.features[0].register_forward_hook(lambda *args: seen.add(args[2].dtype))
         return network
 
-    exact = run(*noise).tracker.scores()["learnability"]
-    rough = run(*noise, factory=factory, placement=Placement(torch.device("cpu"), "bf16", ""))
+    options = replace(SHORT, lr=0.01)
+    exact = run(*noise, options).tracker.scores()["learnability"]
+    rough = run(*noise, options, factory=factory, placement=Placement(torch.device("cpu"), "bf16", ""))
     assert torch.bfloat16 in seen
     found = rough.tracker.scores()["learnability"]
     assert 0 < np.abs(found - exact).max() < 0.1

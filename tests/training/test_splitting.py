@@ -181,12 +181,17 @@ def test_the_gradient_scaler_is_reset_after_a_step_without_memory(
         torch.testing.assert_close(result.network.state_dict()[name], value, rtol=0.05, atol=0.01)
 
 
+def test_without_memory_for_the_trial_the_error_says_what_to_do(noise: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.raises(TrainingMemoryError, match=r"^net: cpu has no memory for 50 images .* and the network: choose"):
+        short_of_memory(noise, SHORT, room=1)
+
+
 def test_without_memory_for_two_images_the_error_says_what_to_do(noise: tuple[np.ndarray, np.ndarray]) -> None:
     with pytest.raises(TrainingMemoryError, match=r"^net: cpu ran out of memory.*into 4 parts: choose another device"):
-        short_of_memory(noise, SHORT, room=1)
+        short_of_memory(noise, SHORT, room=1, calls=3)
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory(noise: tuple[np.ndarray, np.ndarray]) -> None:
     with pytest.raises(RuntimeError, match="an illegal memory access") as caught:
-        short_of_memory(noise, SHORT, room=1, message="CUDA error: an illegal memory access was encountered")
+        short_of_memory(noise, SHORT, room=1, calls=3, message="CUDA error: an illegal memory access was encountered")
     assert not isinstance(caught.value, TrainingMemoryError)
