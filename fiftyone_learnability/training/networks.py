@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..scores.catalog import is_reserved
-from ..scores.checks import LONGEST_NAME, short_repr, shorten
+from ..scores.catalog import check_network_name
+from ..scores.checks import short_repr, shorten
 from .architectures import VGG16, MobileNet, ResNet20
 from .device import Placement
 

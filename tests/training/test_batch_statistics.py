@@ -102,7 +102,7 @@ def test_the_training_is_the_same_with_fresh_statistics(noise: tuple[np.ndarray,
     """Neither weights nor losses change, and the run can be resumed from any of its states."""
     states: list[dict[str, Any]] = []
     options = replace(SHORT, epochs=4)
-    result = run(*noise, options, on_state=lambda epoch, state: states.append(state))
+    result = run(*noise, options, on_state=lambda epoch, state: states.append(state()))
     unmeasured = run(*noise, replace(options, measure_every=4, el2n_epoch=4))
     assert [one.train_loss for one in result.reports] == [one.train_loss for one in unmeasured.reports]
     assert bits(result.network) == bits(unmeasured.network)

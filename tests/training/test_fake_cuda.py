@@ -23,7 +23,7 @@ from fiftyone_learnability.training.device import Placement
 from fiftyone_learnability.training.learner import Learner
 from fiftyone_learnability.training.measuring import measure
 from fiftyone_learnability.training.memory import copy_tensors
-from fiftyone_learnability.training.networks import NETWORKS
+from fiftyone_learnability.training.networks import NETWORKS, fastest_layout
 from fiftyone_learnability.training.options import TrainingOptions
 from fiftyone_learnability.training.pixels import TrainingData
 from fiftyone_learnability.training.tracker import LearnabilityTracker
@@ -86,7 +86,10 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8 * 10**9, 16 * 10**9))
-    # it compares values
+    # the trial goes backward, and folding compares values
+    monkeypatch.setattr(
+        learner_module, "try_training", lambda name, network, placement, *_: fastest_layout(network, placement)
+    )
     monkeypatch.setattr(learner_module, "folds_safely", lambda network, in_channels, image_size: False)
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield
