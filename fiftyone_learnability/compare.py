@@ -77,7 +77,7 @@ def hardest_samples(samples: foc.SampleCollection, model: str, k: int = 20, easi
     """
     import pandas as pd
 
-    check_scored(samples, model)
+    model = check_scored(samples, model, "rank")
     k = check_integer("k", k, 1)
     view = samples.exists(score_field(model)).sort_by(score_field(model), reverse=easiest).limit(k)
     label_path = label_path_of(samples, model)
@@ -118,8 +118,11 @@ def plot_comparison(
             raise ValueError(f"the figure needs the scores of two networks; there are: {', '.join(scored) or 'none'}")
         models = (scored[0], scored[1])
     ids, scores = load_scores(samples, models)
+    if len(scores) < 2:
+        raise ValueError(f"the figure needs two different networks, not {models[0]!r} twice")
+    (name, first), (other_name, second) = scores.items()
+    models = (name, other_name)
     warn(find_unlearned(root_dataset(samples), models), "its scores say nothing about the samples")
-    first, second = (scores[model] for model in models)
     both = ~(np.isnan(first) | np.isnan(second))
     if both.sum() < 2:
         raise ValueError(f"{models[0]} and {models[1]} have fewer than two samples in common")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .dataset.internals import root_dataset
 from .dataset.notes import note_of, score_field
 from .dataset.samples import label_path
-from .dataset.scored import check_scored, find_models, label_path_of
+from .dataset.scored import check_scored, describe_no_labels, describe_no_scores, find_models, label_path_of
 from .scores.catalog import SCORES
 from .scores.checks import MOST_SEED, check_bool, check_integer, check_number, check_tag, short_repr
 from .scores.formulas import FloatArray, IntArray
@@ -258,8 +258,10 @@ def _read_scores(
     if field is None and model is None:
         models = find_models(samples)
         if not models:
-            raise ValueError("no network has scores: compute learnability first, or give a field")
+            raise ValueError(f"{describe_no_scores(samples)}, or give a field")
         model = models[0]
+    if model is not None and field is None:
+        model = check_scored(samples, model)
     path = _score_path(samples, model, field)
     label_at = _label_path(samples, model, label_field) if per_class else None
     ids, values, *labels = samples.values(["id", path, *([label_at] if label_at else [])])
@@ -278,7 +280,6 @@ def _score_path(samples: foc.SampleCollection, model: str | None, field: str | N
     if model is not None:
         if field is not None:
             raise ValueError(f"give either a model or a field, not both {model!r} and {field!r}")
-        check_scored(samples, model)
         return score_field(model)
     if not isinstance(field, str):
         raise TypeError(f"field must be the name of a field, not {short_repr(field)}")
@@ -298,10 +299,7 @@ def _label_path(samples: foc.SampleCollection, model: str | None, label_field: s
         raise ValueError("with field, selecting within each class needs label_field; or set per_class=False")
     path = label_path_of(samples, model)
     if path is None:
-        raise ValueError(
-            f"the labels that {model!r} was trained with are no longer in the dataset: give label_field, or set "
-            "per_class=False"
-        )
+        raise ValueError(f"{describe_no_labels(samples, model)}: give label_field, or set per_class=False")
     return path
 
 

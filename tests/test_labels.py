@@ -537,8 +537,18 @@ def test_edits_in_the_copy_stay(suggested: fo.Dataset) -> None:
     assert values(suggested, "ground_truth_fixed.label")[5] == "bat"
 
 
-def test_accepting_nothing_makes_an_unchanged_copy(suggested: fo.Dataset) -> None:
-    assert fol.apply_label_fixes(suggested.limit(0)) == ("ground_truth_fixed", 0)
+def test_accepting_nothing_is_refused(suggested: fo.Dataset) -> None:
+    before = state(suggested)
+    with pytest.raises(
+        ValueError, match=r"is an empty view of .*, so no suggestion is accepted: check its tag or filter"
+    ):
+        fol.apply_label_fixes(suggested.match_tags("accepted"))
+    assert state(suggested) == before
+
+
+def test_accepting_samples_without_a_suggestion_makes_an_unchanged_copy(suggested: fo.Dataset) -> None:
+    right = suggested.match(F("learnability_suggestion") == None)  # noqa: E711
+    assert fol.apply_label_fixes(right) == ("ground_truth_fixed", 0)
     assert values(suggested, "ground_truth_fixed.label") == LABELS
 
 

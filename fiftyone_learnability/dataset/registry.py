@@ -19,7 +19,7 @@ from ..experiment.results import ModelResults
 from ..scores.checks import LONGEST_NAME, short_repr
 from .appearance import tidy_app
 from .internals import root_dataset
-from .notes import fields_of_run, set_run
+from .notes import fields_of_run, owning_run, score_field, set_run
 
 METHOD = "learnability"
 """The method of these runs: ``dataset.list_runs(method="learnability")``."""
@@ -150,6 +150,26 @@ def id_of_run(dataset: fo.Dataset, key: str) -> str | None:
     if key not in list_runs(dataset):
         return None
     return getattr(dataset.get_run_info(key).config, "run_id", None)
+
+
+def find_run(dataset: fo.Dataset, model: str) -> str | None:
+    """Return the key of the run that measured a network, None if the dataset does not have it.
+
+    It is the run that owns the network's learnability, or lists the network where that field was deleted or renamed.
+    """
+    owner = owning_run(dataset, score_field(model))
+    if owner is not None:
+        return owner if owner in dataset.list_runs() else None
+    keys = [key for key in list_runs(dataset) if model in dataset.get_run_info(key).config.models]
+    return keys[-1] if keys else None
+
+
+def describe_no_run(dataset: fo.Dataset, model: str) -> str:
+    """Say that a dataset has scores of a network but not the run that measured them."""
+    return (
+        f"the dataset {dataset.name!r} has scores of {model!r} but not their run, as after deleting the run, cloning a "
+        "view or adding samples of another dataset: use the dataset that has the run, or compute the scores again"
+    )
 
 
 def check_identifier(key: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import fiftyone.core.collections as foc
 import numpy as np
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from ..experiment.results import ModelResults
 from ..scores.catalog import SCORES
-from ..scores.checks import check_names, short_repr, shorten
+from ..scores.checks import check_names, plain_name, short_repr, shorten
 from ..scores.formulas import FloatArray
-from .notes import notes_of, owning_run, score_field
+from .internals import root_dataset
+from .notes import FieldNote, notes_of, score_field
+from .registry import describe_no_run, find_run
 from .samples import check_collection, label_path
 
 
@@ -26,9 +28,16 @@ def find_models(samples: foc.SampleCollection, derived: bool = False) -> list[st
     check_collection(samples)
     return [
         note.model
-        for note in notes_of(samples).values()
+        for note in _notes_of_scores(samples)
         if note.model is not None and note.score == "learnability" and (derived or not note.derived)
     ]
+
+
+def _notes_of_scores(samples: foc.SampleCollection) -> Iterator[FieldNote]:
+    """Yield the notes of fields that have the name of their score; a field that was renamed is the user's."""
+    for name, note in notes_of(samples).items():
+        if note.model is not None and note.score in SCORES and name == score_field(note.model, note.score):
+            yield note
 
 
 def names_of(models: str | Sequence[str]) -> list[str]:
@@ -39,14 +48,25 @@ def names_of(models: str | Sequence[str]) -> list[str]:
 def choose_models(
     samples: foc.SampleCollection, models: str | Sequence[str] | None, derived: bool = False
 ) -> list[str]:
-    """Return the given networks, or all that :func:`find_models` finds.
+    """Return the given networks by their names in the collection, or all that :func:`find_models` finds.
 
     Args:
         samples: a dataset or view
         models: one name, several, or None for all
         derived (False): see :func:`find_models`
     """
-    return find_models(samples, derived) if models is None else names_of(models)
+    if models is None:
+        return find_models(samples, derived)
+    present = find_models(samples, derived=True)
+    return [_resolve(name, present) for name in names_of(models)]
+
+
+def _resolve(name: str, present: Sequence[str]) -> str:
+    """Return a network as it is called in its fields, though it may be written as in the App: "ResNet-20"."""
+    if name in present or not isinstance(name, str):
+        return name
+    alike = [model for model in present if plain_name(model) == plain_name(name)]
+    return alike[0] if len(alike) == 1 else name
 
 
 def choose_results(results: Mapping[str, ModelResults], models: str | Sequence[str] | None) -> dict[str, ModelResults]:
@@ -59,7 +79,7 @@ def choose_results(results: Mapping[str, ModelResults], models: str | Sequence[s
     Raises:
         ValueError: if there are no results of a network
     """
-    names = list(results) if models is None else names_of(models)
+    names = list(results) if models is None else [_resolve(name, list(results)) for name in names_of(models)]
     if missing := [name for name in names if name not in results]:
         present = ", ".join(results) or "none"
         raise ValueError(f"there are no results of {', '.join(map(short_repr, missing))}; there are: {present}")
@@ -73,7 +93,7 @@ def find_scores(samples: foc.SampleCollection, model: str) -> list[str]:
         samples: a dataset or view
         model: the network
     """
-    present = {note.score for note in notes_of(samples).values() if note.model == model}
+    present = {note.score for note in _notes_of_scores(samples) if note.model == model}
     return [name for name in SCORES if name in present]
 
 
@@ -92,9 +112,7 @@ def load_scores(
     Raises:
         ValueError: if a network has no scores in the collection
     """
-    models = choose_models(samples, models)
-    for model in models:
-        check_scored(samples, model)
+    models = [check_scored(samples, model) for model in choose_models(samples, models)]
     if not models:
         return np.array(samples.values("id"), dtype=np.str_), {}
     ids, *columns = samples.values(["id", *map(score_field, models)])
@@ -102,24 +120,84 @@ def load_scores(
     return np.array(ids, dtype=np.str_), scores
 
 
-def check_scored(samples: foc.SampleCollection, model: str) -> None:
+def check_scored(samples: foc.SampleCollection, model: str, *scores: str) -> str:
     """Check that a network has scores in a collection.
 
+    Args:
+        samples: a dataset or view
+        model: the network, also written as in the App
+        *scores: scores besides learnability that it must have as fields
+
+    Returns:
+        the network as it is called in its fields
+
     Raises:
-        ValueError: if it has none; the message names the networks that have
+        ValueError: if it has none; the message names the networks that have, or the field that is missing
     """
     models = find_models(samples, derived=True)
+    model = _resolve(model, models)
     if model not in models:
         names = shorten(", ".join(models), 300) or "none"
-        raise ValueError(f"the network {short_repr(model)} has no scores; the networks that do: {names}")
+        where = _find_scores_of(samples, model)
+        raise ValueError(f"the network {short_repr(model)} has no scores; the networks that do: {names}{where}")
+    if missing := [score for score in scores if score not in find_scores(samples, model)]:
+        raise ValueError(_advise_writing(samples, model, missing[0]))
+    return model
+
+
+def describe_no_scores(samples: foc.SampleCollection) -> str:
+    """Say why a collection has no scores, and what to do."""
+    notes = notes_of(root_dataset(samples)).values()
+    model = next((note.model for note in notes if note.score == "learnability" and not note.derived), None)
+    if model is None:
+        return "there are no scores yet: compute learnability first"
+    return f"no field has the name of a score{_find_scores_of(samples, model)}"
+
+
+def _find_scores_of(samples: foc.SampleCollection, model: str) -> str:
+    """Say where the scores of a network are that a collection lacks; empty if nowhere."""
+    dataset, field = root_dataset(samples), score_field(model)
+    if dataset.has_field(field) and model in find_models(dataset, derived=True):
+        return f"; the view leaves out the field {field!r}"
+    for name, note in notes_of(dataset).items():
+        if (note.model, note.score) == (model, "learnability") and name != field:
+            return f"; the field {name!r} holds the learnability of {model!r}: rename it to {field!r} to use it as such"
+    if find_run(dataset, model) is not None:
+        return f"; {_advise_writing(dataset, model, 'learnability')}"
+    return ""
+
+
+def _advise_writing(samples: foc.SampleCollection, model: str, score: str) -> str:
+    field, dataset = score_field(model, score), root_dataset(samples)
+    if dataset.has_field(field) and not samples.has_field(field):
+        return f"the view leaves out the field {field!r}"
+    is_derived = any(note.derived for note in notes_of(dataset).values() if note.model == model)
+    call = "write_consensus(dataset, overwrite=True)" if is_derived else f"add_scores(dataset, {score!r}, {model!r})"
+    return f"the field {field!r} was deleted or renamed: {call} writes it again"
 
 
 def label_path_of(samples: foc.SampleCollection, model: str) -> str | None:
     """Return the path of the labels that a network was trained with; None if there are none, or no longer."""
-    key = owning_run(samples, score_field(model))
+    label_field = label_field_of(samples, model)
     try:
-        label_field = samples.get_run_info(key).config.label_field
-        # imported scores may come without labels
         return None if label_field is None else label_path(samples, label_field)
     except ValueError:
         return None
+
+
+def label_field_of(samples: foc.SampleCollection, model: str) -> str | None:
+    """Return the field of the labels that a network was trained with; None if its run is gone or names none."""
+    dataset = root_dataset(samples)
+    key = find_run(dataset, model)
+    # imported scores may come without labels
+    return None if key is None else getattr(dataset.get_run_info(key).config, "label_field", None)
+
+
+def describe_no_labels(samples: foc.SampleCollection, model: str) -> str:
+    """Say why :func:`label_path_of` finds no labels."""
+    dataset, label_field = root_dataset(samples), label_field_of(samples, model)
+    if find_run(dataset, model) is None:
+        return describe_no_run(dataset, model)
+    if label_field is None:
+        return f"the scores of {model!r} were imported without a label field"
+    return f"the field {label_field!r} with the labels that {model!r} was trained with was deleted or renamed"

@@ -21,6 +21,7 @@ from .forms import (
     ScoreOperator,
     add_list_input,
     count_of,
+    find_lost_run,
     label_networks,
     quote_fields,
     require_overwrite,
@@ -50,7 +51,9 @@ class WriteScores(ScoreOperator):
         """Return why there is nothing to write, None if a measured score has no field yet."""
         if problem := super().missing(ctx):
             return problem
-        return None if _unwritten_scores(ctx.dataset) else "All scores that the runs have measured are written already"
+        if _unwritten_scores(ctx.dataset):
+            return None
+        return find_lost_run(ctx.dataset) or "All scores that the runs have measured are written already"
 
     def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
         """Add networks and scores."""

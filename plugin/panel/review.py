@@ -77,8 +77,9 @@ class Review:
     def basis(self) -> str:
         """An explanation of the verdicts for users."""
         times = f"{self.threshold / (1 - self.threshold):.3g}" if self.threshold < 1 else "infinitely many"
+        by = format_models(self.models) or "networks that are not known here, as the run is gone"
         return (
-            f"Based on the training of {format_models(self.models)}. *Probably mislabelled*: the training settled on "
+            f"Based on the training of {by}. *Probably mislabelled*: the training settled on "
             f"one other class. Averaged over all epochs, and corrected for how often each class is predicted, that "
             f"class had at least {times} times the probability of the given label, and at least a quarter of all "
             "probability. *Hard but plausible*: the training preferred another class without settling on it, as with "
