@@ -416,7 +416,7 @@ def test_the_strongest_contradiction_comes_first(dataset: fo.Dataset) -> None:
 def test_showing_and_applying_need_suggestions(dataset: fo.Dataset) -> None:
     dataset.add_sample_field(CONTRADICTION, fo.FloatField)
     for call in (fol.label_problems, fol.apply_label_fixes):
-        with pytest.raises(ValueError, match="call suggest_label_fixes first"):
+        with pytest.raises(ValueError, match="run suggest_label_fixes first"):
             call(dataset)
 
 
@@ -444,7 +444,7 @@ def test_suggestions_need_scores_and_labels(dataset: fo.Dataset, make_dataset: C
         fol.suggest_label_fixes(dataset.match(F("filepath") == "/no/7.png"))
     dataset.delete_sample_field("ground_truth")
     before = state(dataset)
-    with pytest.raises(ValueError, match="the labels that 'one' was trained with are no longer in the dataset"):
+    with pytest.raises(ValueError, match="the field 'ground_truth' with the labels that 'one' was trained with was deleted or renamed"):
         fol.suggest_label_fixes(dataset)
     assert state(dataset) == before
 
