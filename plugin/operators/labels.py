@@ -124,7 +124,7 @@ class ApplyLabelFixes(ScoreOperator):
     def missing(self, ctx: foo.ExecutionContext) -> str | None:
         """Suggestions are needed, and the label field that they were made for."""
         if problem := describe_no_suggestions(ctx.dataset):
-            return sentence(problem)
+            return sentence(problem.replace("suggest_label_fixes", "“Suggest label fixes”"))
         label_field = _label_field(ctx.dataset)
         if not ctx.dataset.has_field(label_field):
             return f"The field {label_field!r}, which the suggestions were made for, was deleted or renamed"
