@@ -174,7 +174,7 @@ def scores_of(dataset: fo.Dataset, by: str = "id") -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("ending", ["csv", "npz", "parquet"])
 def test_an_export_can_be_imported(rich: fo.Dataset, tmp_path: Path, ending: str) -> None:
-    fol.write_consensus(rich)
+    fol.write_consensus(rich, models=["one", "two"])
     path = tmp_path / f"scores.{ending}"
     assert fol.export_scores(rich, path) == 12
     clone = rich.clone()

@@ -67,7 +67,7 @@ def make_dataset_with_everything() -> Iterator[fo.Dataset]:
     dataset = fo.Dataset()
     add_samples(dataset, ["a"] * 25 + ["$where"] * 15)
     rng = np.random.default_rng(7)
-    wrong = np.tile(np.array([[0.1, 0.9]], np.float32), (COUNT, 1))
+    wrong = np.array([[0.1, 0.9]] * 25 + [[0.9, 0.1]] * 15, np.float32)
     write_scores(
         dataset,
         {model: rng.random(COUNT) for model in MODELS},

@@ -108,6 +108,9 @@ def disturb(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stored(dataset: fo.Dataset) -> tuple[dict[str, Any], set[str]]:
-    """The fields with their info, and the runs, in the database."""
+    """The fields with their notes, without the random ids of runs, and the runs, in the database."""
     document = get_database().datasets.find_one({"name": dataset.name})
-    return {field["name"]: field["info"] for field in document["sample_fields"]}, set(document["runs"])
+    infos = {field["name"]: dict((field["info"] or {}).get("learnability", {})) for field in document["sample_fields"]}
+    for note in infos.values():
+        note.pop("run_id", None)
+    return infos, set(document["runs"])

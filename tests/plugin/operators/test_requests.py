@@ -138,7 +138,8 @@ def request_of(dataset: fo.Dataset, operator: str) -> dict[str, Any]:
     """The rest of a request: selected samples, where an operator needs them."""
     if operator != "apply_label_fixes":
         return {}
-    return {"selected": dataset.limit(3).values("id"), "view_target": "SELECTED_SAMPLES"}
+    suggested = dataset.exists("learnability_suggestion").values("id")
+    return {"selected": suggested, "view_target": "SELECTED_SAMPLES"}
 
 
 @pytest.mark.parametrize("operator", GOOD)

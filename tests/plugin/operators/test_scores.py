@@ -101,8 +101,10 @@ def test_consensus(measured_scores: fo.Dataset) -> None:
     with pytest.raises(ValueError, match="overwrite"):
         execute("compute_consensus", measured_scores)
     assert not form("compute_consensus", measured_scores, {"overwrite": True}).invalid
-    answer = execute("compute_consensus", measured_scores, {"overwrite": True}, **in_view(measured_scores.limit(7)))
-    assert answer.result["samples"] == 7
+    assert execute("compute_consensus", measured_scores, {"overwrite": True}).result["samples"] == 10
+    # nor do the samples outside a view lose theirs
+    with pytest.raises(ValueError, match="3 samples outside this call"):
+        execute("compute_consensus", measured_scores, {"overwrite": True}, **in_view(measured_scores.limit(7)))
 
 
 def test_a_consensus_needs_two_networks(unscored: fo.Dataset) -> None:
