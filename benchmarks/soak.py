@@ -160,8 +160,9 @@ def compare_and_tag(dataset: fo.Dataset) -> None:
     learn(dataset, "a", "b")
     fol.compare_models(dataset)
     fol.add_scores(dataset, ["hits", "aum"])
-    fol.write_consensus(dataset)
-    fol.suggest_label_fixes(dataset)
+    # named, because networks trained for a moment may have learned nothing
+    fol.write_consensus(dataset, models=fol.find_models(dataset))
+    fol.suggest_label_fixes(dataset, models=fol.find_models(dataset))
     fol.tag_by_difficulty(dataset, "a", count=5)
     fol.select_subset(dataset, 0.5, tag="half")
     dataset.untag_samples(["hard", "half"])

@@ -120,7 +120,11 @@ def show(dataset: fo.Dataset, models: list[str], out: Path) -> None:
             print(f"\nNo consensus: {error}")
         figure = fol.plot_comparison(dataset, out / "figure1.png")
         print(f"\nFigure 1 (histograms, easiest and hardest images): {figure.resolve()}")
-    problems = fol.suggest_label_fixes(dataset)
+    try:
+        problems = fol.suggest_label_fixes(dataset)
+    except ValueError as error:
+        print(f"\nNo suggested labels: {error}", flush=True)
+        return
     print(f"\nMost contradicted labels, of {len(problems)}, to check by eye (in the App's panel: Labels):\n")
     shown = problems.head(5)[["contradiction", "verdict", "label", "suggested_label", "filepath"]]
     print(shown.to_string(index=False, float_format="{:.4f}".format))
