@@ -1,13 +1,13 @@
-# Every target sets up what it needs: a virtual environment in .venv, the packages, and a mongod. Nothing is written
-# outside this folder but pip's cache and, for the zoo's CIFAR-10, the folder of FiftyOne's zoo.
+# Every target sets up what it needs: a virtual environment in .venv, the packages, and a mongod. It writes only inside
+# this folder, to the cache of pip and, for the zoo's CIFAR-10, to the folder of FiftyOne's zoo.
 #
 #   make demo        train three networks on real images, print and draw what they find hard
 #   make app         open the App on the demo's results
-#   make test        lint, types and tests (under 12 minutes on 2 cores)
+#   make test        lint, types and tests (under 10 minutes on 2 quiet cores)
 #   make test-slow   the tests that take minutes each
-#   make bench       every stage against what one would otherwise do (25 minutes; QUICK=1: five)
+#   make bench       every stage against the usual way (25 minutes; QUICK=1: five)
 #   make format      format the code
-#   make clean       delete all that these made
+#   make clean       delete everything that the targets made
 #
 #   CIFAR10=DIR      a CIFAR-10 image tree, DIR/{train,test}/<class>/*, for demo, tests and benchmarks
 #   SAMPLES= EPOCHS= MODELS="resnet20 mobilenet"    change the demo;  PORT= the App's port
