@@ -281,7 +281,7 @@ def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:
     if isinstance(error, TakenError):
         return (
             f"{done}`{command}` writes them once that is done, with `--name NEW_NAME` (one for each network) under "
-            "another name, with `--overwrite` over what is there"
+            "another name, with `--overwrite` to replace existing scores"
         )
     return f"{done}`{command}` writes them"
 

@@ -105,7 +105,7 @@ class Registration(Companion):
             if other_key not in list_runs(dataset):
                 continue
             owned = owned_fields(dataset)[other_key]
-            # what is left of their scores would mix two trainings
+            # their remaining scores would mix two trainings
             if stale := [name for name, field_note in owned.items() if field_note.model in models]:
                 dataset.delete_sample_fields(stale)
             config = dataset.get_run_info(other_key).config
