@@ -129,22 +129,18 @@ class ShowDisagreement(ScoreOperator):
 
     def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
         """Add both networks and the number of samples."""
-        models = find_models(ctx.dataset)
         add_model_input(ctx, inputs, "easy_for", "Easy for")
-        add_model_input(ctx, inputs, "hard_for", "Hard for", default=models[1])
+        add_model_input(ctx, inputs, "hard_for", "Hard for", default=find_models(ctx.dataset)[1])
         inputs.int("limit", default=100, min=1, max=MOST_SAMPLES, required=True, label="Maximum number of samples")
-        if ctx.params.get("easy_for", models[0]) == ctx.params.get("hard_for", models[1]):
-            refuse(form, "Choose two different networks")
+        try:
+            _read_pair(ctx)
+        except ValueError as error:
+            refuse(form, str(error))
 
     def run(self, ctx: foo.ExecutionContext) -> None:
         """Set the view."""
-        models = find_models(ctx.dataset)
         limit = read_integer(ctx.params, "limit", 100, 1, MOST_SAMPLES)
-        easy_for = _read_model(ctx, "easy_for", models[0])
-        hard_for = _read_model(ctx, "hard_for", models[1])
-        if easy_for == hard_for:
-            raise ValueError(f"easy_for and hard_for must be two networks, not {easy_for!r} twice")
-        ctx.ops.set_view(disagreement(ctx.view, easy_for, hard_for, limit))
+        ctx.ops.set_view(disagreement(ctx.view, *_read_pair(ctx), limit))
 
 
 class CompareModels(foo.Operator):
@@ -167,6 +163,19 @@ class CompareModels(foo.Operator):
 def _read_model(ctx: foo.ExecutionContext, name: str, default: str | None = None) -> str:
     models = find_models(ctx.dataset, derived=True)
     return read_choice(ctx.params, name, models, default or models[0])
+
+
+def _read_pair(ctx: foo.ExecutionContext) -> tuple[str, str]:
+    """Return the network that finds the samples easy, and the one that finds them hard.
+
+    Raises:
+        ValueError: if they are the same, or one of them has no scores
+    """
+    models = find_models(ctx.dataset)
+    easy_for, hard_for = _read_model(ctx, "easy_for", models[0]), _read_model(ctx, "hard_for", models[1])
+    if easy_for == hard_for:
+        raise ValueError(f"easy_for and hard_for must be two different networks, not {easy_for!r} twice")
+    return easy_for, hard_for
 
 
 def _default_tag(which: Any) -> str:

@@ -47,6 +47,8 @@ def test_disagreement(kept: fo.Dataset) -> None:
     assert shown_ids(execute("show_disagreement", kept), kept) == ids[:-21:-1]
     assert form("show_disagreement", kept, {"easy_for": "vgg16", "hard_for": "vgg16"}).invalid
     assert form("show_disagreement", kept).defaults["hard_for"] == "vgg16"
+    # a cleared dropdown sends None, which is the default for the form too
+    assert not form("show_disagreement", kept, {"easy_for": None, "hard_for": None}).invalid
 
 
 TAGS: list[tuple[dict[str, Any], list[int]]] = [
