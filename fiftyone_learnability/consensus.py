@@ -85,11 +85,13 @@ def write_consensus(
     if len(rows) < 2:
         raise ValueError(f"{', '.join(scores)} have scored fewer than two samples in common")
     rows = rows[np.argsort(ids[rows])]
+    # a sample that was deleted since has no file; the write reports it
+    file_of = dict(zip(*samples.values(["id", "filepath"]), strict=True))
     no_epochs = np.empty((1, 0))
     result = ModelResults(
         model=CONSENSUS,
         ids=ids[rows],
-        filepaths=np.array(samples.select(ids[rows].tolist(), ordered=True).values("filepath"), np.str_),
+        filepaths=np.array([file_of.get(id, "") for id in ids[rows].tolist()], np.str_),
         labels=np.full(len(rows), -1, np.int64),
         classes=(),
         run_scores={"learnability": mean[rows][None], "disagreement": deviation[rows][None]},

@@ -12,6 +12,7 @@ from fiftyone import ViewField as F
 from .dataset.internals import root_dataset
 from .dataset.notes import rank_field, score_field
 from .dataset.scored import check_scored, label_path_of
+from .dataset.selections import tag_samples
 from .scores.checks import MOST_SAMPLES, check_bool, check_integer, check_number, check_tag, short_repr
 
 HARDEST, EASIEST = "hardest", "easiest"
@@ -115,7 +116,7 @@ def tag_by_difficulty(
     tag = check_tag(("hard" if which == HARDEST else "easy") if tag is None else tag)
     ids = select_by_difficulty(samples, model, which, count=count, percent=percent, per_class=per_class)
     if ids:
-        root_dataset(samples).select(ids).tag_samples(tag)
+        tag_samples(root_dataset(samples), ids, tag)
     return len(ids)
 
 

@@ -11,10 +11,12 @@ import fiftyone.core.view as fov
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset.internals import root_dataset
+from .dataset.arrays import find_ids, pack_ids, read_ids
+from .dataset.internals import root_dataset, sample_collection
 from .dataset.notes import note_of, score_field
 from .dataset.samples import check_collection, label_path
 from .dataset.scored import check_scored, find_models, label_path_of
+from .dataset.selections import select_samples, tag_samples
 from .scores.catalog import SCORES
 from .scores.checks import MOST_SEED, check_bool, check_integer, check_number, check_tag, short_repr
 from .scores.formulas import FloatArray, IntArray
@@ -58,10 +60,12 @@ def select_subset(
 
     Returns:
         a view of the selected samples in the order of the collection. Ties are broken by id, so the same call selects
-        the same samples, however the view is sorted
+        the same samples, however the view is sorted. A view holds about 800,000 ids: a larger subset is a view that
+        excludes the other samples, or, if these are too many as well, a view of the samples with the tag
 
     Raises:
-        ValueError: if there are no scores, an option is out of range, or the labels for ``per_class`` are not known
+        ValueError: if there are no scores, an option is out of range, the labels for ``per_class`` are not known, or
+            the subset can be selected only by its tag and there is none, or other samples have it
     """
     tag = None if tag is None else check_tag(tag)
     fraction = check_number("fraction", fraction, above=0, at_most=1)
@@ -74,13 +78,35 @@ def select_subset(
     ids, first = np.unique(scored.ids[has_score], return_index=True)
     scores, classes = scored.scores[has_score][first], scored.classes[has_score][first]
     selected = ids[choose_subset(scores, fraction, strategy, classes=classes, seed=seed)].tolist()
-    view = samples.select(selected)
+    view = select_samples(samples, selected)
+    if view is None:
+        _check_tag_selects(samples, selected, tag)
     if tag is not None:
-        view.tag_samples(tag)
+        dataset = root_dataset(samples)
+        tag_samples(dataset, selected, tag)
+        view = samples.match_tags(tag) if view is None else view
         if len(view) < len(selected):
             # the collection excludes samples with this tag, and a view is evaluated again at each use
-            view = root_dataset(samples).select(selected)
+            view = select_samples(dataset, selected)
+            view = dataset.match_tags(tag) if view is None else view
     return view
+
+
+def _check_tag_selects(samples: foc.SampleCollection, ids: list[str], tag: str | None) -> None:
+    """Check that a subset that no view holds can be selected by its tag.
+
+    Raises:
+        ValueError: if there is no tag, or other samples have it
+    """
+    too_large = f"no view can hold the ids of a subset of {len(ids)} samples"
+    if tag is None:
+        raise ValueError(f"{too_large}: give tag=..., which the view then matches, as in dataset.match_tags(...)")
+    tagged = read_ids(sample_collection(root_dataset(samples)), [{"$match": {"tags": tag}}])
+    if others := int((find_ids(tagged, np.sort(pack_ids(ids))) < 0).sum()):
+        raise ValueError(
+            f"{too_large}, so the view would be that of the tag {tag!r}, which {others} other samples have: choose "
+            f"another tag, or remove it with dataset.untag_samples({tag!r})"
+        )
 
 
 @dataclass(frozen=True, eq=False)

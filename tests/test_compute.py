@@ -18,7 +18,7 @@ from torch import nn
 
 import fiftyone_learnability as fol
 from fiftyone_learnability import ProgressEvent, TrainingDivergedError, WriteError, preparation
-from fiftyone_learnability.dataset import columns, fields
+from fiftyone_learnability.dataset import columns, fields, target
 from fiftyone_learnability.dataset.internals import unshared_dataset
 from fiftyone_learnability.dataset.notes import score_field
 from fiftyone_learnability.delivery import write_run_directory
@@ -695,6 +695,14 @@ def test_too_many_indexes_are_refused_before_any_training(digit_dataset: fo.Data
         digit_dataset.create_index(f"f{number}")
     with pytest.raises(ValueError, match="would need 2 more, but MongoDB allows 64"):
         learn(digit_dataset, models={"tiny": never})
+
+
+def test_a_view_that_a_run_cannot_keep_is_refused_before_any_training(
+    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "MOST_VIEW_BYTES", 1_000)
+    with pytest.raises(ValueError, match="about 500,000 ids: tag its samples"):
+        learn(digit_dataset.select(digit_dataset.values("id")), models={"tiny": never})
 
 
 def test_a_read_only_field_is_refused_before_any_training(digit_dataset: fo.Dataset) -> None:

@@ -156,6 +156,19 @@ def test_tagging(dataset: fo.Dataset, of_id: dict[str, float]) -> None:
     assert "none" not in dataset.count_sample_tags()
 
 
+def test_tagging_a_slice_of_a_group(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset([], [])
+    dataset.add_group_field("group", default="left")
+    for index in range(4):
+        group = fo.Group()
+        slices = [fo.Sample(f"/no/{name}{index}.png", group=group.element(name)) for name in ("left", "right")]
+        dataset.add_samples(slices, progress=False)
+    right = dataset.select_group_slices("right")
+    write_scores(right, {"one": np.linspace(0, 1, 4)})
+    assert fol.tag_by_difficulty(right, "one", count=2) == 2
+    assert right.match_tags("hard").values("id") == right.values("id")[:2]
+
+
 def test_disagreement(dataset: fo.Dataset) -> None:
     ids, one, two = dataset.values(["id", "learnability_rank_one", "learnability_rank_two"])
     difference = {id: b - a for id, a, b in zip(ids, one, two, strict=True) if b is not None}

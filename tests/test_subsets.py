@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from fiftyone_learnability.dataset import selections
 from fiftyone_learnability.scores.pacing import importance_weights, pacing, self_paced_weights
 from fiftyone_learnability.subsets import curriculum, select_subset
 from tests.plugin.made_up import add_samples, write_scores
@@ -161,6 +162,22 @@ def test_tagging(dataset: fo.Dataset) -> None:
     assert len(rest) == 14
     assert dataset.count_sample_tags() == {"train": 26}
     assert not set(rest.values("id")) & set(view.values("id"))
+
+
+def test_a_subset_that_no_view_holds(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selections, "MOST_BYTES", 150)
+    options: dict[str, Any] = {"fraction": 0.5, "strategy": "hardest", "per_class": False}
+    ids = easiest_first(dataset, "learnability_one")
+    with pytest.raises(ValueError, match=r"subset of 20 samples: give tag=...,.*dataset.match_tags"):
+        select_subset(dataset, **options)
+    dataset.select(ids[:2]).tag_samples("train")
+    with pytest.raises(ValueError, match="2 other samples have: choose another tag, or remove it with"):
+        select_subset(dataset, **options, tag="train")
+    assert dataset.count_sample_tags() == {"train": 2}
+    assert set(select_subset(dataset, **options, tag="half").values("id")) == set(ids[20:])
+    # a view that excludes samples with the tag
+    rest = select_subset(dataset.match_tags("other half", bool=False), **options, tag="other half")
+    assert set(rest.values("id")) == set(ids[20:])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import fiftyone.core.collections as foc
 import numpy as np
@@ -135,18 +135,19 @@ def _adapt_results(samples: foc.SampleCollection, source: ModelResults, name: st
     """
     known_ids = set(samples.values("id"))
     names = source.ids if any(id in known_ids for id in source.ids.tolist()) else source.filepaths
-    ids, rows, unknown = _match_samples(samples, names.tolist())
+    found = _find_samples(samples, names.tolist(), None)
+    rows = found.rows
     result = replace(
         source,
         model=name,
-        ids=ids,
-        filepaths=_filepaths(samples, ids),
+        ids=found.ids,
+        filepaths=found.filepaths,
         labels=source.labels[rows],
         run_scores={score: values[:, rows] for score, values in source.run_scores.items()},
         dynamics=None if source.dynamics is None else source.dynamics[:, rows],
         prediction=None if source.prediction is None else source.prediction[rows],
     )
-    return result, unknown
+    return result, found.unknown
 
 
 def _make_results(
@@ -159,8 +160,9 @@ def _make_results(
 ) -> tuple[ModelResults, list[str]]:
     """The scores of a tracker or a table as the results of one run, and the ids or files that are not here."""
     read = read_source(samples, source, learnability)
-    ids, rows, unknown = _match_samples(samples, read.names)
-    labels, class_names = _read_labels(samples, label_field, ids, classes)
+    found = _find_samples(samples, read.names, label_field)
+    rows = found.rows
+    labels, class_names = _number_labels(found.labels, label_field, classes)
     prediction = read.prediction
     if classes is None:
         # the class of each column is unknown
@@ -173,8 +175,8 @@ def _make_results(
     unmeasured = np.full(accuracy.shape, np.nan)
     result = ModelResults(
         model=name,
-        ids=ids,
-        filepaths=_filepaths(samples, ids),
+        ids=found.ids,
+        filepaths=found.filepaths,
         labels=labels,
         classes=class_names,
         run_scores={score: values[rows][None] for score, values in read.scores.items()},
@@ -185,7 +187,7 @@ def _make_results(
         config={"seeds": [0]},
         prediction=None if prediction is None else prediction[rows].astype(np.float16),
     )
-    return result, unknown
+    return result, found.unknown
 
 
 def _check_order(classes: tuple[str, ...], trained: IntArray, labels: IntArray) -> None:
@@ -215,28 +217,46 @@ def _check_order(classes: tuple[str, ...], trained: IntArray, labels: IntArray) 
             )
 
 
-def _filepaths(samples: foc.SampleCollection, ids: NDArray[np.str_]) -> NDArray[np.str_]:
-    return np.array(samples.select(ids.tolist(), ordered=True).values("filepath"), dtype=np.str_)
+class _FoundSamples(NamedTuple):
+    """The N samples of a collection that scores name, sorted by id.
 
-
-def _match_samples(samples: foc.SampleCollection, names: list[str]) -> tuple[NDArray[np.str_], IntArray, list[str]]:
-    """Find samples by id, else by file path, else by the end of the file path.
-
-    Returns:
-        the ids that were found, sorted; the position in ``names`` of each; and the names that were not found
+    Attributes:
+        ids: ``(N,)``
+        filepaths: ``(N,)``
+        labels: N labels, None where a sample has none or no label field was given
+        rows: ``(N,)`` position of each sample among the names
+        unknown: the names that are no sample of the collection
     """
-    ids, files = samples.values(["id", "filepath"])
+
+    ids: NDArray[np.str_]
+    filepaths: NDArray[np.str_]
+    labels: list[Any]
+    rows: IntArray
+    unknown: list[str]
+
+
+def _find_samples(samples: foc.SampleCollection, names: list[str], label_field: str | None) -> _FoundSamples:
+    """Find samples by id, else by file path, else by the end of the file path."""
+    paths = ["id", "filepath", *([] if label_field is None else [label_path(samples, label_field)])]
+    # of all samples: a view of those that are found might hold too many ids for MongoDB
+    ids, files, *labels = samples.values(paths)
     if not ids:
         raise ValueError("the collection is empty: there are no samples to score")
     if len(set(names)) < len(names):
         repeated = Counter(names).most_common(1)[0][0]
         raise ValueError(f"the scores name the sample {short_repr(repeated)} more than once")
-    known_ids = set(ids)
-    by_id = any(name in known_ids for name in names)
+    place_of = {id: place for place, id in enumerate(ids)}
+    by_id = any(name in place_of for name in names)
     id_of = {id: id for id in ids} if by_id else _match_files(names, ids, files)
     found = sorted((id_of[name], row) for row, name in enumerate(names) if name in id_of)
-    unknown = [name for name in names if name not in id_of]
-    return np.array([id for id, _ in found], np.str_), np.array([row for _, row in found], np.int64), unknown
+    places = [place_of[id] for id, _ in found]
+    return _FoundSamples(
+        np.array([id for id, _ in found], np.str_),
+        np.array([files[place] for place in places], np.str_),
+        [labels[0][place] for place in places] if labels else [None] * len(places),
+        np.array([row for _, row in found], np.int64),
+        [name for name in names if name not in id_of],
+    )
 
 
 def _match_files(names: list[str], ids: list[str], files: list[str]) -> dict[str, str]:
@@ -256,14 +276,11 @@ def _match_files(names: list[str], ids: list[str], files: list[str]) -> dict[str
     return {name: by_path[file] for name, file in matched.items()}
 
 
-def _read_labels(
-    samples: foc.SampleCollection, label_field: str | None, ids: NDArray[np.str_], classes: Sequence[str] | None
+def _number_labels(
+    values: list[Any], label_field: str | None, classes: Sequence[str] | None
 ) -> tuple[IntArray, tuple[str, ...]]:
     """The class of each sample as an index, -1 where it has no label, and the names of the classes."""
     given = tuple(str(name) for name in classes or ())
-    if label_field is None:
-        return np.full(len(ids), -1, dtype=np.int64), given
-    values = samples.select(ids.tolist(), ordered=True).values(label_path(samples, label_field))
     labels = [None if value is None else str(value) for value in values]
     present = {label for label in labels if label is not None}
     class_names = given or tuple(sorted(present))

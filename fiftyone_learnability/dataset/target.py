@@ -10,10 +10,11 @@ from itertools import count
 import fiftyone as fo
 import fiftyone.core.collections as foc
 import numpy as np
+from bson import json_util
 
 from ..scores.catalog import DEFAULT_SCORES, SCORES
 from .arrays import find_ids, ids_in_view, pack_ids, read_ids
-from .internals import root_dataset, run_settings, sample_collection
+from .internals import root_dataset, run_settings, sample_collection, serialize_stages
 from .notes import METHOD, FieldNote, notes_of, owned_fields, owning_run, score_field
 from .registry import check_identifier, list_runs
 
@@ -22,6 +23,10 @@ ASIDE = "_replaced_"
 
 MOST_INDEXES = 64
 """The indexes that MongoDB allows for the samples of a dataset."""
+
+MOST_VIEW_BYTES = 15_000_000
+"""The largest view, as JSON, that a run can keep. FiftyOne stores it with the settings of the run in one document,
+which may have 16 MiB in MongoDB; an id takes 28 bytes."""
 
 
 class TakenError(ValueError):
@@ -87,15 +92,17 @@ class WriteTarget:
             ids (None): further samples that get values, although they may have left the collection meanwhile
 
         Raises:
-            ValueError: if the key is not an identifier or belongs to a run of another kind; if it or a field exists and
-                ``overwrite`` is false; if a field exists that has another type or is read-only; if samples outside the
-                collection would lose their scores; or if the indexes would be more than MongoDB allows
+            ValueError: if a run cannot keep the view; if the key is not an identifier or belongs to a run of another
+                kind; if it or a field exists and ``overwrite`` is false; if a field exists that has another type or is
+                read-only; if samples outside the collection would lose their scores; or if the indexes would be more
+                than MongoDB allows
         """
         _check_key(self.dataset, self.key, self.overwrite)
         self.check_fields(ids)
 
     def check_fields(self, ids: Sequence[str] | None = None) -> None:
         """Check everything but the key: see :meth:`check`."""
+        self._check_view()
         existing = dict(self._existing_fields())
         for name, note in existing.items():
             self._check_replaceable(name, note)
@@ -125,6 +132,21 @@ class WriteTarget:
         models = run_settings(self.dataset, METHOD)[key].get("models", ())
         is_left = any(name not in self.fields and note.model not in self.models for name, note in owned.items())
         return bool(owned) and not is_left and set(models) <= set(self.models)
+
+    def _check_view(self) -> None:
+        """Check that the run can keep the view.
+
+        Raises:
+            ValueError: if it holds too many ids
+        """
+        if self.samples is self.dataset:
+            return
+        size = sum(len(json_util.dumps(stage)) for stage in serialize_stages(self.samples))
+        if size > MOST_VIEW_BYTES:
+            raise ValueError(
+                f"the view takes {size / 1e6:.1f} MB, and a run can keep one of {MOST_VIEW_BYTES / 1e6:g}, about "
+                "500,000 ids: tag its samples and give dataset.match_tags(...) instead"
+            )
 
     def _existing_fields(self) -> Iterator[tuple[str, FieldNote]]:
         """The target's fields that exist, and other scores of its networks, which would mix two trainings."""

@@ -9,6 +9,7 @@ import fiftyone.core.runs as fors
 import pytest
 
 import fiftyone_learnability as fol
+from fiftyone_learnability.dataset import target
 from fiftyone_learnability.dataset.target import choose_target
 
 from .helpers import EVERY, SETTINGS, make_results, state, write, write_results
@@ -89,3 +90,15 @@ def test_any_existing_score_field_is_enough_to_refuse(dataset: fo.Dataset) -> No
     assert state(dataset) == before
     # scores that are not written do not clash
     assert choose_target(dataset, ["a"], None, False).key == "learnability"
+
+
+def test_a_view_that_a_run_cannot_keep(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target, "MOST_VIEW_BYTES", 300)
+    before = state(dataset)
+    for key in (None, "mine"):
+        with pytest.raises(ValueError, match=r"about 500,000 ids: tag its samples and give dataset.match_tags"):
+            choose_target(dataset.select(dataset.values("id")), ["a"], key)
+    assert state(dataset) == before
+    # a dataset has no view to keep
+    choose_target(dataset, ["a"], None)
+    choose_target(dataset.match_tags("new"), ["a"], None)
