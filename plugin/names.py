@@ -8,7 +8,6 @@ from fiftyone_learnability.scores.catalog import SCORES
 
 PLUGIN = "@fiftyone-learnability/learnability"
 COMPUTE = f"{PLUGIN}/compute_learnability"
-SORT = f"{PLUGIN}/sort_by_learnability"
 TAG = f"{PLUGIN}/tag_by_difficulty"
 SUGGEST_FIXES = f"{PLUGIN}/suggest_label_fixes"
 APPLY_FIXES = f"{PLUGIN}/apply_label_fixes"

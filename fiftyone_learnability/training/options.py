@@ -435,12 +435,3 @@ def settings_of(cls: type[TrainingOptions]) -> dict[str, Setting]:
 def public_settings() -> dict[str, Setting]:
     """Return the descriptions of the settings that are arguments of ``compute_learnability``, by name."""
     return {name: about for name, about in settings_of(RunSettings).items() if about.is_public}
-
-
-def default_of(name: str) -> Any:
-    """Return the default of a run setting.
-
-    Args:
-        name: the name of the setting
-    """
-    return next(field.default for field in dataclasses.fields(RunSettings) if field.name == name)
