@@ -10,7 +10,7 @@ import fiftyone.core.collections as foc
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset.evidence import find_unlearned, problems_of, warn
+from .dataset.evidence import find_unlearned, first_learned, problems_of, warn, warn_of_unlearned
 from .dataset.internals import root_dataset
 from .dataset.notes import rank_field, score_field
 from .dataset.scored import check_scored, choose_results, find_models, label_path_of, load_scores
@@ -77,7 +77,8 @@ def hardest_samples(samples: foc.SampleCollection, model: str, k: int = 20, easi
     """
     import pandas as pd
 
-    check_scored(samples, model)
+    model = check_scored(samples, model, "rank")
+    warn_of_unlearned(samples, [model])
     k = check_integer("k", k, 1)
     view = samples.exists(score_field(model)).sort_by(score_field(model), reverse=easiest).limit(k)
     label_path = label_path_of(samples, model)
@@ -101,7 +102,7 @@ def plot_comparison(
     Args:
         samples: a dataset or view with scores of both networks
         path: the file to write; its ending sets the format: png, pdf or svg
-        models (None): the two networks, by default the first two that have scores
+        models (None): the two networks, by default the first two that learned something
         num_examples (10): the number of images in each strip
 
     Returns:
@@ -116,10 +117,14 @@ def plot_comparison(
         scored = find_models(samples)
         if len(scored) < 2:
             raise ValueError(f"the figure needs the scores of two networks; there are: {', '.join(scored) or 'none'}")
-        models = (scored[0], scored[1])
+        chosen = first_learned(root_dataset(samples), scored, 2)
+        models = (chosen[0], chosen[1])
     ids, scores = load_scores(samples, models)
-    warn(find_unlearned(root_dataset(samples), models), "its scores say nothing about the samples")
-    first, second = (scores[model] for model in models)
+    if len(scores) < 2:
+        raise ValueError(f"the figure needs two different networks, not {models[0]!r} twice")
+    (name, first), (other_name, second) = scores.items()
+    models = (name, other_name)
+    warn_of_unlearned(samples, models)
     both = ~(np.isnan(first) | np.isnan(second))
     if both.sum() < 2:
         raise ValueError(f"{models[0]} and {models[1]} have fewer than two samples in common")

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fiftyone as fo
 import fiftyone.core.collections as foc
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +17,11 @@ from .dataset.columns import Column
 from .dataset.evidence import choose_learned, find_unlearned, problems_of
 from .dataset.fields import WriteReport, score_columns, write_run
 from .dataset.internals import root_dataset
-from .dataset.notes import owning_run, score_field
 from .dataset.recovery import recover
+from .dataset.registry import describe_no_run
 from .dataset.runs import load_model_results
 from .dataset.samples import check_images
-from .dataset.scored import check_scored, choose_models, choose_results, load_scores
+from .dataset.scored import check_scored, choose_models, choose_results, describe_no_scores, label_field_of, load_scores
 from .dataset.target import choose_target
 from .experiment.figures import draw_stability
 from .experiment.results import ModelResults
@@ -102,7 +101,7 @@ def write_consensus(
         config={"seeds": [], "models": list(scores)},
     )
     settings = {
-        "label_field": _label_field(dataset, next(iter(scores))),
+        "label_field": label_field_of(dataset, next(iter(scores))),
         "kind": CONSENSUS,
         "of": list(scores),
         "epochs": 0,
@@ -233,12 +232,12 @@ def _load_results(
     dataset = root_dataset(source)
     requested = choose_models(source, models)
     results = load_model_results(dataset, requested)
-    missing = [model for model in requested if model not in results] if models is not None else []
-    if missing or not results:
-        raise ValueError(
-            f"the dataset {dataset.name!r} has no run of {', '.join(missing) or 'any network'}: compute learnability "
-            "first"
-        )
+    missing = [model for model in requested if model not in results]
+    if missing and (models is not None or not results):
+        check_scored(source, missing[0])
+        raise ValueError(describe_no_run(dataset, missing[0]))
+    if not results:
+        raise ValueError(describe_no_scores(source))
     return _without_unlearned(results, models is not None)
 
 
@@ -268,9 +267,3 @@ def _rows_of(result: ModelResults, ids: list[str]) -> NDArray[np.int64]:
     """The rows of some samples in the results."""
     order = np.argsort(result.ids)
     return order[np.searchsorted(result.ids[order], ids)]
-
-
-def _label_field(dataset: fo.Dataset, model: str) -> str | None:
-    """The label field that a network was trained with; None if its run is gone."""
-    key = owning_run(dataset, score_field(model))
-    return dataset.get_run_info(key).config.label_field if key in dataset.list_runs() else None

@@ -9,9 +9,10 @@ import fiftyone.core.view as fov
 import numpy as np
 from fiftyone import ViewField as F
 
+from .dataset.evidence import warn_of_unlearned
 from .dataset.internals import root_dataset
 from .dataset.notes import rank_field, score_field
-from .dataset.scored import check_scored, label_path_of
+from .dataset.scored import check_scored, describe_no_labels, label_path_of
 from .dataset.selections import tag_samples
 from .scores.checks import MOST_SAMPLES, check_bool, check_integer, check_number, check_tag, short_repr
 
@@ -32,7 +33,8 @@ def sort_by_learnability(samples: foc.SampleCollection, model: str, easiest_firs
     Raises:
         ValueError: if the network has no scores in the collection
     """
-    check_scored(samples, model)
+    model = check_scored(samples, model)
+    warn_of_unlearned(samples, [model])
     return samples.exists(score_field(model)).sort_by(score_field(model), reverse=easiest_first)
 
 
@@ -62,7 +64,8 @@ def select_by_difficulty(
         ValueError: if the network has no scores, an option is out of range, not exactly one of ``count`` and
             ``percent`` is given, or ``per_class`` is set and the labels that the network was trained with are gone
     """
-    check_scored(samples, model)
+    model = check_scored(samples, model)
+    warn_of_unlearned(samples, [model])
     if which not in (HARDEST, EASIEST):
         raise ValueError(f"which must be {HARDEST!r} or {EASIEST!r}, not {short_repr(which)}")
     if (count is None) == (percent is None):
@@ -73,9 +76,7 @@ def select_by_difficulty(
     if check_bool("per_class", per_class):
         label_path = label_path_of(samples, model)
         if label_path is None:
-            raise ValueError(
-                f"the labels that {model!r} was trained with are no longer in the dataset: use per_class=False"
-            )
+            raise ValueError(f"{describe_no_labels(samples, model)}: use per_class=False")
         paths.append(label_path)
     ids, scores, *labels = samples.exists(score_field(model)).values(paths)
     order = np.lexsort((ids, np.array(scores, np.float64) * (1 if which == HARDEST else -1))).tolist()
@@ -137,11 +138,11 @@ def disagreement(
     Raises:
         ValueError: if a network has no scores, both are the same, or the limit is not positive
     """
-    check_scored(samples, easy_for)
-    check_scored(samples, hard_for)
+    easy_for, hard_for = check_scored(samples, easy_for, "rank"), check_scored(samples, hard_for, "rank")
     if easy_for == hard_for:
         raise ValueError(f"a disagreement needs two networks, not {easy_for!r} twice")
     limit = None if limit is None else check_integer("limit", limit, 1, MOST_SAMPLES)
+    warn_of_unlearned(samples, [easy_for, hard_for])
     low, high = rank_field(easy_for), rank_field(hard_for)
     both = samples.exists(low).exists(high)
     view = both.match(F(high) > F(low)).sort_by(F(high) - F(low), reverse=True)

@@ -14,8 +14,16 @@ from .dataset.fields import WriteReport
 from .dataset.imported import PreparedScores, prepare_scores
 from .dataset.internals import root_dataset
 from .dataset.notes import score_field
+from .dataset.registry import describe_no_run
 from .dataset.runs import load_model_results
-from .dataset.scored import check_scored, choose_models, find_scores, label_path_of
+from .dataset.scored import (
+    check_scored,
+    choose_models,
+    describe_no_scores,
+    find_scores,
+    label_path_of,
+    resolve_name,
+)
 from .experiment.results import ModelResults
 from .experiment.score_files import check_score_path, ending_of, read_table, write_table
 from .scores.catalog import SCORES
@@ -94,9 +102,11 @@ def pred_probs(samples: foc.SampleCollection, model: str) -> Predictions:
     Raises:
         ValueError: if the network has no scores, or its run did not keep its predictions
     """
-    check_scored(samples, model)
+    model = check_scored(samples, model)
     result = load_model_results(root_dataset(samples), [model]).get(model)
-    if result is None or result.prediction is None:
+    if result is None:
+        raise ValueError(describe_no_run(root_dataset(samples), model))
+    if result.prediction is None:
         raise ValueError(f"the run of {model!r} has not kept its predictions: compute it again")
     row_of = {id: row for row, id in enumerate(result.ids.tolist())}
     ids = [id for id in samples.values("id") if id in row_of]
@@ -125,7 +135,7 @@ def scores_table(samples: foc.SampleCollection, models: str | Sequence[str] | No
 
     models = choose_models(samples, models, derived=True)
     if not models:
-        raise ValueError("there are no scores to export: compute learnability first")
+        raise ValueError(describe_no_scores(samples))
     for model in models:
         check_scored(samples, model)
     # imported scores may have no label field
@@ -187,6 +197,7 @@ def _prepare_table(
             raise ValueError(f"{path.name} does not name its model: give name=")
         return [prepare_scores(samples, table, name, **options)]
     if name is not None:
+        name = resolve_name(name, models)
         if name not in models:
             raise ValueError(f"{path.name} has no model {name!r}; it has: {', '.join(models)}")
         models = [name]

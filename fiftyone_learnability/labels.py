@@ -20,11 +20,12 @@ from .dataset.evidence import choose_learned, problems_of
 from .dataset.fields import write_run
 from .dataset.internals import root_dataset
 from .dataset.label_fields import choose_fix_field, classification, write_labels
-from .dataset.notes import FieldNote, note_of, owning_run, score_field
+from .dataset.notes import FieldNote, moved_fields, notes_of, owning_run
 from .dataset.recovery import recover
+from .dataset.registry import describe_no_run, find_run
 from .dataset.runs import load_model_results
-from .dataset.samples import check_collection, check_images
-from .dataset.scored import check_scored, choose_models, label_path_of
+from .dataset.samples import check_collection, check_images, is_empty
+from .dataset.scored import check_scored, choose_models, describe_no_labels, describe_no_scores, label_path_of
 from .dataset.target import choose_field_target
 from .experiment.results import ModelResults
 from .scores.checks import check_bool, check_number
@@ -151,7 +152,7 @@ def label_problems(samples: foc.SampleCollection, verdict: str = MISLABELLED) ->
     Raises:
         ValueError: if there are no suggestions, or the verdict is another one
     """
-    _check_suggested(samples)
+    _check_suggested(samples, applied=False)
     if verdict not in (MISLABELLED, HARD):
         raise ValueError(f"verdict must be {MISLABELLED!r} or {HARD!r}, not {verdict!r}")
     return samples.match(F(VERDICT) == verdict).sort_by(CONTRADICTION, reverse=True)
@@ -177,30 +178,46 @@ def apply_label_fixes(
         the field with the fixes, and the number of samples whose label in it changed
 
     Raises:
-        ValueError: if there are no suggestions, ``into`` cannot take labels, or another field is called
-            ``<label field>_original``
+        ValueError: if the view is empty, there are no suggestions, ``into`` cannot take labels, or another field is
+            called ``<label field>_original``
         WriteError: if the database fails; the dataset is unchanged
     """
     check_images(samples)
     dataset = root_dataset(samples)
     recover(dataset)
-    _check_suggested(samples)
-    label_field = suggested_field(dataset)
+    _check_suggested(samples, applied=True)
+    if is_empty(samples):
+        raise ValueError(
+            f"samples is an empty view of {dataset.name!r}, so no suggestion is accepted: check its tag or filter"
+        )
+    label_field = str(dataset.get_run_info(owning_run(dataset, CONTRADICTION)).config.label_field)
     target = choose_fix_field(dataset, label_field, into, in_place)
     accepted = dict(zip(*samples.exists(SUGGESTION).values(["id", f"{SUGGESTION}.label"]), strict=True))
     return target, write_labels(dataset, label_field, target, accepted)
 
 
-def suggested_field(dataset: fo.Dataset) -> str:
-    """Return the label field that the suggestions of a dataset are for.
-
-    Raises:
-        ValueError: if the run that made them was deleted
-    """
-    key = owning_run(dataset, CONTRADICTION)
-    if key is None:
-        raise ValueError("the run that suggested the labels was deleted: call suggest_label_fixes again")
-    return str(dataset.get_run_info(key).config.label_field)
+def describe_no_suggestions(samples: foc.SampleCollection, applied: bool = True) -> str | None:
+    """Say what is missing before suggested labels can be applied, or only shown; None if nothing."""
+    dataset = root_dataset(samples)
+    present, moved = notes_of(dataset), moved_fields(dataset)
+    fields = (SUGGESTION, CONTRADICTION, VERDICT)
+    if not any(field in present or field in moved for field in fields):
+        return "there are no suggested labels yet: run suggest_label_fixes first"
+    again = "run suggest_label_fixes again with overwrite=True"
+    for field in fields:
+        if field in present and samples.has_field(field):
+            continue
+        if field in present:
+            return f"the view leaves out the field {field!r} of the suggested labels"
+        was = f"is now {moved[field][0]!r}" if field in moved else "is missing"
+        return f"the field {field!r} of the suggested labels {was}: {again}"
+    if applied and owning_run(dataset, CONTRADICTION) is None:
+        run = present[CONTRADICTION].run
+        return (
+            f"the dataset {dataset.name!r} has suggested labels but not the run {run!r} that knows for which field, as "
+            f"after cloning a view: {again}"
+        )
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +285,7 @@ def _judge_samples(samples: foc.SampleCollection, results: dict[str, ModelResult
     first = next(iter(results))
     label_at = label_path_of(samples, first)
     if label_at is None:
-        raise ValueError(f"the labels that {first!r} was trained with are no longer in the dataset")
+        raise ValueError(describe_no_labels(samples, first))
     classes = results[first].classes
     class_index = {name: index for index, name in enumerate(classes)}
     predicted_ids, predictions = _mean_predictions(results)
@@ -337,7 +354,7 @@ def _load_predictions(
     """
     requested = choose_models(samples, models)
     if not requested:
-        raise ValueError("there are no scores yet: compute learnability first")
+        raise ValueError(describe_no_scores(samples))
     for model in requested:
         check_scored(samples, model)
     dataset = root_dataset(samples)
@@ -347,6 +364,9 @@ def _load_predictions(
         if result.prediction is not None
     }
     missing = [model for model in requested if model not in results]
+    gone = [model for model in missing if find_run(dataset, model) is None]
+    if gone and (models is not None or not results):
+        raise ValueError(describe_no_run(dataset, gone[0]))
     if missing and (models is not None or not results):
         raise ValueError(f"the runs of {', '.join(missing)} have not kept their predictions: compute them again")
     chosen = choose_learned(results, problems_of(results), models is not None)
@@ -380,10 +400,10 @@ def _mean_predictions(results: dict[str, ModelResults]) -> tuple[list[str], NDAr
 
 def _trained_field(dataset: fo.Dataset, model: str) -> str:
     """The label field that a network was trained with."""
-    return dataset.get_run_info(owning_run(dataset, score_field(model))).config.label_field
+    return dataset.get_run_info(find_run(dataset, model)).config.label_field
 
 
-def _check_suggested(samples: foc.SampleCollection) -> None:
+def _check_suggested(samples: foc.SampleCollection, applied: bool) -> None:
     check_collection(samples)
-    if note_of(samples.get_field(CONTRADICTION)).score is None:
-        raise ValueError("there are no suggested labels yet: call suggest_label_fixes first")
+    if problem := describe_no_suggestions(samples, applied):
+        raise ValueError(problem)

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset.arrays import find_ids, pack_ids, read_ids
+from .dataset.evidence import first_learned, warn_of_unlearned
 from .dataset.internals import root_dataset, sample_collection
 from .dataset.notes import note_of, score_field
 from .dataset.samples import check_collection, label_path
-from .dataset.scored import check_scored, find_models, label_path_of
+from .dataset.scored import check_scored, describe_no_labels, describe_no_scores, find_models, label_path_of
 from .dataset.selections import select_samples, tag_samples
 from .scores.catalog import SCORES
 from .scores.checks import MOST_SEED, check_bool, check_integer, check_number, check_tag, short_repr
@@ -50,7 +51,7 @@ def select_subset(
         fraction: the fraction, above 0 and at most 1
         strategy ("stratified"): "hardest", "easiest", "mid", "stratified" or "random", see
             :func:`fiftyone_learnability.scores.subsets.choose_subset`
-        model (None): the network whose learnability is used, by default the first that has scores
+        model (None): the network whose learnability is used, by default the first that learned something
         field (None): instead of a network, a field of numbers that are higher for easier samples
         label_field (None): the labels for ``per_class``, by default those that the network was trained with
         per_class (True): True selects within each class, so the subset keeps the balance of classes. Samples without a
@@ -219,7 +220,7 @@ def curriculum(
         samples: a dataset or view in which every sample has a score
         field (None): instead of a network's learnability, a field of numbers that are higher for easier samples
         pacing ("linear"): "linear", "root" or "step", see :func:`fiftyone_learnability.scores.pacing.pacing`
-        model (None): the network whose learnability is used, by default the first that has scores
+        model (None): the network whose learnability is used, by default the first that learned something
         label_field (None): the labels for ``per_class``, by default those that the network was trained with
         per_class (False): True mixes the classes evenly, so that the first epochs do not show only the easy classes
         start (0.2): the fraction of the samples in the first epoch, above 0 and at most 1
@@ -282,11 +283,9 @@ def _read_scores(
     samples: foc.SampleCollection, model: str | None, field: str | None, label_field: str | None, per_class: bool
 ) -> _ScoredSamples:
     check_collection(samples)
-    if field is None and model is None:
-        models = find_models(samples)
-        if not models:
-            raise ValueError("no network has scores: compute learnability first, or give a field")
-        model = models[0]
+    if field is None:
+        model = _first_model(samples) if model is None else check_scored(samples, model)
+        warn_of_unlearned(samples, [model])
     path = _score_path(samples, model, field)
     label_at = _label_path(samples, model, label_field) if per_class else None
     ids, values, *labels = samples.values(["id", path, *([label_at] if label_at else [])])
@@ -300,12 +299,18 @@ def _read_scores(
     return _ScoredSamples(path, np.array(ids, dtype=np.str_), scores, classes)
 
 
+def _first_model(samples: foc.SampleCollection) -> str:
+    models = find_models(samples)
+    if not models:
+        raise ValueError(f"{describe_no_scores(samples)}, or give a field")
+    return first_learned(root_dataset(samples), models)[0]
+
+
 def _score_path(samples: foc.SampleCollection, model: str | None, field: str | None) -> str:
     """The field of the scores of a network, or the given field if it holds numbers."""
     if model is not None:
         if field is not None:
             raise ValueError(f"give either a model or a field, not both {model!r} and {field!r}")
-        check_scored(samples, model)
         return score_field(model)
     if not isinstance(field, str):
         raise TypeError(f"field must be the name of a field, not {short_repr(field)}")
@@ -325,10 +330,7 @@ def _label_path(samples: foc.SampleCollection, model: str | None, label_field: s
         raise ValueError("with field, selecting within each class needs label_field; or set per_class=False")
     path = label_path_of(samples, model)
     if path is None:
-        raise ValueError(
-            f"the labels that {model!r} was trained with are no longer in the dataset: give label_field, or set "
-            "per_class=False"
-        )
+        raise ValueError(f"{describe_no_labels(samples, model)}: give label_field, or set per_class=False")
     return path
 
 

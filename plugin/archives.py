@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiftyone_learnability.dataset.internals import dataset_id
-from fiftyone_learnability.dataset.notes import owning_run, score_field
-from fiftyone_learnability.dataset.registry import unpacked
+from fiftyone_learnability.dataset.registry import find_run, unpacked
 from fiftyone_learnability.experiment.curves import measured_epochs
 from fiftyone_learnability.experiment.files import Archive, open_archive
 from fiftyone_learnability.scores.catalog import SCORES
@@ -127,8 +126,8 @@ def _load_archive(dataset: fo.Dataset, model: str) -> Archive | None:
 
 def _run_version(dataset: fo.Dataset, model: str) -> _RunVersion | None:
     """Return which run wrote the scores of a network, None if that run is gone."""
-    key = owning_run(dataset, score_field(model))
-    if key is None or key not in dataset.list_runs():
+    key = find_run(dataset, model)
+    if key is None:
         return None
     return _RunVersion(str(dataset_id(dataset)), key, str(dataset.get_run_info(key).timestamp))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -990,3 +991,16 @@ def test_cifar10_from_end_to_end(
     picture = fol.plot_comparison(dataset, tmp_path / "figure.png")
     with Image.open(picture) as image:
         assert min(image.size) > 500
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_progress_is_shown_where_fiftyone_shows_it(
+    digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shown: bool
+) -> None:
+    monkeypatch.setattr(fo.config, "show_progress_bars", shown)
+    learn(digit_dataset, progress=None)
+    assert ("samples/s" in capsys.readouterr().err) == shown
+    # what the call says takes precedence
+    learn(digit_dataset, "other", progress=not shown)
+    assert ("samples/s" in capsys.readouterr().err) != shown
+    assert inspect.signature(fol.compute_learnability).parameters["progress"].default is None

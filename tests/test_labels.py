@@ -422,7 +422,7 @@ def test_the_strongest_contradiction_comes_first(dataset: fo.Dataset) -> None:
 def test_showing_and_applying_need_suggestions(dataset: fo.Dataset) -> None:
     dataset.add_sample_field(CONTRADICTION, fo.FloatField)
     for call in (fol.label_problems, fol.apply_label_fixes):
-        with pytest.raises(ValueError, match="call suggest_label_fixes first"):
+        with pytest.raises(ValueError, match="run suggest_label_fixes first"):
             call(dataset)
 
 
@@ -450,7 +450,7 @@ def test_suggestions_need_scores_and_labels(dataset: fo.Dataset, make_dataset: C
         fol.suggest_label_fixes(dataset.match(F("filepath") == "/no/7.png"))
     dataset.delete_sample_field("ground_truth")
     before = state(dataset)
-    with pytest.raises(ValueError, match="the labels that 'one' was trained with are no longer in the dataset"):
+    with pytest.raises(ValueError, match="with the labels that 'one' was trained with was deleted or renamed"):
         fol.suggest_label_fixes(dataset)
     assert state(dataset) == before
 
@@ -543,8 +543,18 @@ def test_edits_in_the_copy_stay(suggested: fo.Dataset) -> None:
     assert values(suggested, "ground_truth_fixed.label")[5] == "bat"
 
 
-def test_accepting_nothing_makes_an_unchanged_copy(suggested: fo.Dataset) -> None:
-    assert fol.apply_label_fixes(suggested.limit(0)) == ("ground_truth_fixed", 0)
+def test_accepting_nothing_is_refused(suggested: fo.Dataset) -> None:
+    before = state(suggested)
+    with pytest.raises(
+        ValueError, match=r"is an empty view of .*, so no suggestion is accepted: check its tag or filter"
+    ):
+        fol.apply_label_fixes(suggested.match_tags("accepted"))
+    assert state(suggested) == before
+
+
+def test_accepting_samples_without_a_suggestion_makes_an_unchanged_copy(suggested: fo.Dataset) -> None:
+    right = suggested.match(F("learnability_suggestion") == None)  # noqa: E711
+    assert fol.apply_label_fixes(right) == ("ground_truth_fixed", 0)
     assert values(suggested, "ground_truth_fixed.label") == LABELS
 
 

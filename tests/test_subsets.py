@@ -233,7 +233,7 @@ def test_without_scores_or_labels(make_dataset: MakeDataset) -> None:
     with pytest.raises(ValueError, match="the collection is empty"):
         curriculum(dataset.limit(3).skip(3))
     dataset.delete_sample_field("ground_truth")
-    with pytest.raises(ValueError, match="'one' was trained with are no longer in the dataset: give label_field"):
+    with pytest.raises(ValueError, match="'one' was trained with was deleted or renamed: give label_field"):
         select_subset(dataset, 0.5)
     assert select_subset(dataset, 0.5, "easiest", per_class=False).values("id") == dataset.skip(5).values("id")
 

@@ -443,7 +443,7 @@ def test_scores_that_cannot_be_added_add_nothing(dataset: fo.Dataset) -> None:
     before = state(dataset)
     for options, message in (
         ({"models": ["one", "poor"], "scores": "hits"}, "the run 'run_poor' of 'poor' did not measure hits"),
-        ({"models": ["one", "gone"], "scores": "hits"}, "the run of 'gone' was deleted"),
+        ({"models": ["one", "gone"], "scores": "hits"}, "has scores of 'gone' but not their run"),
         ({"models": ["one"], "scores": ["hits", "aum"]}, "'learnability_one_aum' exists but is not a score of 'one'"),
         ({"models": ["one"], "scores": "spread"}, "compares several runs"),
         ({"models": ["one"], "scores": "luck"}, "unknown score 'luck'"),

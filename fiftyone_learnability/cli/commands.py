@@ -98,12 +98,14 @@ def runs(dataset: fo.Dataset, options: argparse.Namespace) -> None:
 def compare(dataset: fo.Dataset, options: argparse.Namespace) -> None:
     """Print the correlations of networks."""
     from ..compare import compare_models, plot_comparison
-    from ..dataset.scored import find_models
+    from ..dataset.evidence import first_learned
+    from ..dataset.scored import choose_models
 
     comparison = compare_models(dataset, options.models)
     print(json.dumps(_rows(comparison.to_pandas()), indent=2) if options.json else comparison.table())
     if options.figure is not None:
-        first, second = (options.models or find_models(dataset))[:2]
+        models = choose_models(dataset, options.models)
+        first, second = models[:2] if options.models else first_learned(dataset, models, 2)
         path = plot_comparison(dataset, options.figure, (first, second))
         print(f"figure of {first} and {second}: {path}", file=sys.stderr)
 

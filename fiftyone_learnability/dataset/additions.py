@@ -13,11 +13,11 @@ from ..scores.catalog import choose_scores
 from .columns import Column
 from .fields import add_columns, score_columns, signed
 from .internals import root_dataset
-from .notes import owning_run, score_field
+from .notes import score_field
 from .registration import AddedScores
-from .registry import id_of_run
+from .registry import describe_no_run, find_run, id_of_run
 from .runs import load_model_results
-from .scored import check_scored, choose_models, find_scores
+from .scored import check_scored, choose_models, describe_no_scores, find_scores
 
 
 def add_scores(
@@ -27,27 +27,31 @@ def add_scores(
 
     Args:
         samples: a dataset or view with scores. The scores are written for all samples of the run, also beyond a view
-        scores ("all"): names of scores, or "all" that the run has
+        scores ("all"): names of scores, or "all" that the run has. Learnability and rank are written too where their
+            fields were deleted or renamed
         models (None): the networks, by default all
 
     Returns:
         the fields that were added
 
     Raises:
-        ValueError: if a network has no scores, or its run did not measure one of ``scores``
+        ValueError: if there are no networks, a network has no run, or its run did not measure one of ``scores``
         WriteError: if the database fails; the dataset is unchanged
     """
     dataset = root_dataset(samples)
     models = list(dict.fromkeys(choose_models(samples, models)))
+    if not models:
+        raise ValueError(describe_no_scores(samples))
     for model in models:
-        check_scored(samples, model)
+        if find_run(dataset, model) is None:
+            check_scored(samples, model)
     results = load_model_results(dataset, models)
     columns: list[tuple[ModelResults, Column]] = []
     added: dict[str, list[str]] = {}
     for model in models:
-        key = owning_run(dataset, score_field(model))
+        key = find_run(dataset, model)
         if key is None or model not in results:
-            raise ValueError(f"the run of {model!r} was deleted: compute its scores again")
+            raise ValueError(describe_no_run(dataset, model))
         new = _choose_new(dataset, model, key, results[model], scores)
         new_columns = signed(score_columns(results[model], model, new), key, id_of_run(dataset, key))
         columns += [(results[model], column) for column in new_columns]

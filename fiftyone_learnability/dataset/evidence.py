@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import fiftyone as fo
+import fiftyone.core.collections as foc
 
 from ..experiment.results import ModelResults
 from ..scores.evidence import Evidence
+from .internals import root_dataset
 from .notes import owning_run, score_field
 from .runs import load_model_results
 
@@ -79,6 +81,29 @@ def choose_learned(models: Iterable[str], problems: Mapping[str, str], named: bo
     outcome = "it is used because models names it" if named else "it is left out unless models names it"
     remarks = warn({model: problems[model] for model in models if model in problems}, outcome)
     return Chosen(models if named else [model for model in models if model not in problems], remarks)
+
+
+def first_learned(dataset: fo.Dataset, models: Sequence[str], count: int = 1) -> list[str]:
+    """Return the first networks that learned something, and others only for want of these; for calls that name none.
+
+    A warning names the networks that are passed over.
+
+    Args:
+        dataset: the dataset
+        models: the networks, at least ``count``
+        count (1): the number of networks to choose
+    """
+    problems = find_unlearned(dataset, models)
+    chosen = sorted(models, key=lambda model: model in problems)[:count]
+    last = max(models.index(model) for model in chosen)
+    passed = {model: problems[model] for model in models[:last] if model not in chosen}
+    warn(passed, f"used instead: {', '.join(chosen)}")
+    return chosen
+
+
+def warn_of_unlearned(samples: foc.SampleCollection, models: Sequence[str]) -> None:
+    """Log a warning for each network of a collection that learned no more than chance, for calls that use it."""
+    warn(find_unlearned(root_dataset(samples), models), "its scores say nothing about the samples")
 
 
 def warn(problems: Mapping[str, str], outcome: str) -> list[str]:

@@ -91,6 +91,21 @@ def notes_of(samples: foc.SampleCollection) -> dict[str, FieldNote]:
     return {name: note for name, note in notes if note is not None}
 
 
+def moved_fields(samples: foc.SampleCollection) -> dict[str, tuple[str, FieldNote]]:
+    """Return the fields that the user has renamed or copied, by the name under which they were written.
+
+    Returns:
+        for each such name how the field is called now, the first of several copies, and its note
+    """
+    moved: dict[str, tuple[str, FieldNote]] = {}
+    for name, field in samples.get_field_schema().items():
+        note = _parse(field)
+        written = None if note is None else note.field or _first_name(field, note)
+        if note is not None and written is not None and written != name:
+            moved.setdefault(written, (name, note))
+    return moved
+
+
 def sign(info: Mapping[str, Any], field_name: str, key: str, run_id: str | None) -> dict[str, Any]:
     """Return the info of a field with the name of the field and its run in the note.
 
@@ -175,12 +190,19 @@ def fields_of(models: Sequence[str], scores: Sequence[str] = DEFAULT_SCORES) -> 
 
 
 def _read(field: fo.Field | None) -> FieldNote | None:
+    note = _parse(field)
+    if field is None or note is None:
+        return None
+    return note if _path(field) == (note.field or _first_name(field, note)) else None
+
+
+def _parse(field: fo.Field | None) -> FieldNote | None:
+    """Read the note of a field, whatever the field is called now."""
     entry = ((field.info if field is not None else None) or {}).get(_INFO_KEY)
-    if field is None or not isinstance(entry, dict):
+    if not isinstance(entry, dict):
         return None
     # other versions may note more, and users can put anything there
-    note = FieldNote(**{name: entry[name] for name in _NAMES & entry.keys()})
-    return note if _path(field) == (note.field or _first_name(field, note)) else None
+    return FieldNote(**{name: entry[name] for name in _NAMES & entry.keys()})
 
 
 def _path(field: fo.Field) -> str:

@@ -18,8 +18,8 @@ import fiftyone.core.runs as fors
 from ..experiment.results import ModelResults
 from ..scores.checks import LONGEST_NAME, short_repr
 from .appearance import tidy_app
-from .internals import root_dataset
-from .notes import METHOD, fields_of_run, refresh, set_run
+from .internals import root_dataset, run_settings
+from .notes import METHOD, fields_of_run, note_of, owning_run, rank_field, refresh, score_field, set_run
 
 PIECE = 2**20
 """Characters of base64 decoded at a time, a multiple of four."""
@@ -146,6 +146,28 @@ def id_of_run(dataset: fo.Dataset, key: str) -> str | None:
     if key not in list_runs(dataset):
         return None
     return getattr(dataset.get_run_info(key).config, "run_id", None)
+
+
+def find_run(dataset: fo.Dataset, model: str) -> str | None:
+    """Return the key of the run that measured a network, None if the dataset does not have it.
+
+    It is the run that owns the network's fields; where these were deleted or renamed, the latest run of the network.
+    """
+    for name in (score_field(model), rank_field(model)):
+        if note_of(dataset.get_field(name)).model == model:
+            return owning_run(dataset, name)
+    runs = list_runs(dataset)
+    settings = run_settings(dataset, METHOD)
+    keys = [key for key in runs if model in (settings[key].get("models") or ())]
+    return max(keys, key=lambda key: dataset.get_run_info(key).timestamp, default=None)
+
+
+def describe_no_run(dataset: fo.Dataset, model: str) -> str:
+    """Say that a dataset has scores of a network but not the run that measured them."""
+    return (
+        f"the dataset {dataset.name!r} has scores of {model!r} but not their run, as after deleting the run, cloning a "
+        "view or adding samples of another dataset: use the dataset that has the run, or compute the scores again"
+    )
 
 
 def check_identifier(key: str) -> None:

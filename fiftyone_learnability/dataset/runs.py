@@ -8,9 +8,9 @@ import fiftyone as fo
 
 from ..experiment.results import ModelResults
 from ..scores.checks import short_repr
-from .notes import fields_of_run, owning_run, score_field
+from .notes import fields_of_run
 from .recovery import recover
-from .registry import check_identifier, list_runs
+from .registry import check_identifier, find_run, list_runs
 from .target import check_writable
 
 __all__ = ["delete_run", "list_runs", "load_model_results", "load_results", "rename_run"]
@@ -44,12 +44,11 @@ def load_model_results(dataset: fo.Dataset, models: Sequence[str]) -> dict[str, 
     Returns:
         the results by network, without networks whose run was deleted
     """
-    keys = dataset.list_runs()
     runs: dict[str, dict[str, ModelResults]] = {}
     results = {}
     for model in models:
-        key = owning_run(dataset, score_field(model))
-        if key is None or key not in keys:
+        key = find_run(dataset, model)
+        if key is None:
             continue
         if key not in runs:
             runs[key] = load_results(dataset, key)

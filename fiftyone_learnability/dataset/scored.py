@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import fiftyone.core.collections as foc
 import numpy as np
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from ..experiment.results import ModelResults
 from ..scores.catalog import SCORES
-from ..scores.checks import check_names, short_repr, shorten
+from ..scores.checks import check_names, plain_name, short_repr, shorten
 from ..scores.formulas import FloatArray
-from .notes import notes_of, owning_run, score_field
+from .internals import root_dataset, run_settings
+from .notes import METHOD, moved_fields, notes_of, score_field
+from .registry import describe_no_run, find_run
 from .samples import check_collection, label_path
 
 
@@ -39,15 +42,47 @@ def names_of(models: str | Sequence[str]) -> list[str]:
 def choose_models(
     samples: foc.SampleCollection, models: str | Sequence[str] | None, derived: bool = False
 ) -> list[str]:
-    """Return the given networks, or all that :func:`find_models` finds.
+    """Return the given networks by their names in the collection, or all that :func:`find_models` finds.
 
     Args:
         samples: a dataset or view
         models: one name, several, or None for all
         derived (False): see :func:`find_models`
     """
+    if models is None:
+        return find_models(samples, derived)
     check_collection(samples)
-    return find_models(samples, derived) if models is None else names_of(models)
+    present = _known_models(samples)
+    return [resolve_name(name, present) for name in names_of(models)]
+
+
+def resolve_name(name: str, present: Sequence[str]) -> str:
+    """Return a network as it is called in its fields, though it may be written as in the App: "ResNet-20".
+
+    Args:
+        name: the network as a user has written it
+        present: the networks that there are. A name that fits none, or several, is returned as it is
+    """
+    if name in present or not isinstance(name, str):
+        return name
+    alike = [model for model in present if plain_name(model) == plain_name(name)]
+    return alike[0] if len(alike) == 1 else name
+
+
+def _known_models(samples: foc.SampleCollection) -> list[str]:
+    """Return the networks that have scores in a collection, also the consensus, and those that have a run."""
+    return list(dict.fromkeys([*find_models(samples, derived=True), *models_of_runs(samples)]))
+
+
+def models_of_runs(samples: foc.SampleCollection) -> list[str]:
+    """Return the networks of a dataset's runs, without the consensus."""
+    runs = run_settings(root_dataset(samples), METHOD).values()
+    return [model for settings in runs if not _is_derived(settings) for model in settings.get("models") or ()]
+
+
+def _is_derived(settings: Mapping[str, Any]) -> bool:
+    """True for the settings of a run that combines networks: it writes scores that no network has alone."""
+    return any(name in SCORES and SCORES[name].derived for name in settings.get("scores") or ())
 
 
 def choose_results(results: Mapping[str, ModelResults], models: str | Sequence[str] | None) -> dict[str, ModelResults]:
@@ -60,7 +95,7 @@ def choose_results(results: Mapping[str, ModelResults], models: str | Sequence[s
     Raises:
         ValueError: if there are no results of a network
     """
-    names = list(results) if models is None else names_of(models)
+    names = list(results) if models is None else [resolve_name(name, list(results)) for name in names_of(models)]
     if missing := [name for name in names if name not in results]:
         present = ", ".join(results) or "none"
         raise ValueError(f"there are no results of {', '.join(map(short_repr, missing))}; there are: {present}")
@@ -94,9 +129,7 @@ def load_scores(
     Raises:
         ValueError: if a network has no scores in the collection
     """
-    models = choose_models(samples, models)
-    for model in models:
-        check_scored(samples, model)
+    models = [check_scored(samples, model) for model in choose_models(samples, models)]
     if not models:
         return np.array(samples.values("id"), dtype=np.str_), {}
     ids, *columns = samples.values(["id", *map(score_field, models)])
@@ -104,26 +137,84 @@ def load_scores(
     return np.array(ids, dtype=np.str_), scores
 
 
-def check_scored(samples: foc.SampleCollection, model: str) -> None:
+def check_scored(samples: foc.SampleCollection, model: str, *scores: str) -> str:
     """Check that a network has scores in a collection.
 
+    Args:
+        samples: a dataset or view
+        model: the network, also written as in the App
+        *scores: scores besides learnability that it must have as fields
+
+    Returns:
+        the network as it is called in its fields
+
     Raises:
-        ValueError: if it has none; the message names the networks that have
+        ValueError: if it has none; the message names the networks that have, or the field that is missing
     """
     models = find_models(samples, derived=True)
+    model = resolve_name(model, _known_models(samples))
     if model not in models:
         names = shorten(", ".join(models), 300) or "none"
-        raise ValueError(f"the network {short_repr(model)} has no scores; the networks that do: {names}")
+        where = _describe_missing(samples, model, "learnability")
+        found = f"the network {short_repr(model)} has no scores; the networks that do: {names}"
+        raise ValueError(f"{found}; {where}" if where else found)
+    present = find_scores(samples, model)
+    for score in scores:
+        if score not in present:
+            lost = f"the field {score_field(model, score)!r} was deleted or renamed, and "
+            where = _describe_missing(samples, model, score)
+            raise ValueError(where or lost + describe_no_run(root_dataset(samples), model))
+    return model
+
+
+def describe_no_scores(samples: foc.SampleCollection) -> str:
+    """Say why a collection has no scores, and what to do."""
+    dataset = root_dataset(samples)
+    moved = [note.model for _, note in moved_fields(dataset).values() if note.model is not None and not note.derived]
+    for model in [*find_models(dataset), *moved, *models_of_runs(dataset)]:
+        if where := _describe_missing(samples, model, "learnability"):
+            return f"no field has the name of a score; {where}"
+    return "there are no scores yet: compute learnability first"
+
+
+def _describe_missing(samples: foc.SampleCollection, model: str, score: str) -> str | None:
+    """Say where a score of a network is that a collection lacks, and what to do; None if nothing is known of it."""
+    dataset, field = root_dataset(samples), score_field(model, score)
+    if score in find_scores(dataset, model):
+        return f"the view leaves out the field {field!r}"
+    if field in moved_fields(dataset):
+        name, _ = moved_fields(dataset)[field]
+        return f"the field {name!r} holds the {score} of {model!r}: rename it to {field!r} to use it as such"
+    key = find_run(dataset, model)
+    if key is None:
+        return None
+    is_derived = _is_derived(run_settings(dataset, METHOD)[key])
+    call = "write_consensus(dataset, overwrite=True)" if is_derived else f"add_scores(dataset, {score!r}, {model!r})"
+    return f"the field {field!r} was deleted or renamed: {call} writes it again"
 
 
 def label_path_of(samples: foc.SampleCollection, model: str) -> str | None:
     """Return the path of the labels that a network was trained with; None if there are none, or no longer."""
-    key = owning_run(samples, score_field(model))
-    if key is None:
-        return None
+    label_field = label_field_of(samples, model)
     try:
-        label_field = samples.get_run_info(key).config.label_field
-        # imported scores may come without labels
         return None if label_field is None else label_path(samples, label_field)
     except ValueError:
         return None
+
+
+def label_field_of(samples: foc.SampleCollection, model: str) -> str | None:
+    """Return the field of the labels that a network was trained with; None if its run is gone or names none."""
+    dataset = root_dataset(samples)
+    key = find_run(dataset, model)
+    # imported scores may come without labels
+    return None if key is None else getattr(dataset.get_run_info(key).config, "label_field", None)
+
+
+def describe_no_labels(samples: foc.SampleCollection, model: str) -> str:
+    """Say why :func:`label_path_of` finds no labels."""
+    dataset, label_field = root_dataset(samples), label_field_of(samples, model)
+    if find_run(dataset, model) is None:
+        return describe_no_run(dataset, model)
+    if label_field is None:
+        return f"the scores of {model!r} were imported without a label field"
+    return f"the field {label_field!r} with the labels that {model!r} was trained with was deleted or renamed"

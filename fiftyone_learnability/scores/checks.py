@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -148,6 +149,11 @@ def check_names(name: str, value: Any) -> list[str]:
     if not isinstance(names, (Sequence, set, frozenset)) or not all(isinstance(text, str) for text in names):
         raise TypeError(f"{name} must be a name or a list of names, not {short_repr(value)}")
     return list(names)
+
+
+def plain_name(name: str) -> str:
+    """Return a name as it is compared: "ResNet-20", "resnet_20" and "resnet20" are the same."""
+    return re.sub(r"[\s_-]", "", name).lower()
 
 
 def check_tag(value: Any) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..scores.catalog import check_network_name
-from ..scores.checks import short_repr
+from ..scores.checks import plain_name, short_repr
 from .architectures import VGG16, MobileNet, ResNet20
 from .device import Placement
 
@@ -89,7 +89,7 @@ def _find_network(model: object) -> tuple[str, NetworkFactory]:
     if library == "timm":
         return name, _timm_factory(network)
     # "ResNet-20", as the App writes it
-    known = re.sub(r"[\s_-]", "", model).lower()
+    known = plain_name(model)
     if known in NETWORKS:
         return known, NETWORKS[known]
     raise ValueError(

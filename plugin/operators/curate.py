@@ -14,7 +14,16 @@ from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.scores.checks import LONGEST_NAME, MOST_SAMPLES
 
 from ..names import format_count
-from .forms import EASIEST, HARDEST, ScoreOperator, add_model_input, add_radio_input, count_of, refuse
+from .forms import (
+    EASIEST,
+    HARDEST,
+    ScoreOperator,
+    add_model_input,
+    add_radio_input,
+    count_of,
+    preferred_networks,
+    refuse,
+)
 from .params import read_bool, read_choice, read_integer, read_number, read_text, warn_of_selection
 
 _ENDS = {HARDEST: "Hardest", EASIEST: "Easiest"}
@@ -129,8 +138,9 @@ class ShowDisagreement(ScoreOperator):
 
     def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
         """Add both networks and the number of samples."""
-        add_model_input(ctx, inputs, "easy_for", "Easy for")
-        add_model_input(ctx, inputs, "hard_for", "Hard for", default=find_models(ctx.dataset)[1])
+        models = preferred_networks(ctx.dataset)
+        add_model_input(ctx, inputs, "easy_for", "Easy for", default=models[0])
+        add_model_input(ctx, inputs, "hard_for", "Hard for", default=models[1])
         inputs.int("limit", default=100, min=1, max=MOST_SAMPLES, required=True, label="Maximum number of samples")
         try:
             _read_pair(ctx)
@@ -161,7 +171,7 @@ class CompareModels(foo.Operator):
 
 
 def _read_model(ctx: foo.ExecutionContext, name: str, default: str | None = None) -> str:
-    models = find_models(ctx.dataset, derived=True)
+    models = preferred_networks(ctx.dataset, derived=True)
     return read_choice(ctx.params, name, models, default or models[0])
 
 
@@ -171,7 +181,7 @@ def _read_pair(ctx: foo.ExecutionContext) -> tuple[str, str]:
     Raises:
         ValueError: if they are the same, or one of them has no scores
     """
-    models = find_models(ctx.dataset)
+    models = preferred_networks(ctx.dataset)
     easy_for, hard_for = _read_model(ctx, "easy_for", models[0]), _read_model(ctx, "hard_for", models[1])
     if easy_for == hard_for:
         raise ValueError(f"easy_for and hard_for must be two different networks, not {easy_for!r} twice")

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import fiftyone as fo
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_learnability import find_models
+from fiftyone_learnability.dataset.evidence import find_unlearned
+from fiftyone_learnability.dataset.registry import describe_no_run, find_run
+from fiftyone_learnability.dataset.scored import describe_no_scores
 
 from ..names import format_count, network_label
 
@@ -56,7 +60,7 @@ class ScoreOperator(foo.Operator):
         """Say what the operator needs and the dataset lacks; None if nothing."""
         if find_models(ctx.dataset, derived=True):
             return None
-        return "There are no scores yet: run “Compute learnability” first"
+        return sentence(describe_no_scores(ctx.dataset))
 
     def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
         """Add the inputs to the form."""
@@ -77,12 +81,31 @@ def add_model_input(
         inputs: the inputs of the form
         name: the param
         label: its label
-        default (None): the network chosen at first; by default the first one
+        default (None): the network chosen at first; by default the first one that learned something
     """
     models = types.DropdownView()
     for model in find_models(ctx.dataset, derived=True):
         models.add_choice(model, label=network_label(model))
-    inputs.enum(name, models.values(), default=default or models.values()[0], required=True, label=label, view=models)
+    default = default or preferred_networks(ctx.dataset, derived=True)[0]
+    inputs.enum(name, models.values(), default=default, required=True, label=label, view=models)
+    chosen = ctx.params.get(name) or default
+    for model, problem in find_unlearned(ctx.dataset, [chosen] if chosen in models.values() else []).items():
+        about = types.Warning(
+            label=f"{network_label(model)} {problem}", description="Its scores say nothing about the samples"
+        )
+        inputs.view(f"unlearned_{name}", about)
+
+
+def preferred_networks(dataset: fo.Dataset, derived: bool = False) -> list[str]:
+    """Return the networks with scores, those that learned no more than chance last.
+
+    Args:
+        dataset: the dataset
+        derived (False): whether to include the consensus
+    """
+    models = find_models(dataset, derived)
+    unlearned = find_unlearned(dataset, models)
+    return sorted(models, key=lambda model: model in unlearned)
 
 
 def add_list_input(
@@ -166,6 +189,17 @@ def show_error(inputs: types.Object, form: types.Property, error: ValueError) ->
     """Show an invalid param in the form, and disable its submit button."""
     inputs.view("wrong", types.Error(label=str(error)))
     refuse(form, str(error))
+
+
+def find_lost_run(dataset: fo.Dataset) -> str | None:
+    """Say that a network's scores are here but not its run; None if all networks have their runs."""
+    lost = [model for model in find_models(dataset) if find_run(dataset, model) is None]
+    return sentence(describe_no_run(dataset, lost[0])) if lost else None
+
+
+def sentence(text: str) -> str:
+    """Return a message of the package as a sentence of a form: it begins with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def label_networks(models: list[str]) -> dict[str, str]:

@@ -15,9 +15,8 @@ from fiftyone_learnability.dataset.evidence import find_unlearned
 from fiftyone_learnability.dataset.internals import parent_dataset, root_dataset, stages_of
 from fiftyone_learnability.dataset.label_fields import choose_fix_field
 from fiftyone_learnability.dataset.notes import owning_run
-from fiftyone_learnability.dataset.registry import list_runs
 from fiftyone_learnability.dataset.samples import label_path
-from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT
+from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT, describe_no_suggestions
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED, THRESHOLD
 
 from ..archives import predicted_classes
@@ -27,10 +26,12 @@ from .forms import (
     ScoreOperator,
     add_list_input,
     count_of,
+    find_lost_run,
     label_networks,
     quote_fields,
     refuse,
     require_overwrite,
+    sentence,
     show_error,
     warn_of_unlearned,
 )
@@ -56,6 +57,8 @@ class SuggestLabelFixes(ScoreOperator):
             return problem
         if _classes_by_network(ctx.dataset):
             return None
+        if problem := find_lost_run(ctx.dataset):
+            return problem
         return "No run has stored its predictions, which suggestions are made from: compute learnability again"
 
     def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
@@ -120,11 +123,11 @@ class ApplyLabelFixes(ScoreOperator):
 
     def missing(self, ctx: foo.ExecutionContext) -> str | None:
         """Suggestions are needed, and the label field that they were made for."""
-        if owning_run(ctx.dataset, CONTRADICTION) not in list_runs(ctx.dataset):
-            return "There are no suggested labels yet: run “Suggest label fixes” first"
+        if problem := describe_no_suggestions(ctx.dataset):
+            return sentence(problem.replace("suggest_label_fixes", "“Suggest label fixes”"))
         label_field = _label_field(ctx.dataset)
         if not ctx.dataset.has_field(label_field):
-            return f"The field {label_field!r}, which the suggestions were made for, is gone"
+            return f"The field {label_field!r}, which the suggestions were made for, was deleted or renamed"
         return None
 
     def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:

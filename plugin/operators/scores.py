@@ -12,6 +12,7 @@ from fiftyone_learnability import add_scores, find_models, find_scores, write_co
 from fiftyone_learnability.consensus import CONSENSUS
 from fiftyone_learnability.dataset.evidence import find_unlearned
 from fiftyone_learnability.dataset.notes import score_field
+from fiftyone_learnability.dataset.scored import models_of_runs
 from fiftyone_learnability.scores.catalog import SCORES
 
 from ..archives import measured_scores
@@ -21,6 +22,7 @@ from .forms import (
     ScoreOperator,
     add_list_input,
     count_of,
+    find_lost_run,
     label_networks,
     quote_fields,
     require_overwrite,
@@ -48,9 +50,10 @@ class WriteScores(ScoreOperator):
 
     def missing(self, ctx: foo.ExecutionContext) -> str | None:
         """Return why there is nothing to write, None if a measured score has no field yet."""
-        if problem := super().missing(ctx):
-            return problem
-        return None if _unwritten_scores(ctx.dataset) else "All scores that the runs have measured are written already"
+        if _unwritten_scores(ctx.dataset):
+            return None
+        lost = super().missing(ctx) or find_lost_run(ctx.dataset)
+        return lost or "All scores that the runs have measured are written already"
 
     def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
         """Add networks and scores."""
@@ -134,7 +137,8 @@ class ComputeConsensus(ScoreOperator):
 def _unwritten_scores(dataset: fo.Dataset) -> dict[str, list[str]]:
     """Return the measured scores of each network that have no field yet."""
     unwritten = {}
-    for model in find_models(dataset):
+    # also of networks whose fields were deleted or renamed
+    for model in dict.fromkeys([*find_models(dataset), *models_of_runs(dataset)]):
         written = find_scores(dataset, model)
         if scores := [score for score in measured_scores(dataset, model) if score not in written]:
             unwritten[model] = scores

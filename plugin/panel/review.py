@@ -14,9 +14,8 @@ from fiftyone import ViewField as F
 
 from fiftyone_learnability.dataset.label_fields import find_copies
 from fiftyone_learnability.dataset.notes import owning_run
-from fiftyone_learnability.dataset.registry import list_runs
 from fiftyone_learnability.dataset.samples import label_path
-from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT
+from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT, describe_no_suggestions
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED, THRESHOLD
 
 from ..memory import remember
@@ -77,8 +76,9 @@ class Review:
     def basis(self) -> str:
         """An explanation of the verdicts for users."""
         times = f"{self.threshold / (1 - self.threshold):.3g}" if self.threshold < 1 else "infinitely many"
+        by = format_models(self.models) or "networks that are not known here, as the run is gone"
         return (
-            f"Based on the training of {format_models(self.models)}. *Probably mislabelled*: the training settled on "
+            f"Based on the training of {by}. *Probably mislabelled*: the training settled on "
             f"one other class. Averaged over all epochs, and corrected for how often each class is predicted, that "
             f"class had at least {times} times the probability of the given label, and at least a quarter of all "
             "probability. *Hard but plausible*: the training preferred another class without settling on it, as with "
@@ -98,17 +98,17 @@ def load_review(dataset: fo.Dataset, scope: Scope) -> Review | None:
         dataset: the dataset
         scope: the scope
     """
-    key = owning_run(dataset, CONTRADICTION)
-    if key is None or not all(dataset.has_field(name) for name in (SUGGESTION, VERDICT)):
+    if describe_no_suggestions(dataset, applied=False) is not None:
         return None
+    key = owning_run(dataset, CONTRADICTION)
     return remember(
         ("review", key, dataset_state(dataset), scope.fingerprint),
         lambda: _read(dataset, key, build_view(dataset, scope.stages, scope.filters)),
     )
 
 
-def _read(dataset: fo.Dataset, key: str, samples: foc.SampleCollection) -> Review:
-    config = dataset.get_run_info(key).config if key in list_runs(dataset) else None
+def _read(dataset: fo.Dataset, key: str | None, samples: foc.SampleCollection) -> Review:
+    config = None if key is None else dataset.get_run_info(key).config
     label_field = getattr(config, "label_field", None)
     try:
         path = None if label_field is None else label_path(dataset, label_field)

@@ -112,14 +112,19 @@ def _without_own(stages: Stages, own: dict[str, Any]) -> Stages:
 
 
 def show(ctx: foo.ExecutionContext, narrow: Callable[[foc.SampleCollection], fov.DatasetView]) -> None:
-    """Show a part of the scope in the grid.
+    """Show a part of the scope in the grid, or say why it cannot be shown.
 
     Args:
         ctx: the context of a panel event
-        narrow: adds stages to the view of the scope
+        narrow: adds stages to the view of the scope; its ``ValueError`` is shown
     """
     scope = scope_of(ctx).stages
-    view = narrow(build_view(ctx.dataset, scope))
+    try:
+        view = narrow(build_view(ctx.dataset, scope))
+    # a field that is needed may have been renamed or deleted
+    except ValueError as error:
+        ctx.ops.notify(str(error), variant="error")
+        return
     _record_own(ctx, scope, serialize_stages(view))
     ctx.ops.set_view(view)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import fiftyone_learnability as fol
 from fiftyone_learnability.cli import main as command_line
-from fiftyone_learnability.dataset.evidence import find_unlearned
+from fiftyone_learnability.dataset.evidence import find_unlearned, first_learned
 from fiftyone_learnability.dataset.registry import LearnabilityRun
 from fiftyone_learnability.experiment.results import ModelResults, RunRecord
 
@@ -118,6 +118,47 @@ def test_comparisons_keep_them_and_warn(dataset: fo.Dataset, caplog: pytest.LogC
     caplog.clear()
     fol.compare_models(dataset, ["one", "two"])
     assert caplog.messages == []
+
+
+def test_calls_that_name_no_network_take_the_first_that_learned(
+    dataset: fo.Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = fol.select_subset(dataset, 0.5).values("id")
+    lessons = fol.curriculum(dataset)
+    for message in caplog.messages:
+        assert PROBLEM in message
+        assert message.endswith("; used instead: one")
+    assert len(caplog.messages) == 2
+    assert first_learned(dataset, ["one", "dead", "two"], 2) == ["one", "two"]
+    assert caplog.messages[2].endswith("; used instead: one, two")
+    caplog.clear()
+    assert chosen == fol.select_subset(dataset, 0.5, model="one").values("id")
+    assert lessons.ids.tolist() == fol.curriculum(dataset, model="one").ids.tolist()
+    assert first_learned(dataset, ["one", "two", "dead"], 2) == ["one", "two"]
+    assert caplog.messages == []
+
+
+def test_a_network_that_learned_nothing_is_used_with_a_warning(
+    dataset: fo.Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "select_subset": lambda: fol.select_subset(dataset, 0.5, model="dead"),
+        "curriculum": lambda: fol.curriculum(dataset, model="dead"),
+        "hardest_samples": lambda: fol.hardest_samples(dataset, "dead"),
+        "sort_by_learnability": lambda: fol.sort_by_learnability(dataset, "dead"),
+        "tag_by_difficulty": lambda: fol.tag_by_difficulty(dataset, "dead", count=1),
+        "disagreement": lambda: fol.disagreement(dataset, "one", "dead"),
+    }
+    fol.delete_run(dataset, "run_two")
+    for name, call in calls.items():
+        caplog.clear()
+        call()
+        assert [PROBLEM in message for message in caplog.messages] == [True], name
+        assert caplog.messages[0].endswith("its scores say nothing about the samples"), name
+    fol.delete_run(dataset, "run_one")
+    caplog.clear()
+    fol.select_subset(dataset, 0.5)
+    assert [PROBLEM in message for message in caplog.messages] == [True]
 
 
 def test_suggestions_leave_them_out_unless_they_are_named(

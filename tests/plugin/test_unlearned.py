@@ -56,6 +56,23 @@ def test_forms_without_a_network_that_learned_say_why(dataset: fo.Dataset) -> No
     assert WARNING in shown.text
 
 
+@pytest.mark.parametrize("operator", ["sort_by_learnability", "tag_by_difficulty"])
+def test_forms_choose_the_first_network_that_learned(dataset: fo.Dataset, operator: str) -> None:
+    shown = form(operator, dataset)
+    assert shown.defaults["model"] == "one"
+    assert WARNING not in shown.text
+    chosen = form(operator, dataset, {"model": "dead"})
+    assert WARNING in chosen.text
+    assert "Its scores say nothing about the samples" in chosen.text
+
+
+def test_a_disagreement_is_between_networks_that_learned(dataset: fo.Dataset) -> None:
+    assert form("show_disagreement", dataset).defaults["easy_for"] == "one"
+    assert form("show_disagreement", dataset).defaults["hard_for"] == "two"
+    (shown,) = execute("show_disagreement", dataset).called("set_view")
+    assert "learnability_rank_dead" not in str(shown)
+
+
 def test_the_panel_warns(dataset: fo.Dataset) -> None:
     layout = PanelHarness(dataset).open().layout
     warning = layout["unlearned_dead"]["view"]
