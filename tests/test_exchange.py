@@ -146,7 +146,7 @@ def test_export_refuses(made: fo.Dataset, make_dataset: MakeDataset, tmp_path: P
     with pytest.raises(ValueError, match="'three' has no scores"):
         fol.export_scores(made, tmp_path / "scores.csv", ["three"])
     empty = make_dataset(["/no/a.png"], ["a"])
-    with pytest.raises(ValueError, match="no scores to export"):
+    with pytest.raises(ValueError, match="there are no scores yet"):
         fol.export_scores(empty, tmp_path / "scores.csv")
     assert not list(tmp_path.iterdir())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _CONVERT = "convert it to JPEG or PNG"
 _BEGINNINGS = (
     (b"%PDF", f"a PDF document: {_CONVERT}"),
@@ -14,8 +16,8 @@ _BEGINNINGS = (
     (b"\x1a\x45\xdf\xa3", "a video: extract its frames as images"),
 )
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_HEAD = 1024
-"""The bytes in which a text names its kind."""
+_HEAD = 2**16
+"""The bytes in which a text names its kind: comments of any length may precede it."""
 
 
 def describe(data: bytes) -> str:
@@ -36,9 +38,10 @@ def describe(data: bytes) -> str:
         return "a video: extract its frames as images"
     if data[128:132] == b"DICM":
         return f"a DICOM file, which is not supported: {_CONVERT}"
-    text = data[:_HEAD].lower()
-    if b"<svg" in text:
+    # without the zeros of UTF-16
+    tag = re.search(rb"<(svg|html|!doctype html)", data[:_HEAD].replace(b"\0", b"").lower())
+    if tag is None:
+        return "not an image"
+    if tag[1] == b"svg":
         return f"an SVG drawing, which has no pixels: {_CONVERT}"
-    if b"<html" in text or b"<!doctype html" in text:
-        return "a web page, perhaps of a failed download: download the image again"
-    return "not an image"
+    return "a web page, perhaps of a failed download: download the image again"

@@ -21,10 +21,11 @@ from fiftyone_learnability.dataset.notes import fields_of
 from fiftyone_learnability.dataset.recovery import recover
 from fiftyone_learnability.dataset.registry import check_identifier, list_runs
 from fiftyone_learnability.dataset.samples import check_images, find_label_fields, is_empty, label_path, reading
+from fiftyone_learnability.dataset.scored import resolve_name
 from fiftyone_learnability.dataset.target import choose_target
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
 from fiftyone_learnability.scores.catalog import DEFAULT_SCORES, SCORES
-from fiftyone_learnability.scores.checks import plain_name, short_repr
+from fiftyone_learnability.scores.checks import short_repr
 from fiftyone_learnability.training.options import IF_SAME, RunSettings, public_settings
 
 from ..jobs.job import queue_job, start_job
@@ -66,13 +67,11 @@ class Request:
             ValueError: if a setting is not possible, or a network is not one that the App offers
         """
         models = ["resnet20"] if params.get("models") is None else params["models"]
-        if (
-            not isinstance(models, (list, tuple))
-            or not models
-            or len({plain_name(str(model)) for model in models}) < len(models)
-        ):
+        is_list = isinstance(models, (list, tuple)) and len(models) > 0
+        # "ResNet-20" is understood too
+        models = [resolve_name(model, list(NETWORKS)) for model in models] if is_list else models
+        if not is_list or len(set(map(str, models))) < len(models):
             raise ValueError(f"models must be a list of at least one network, each once, not {short_repr(models)}")
-        models = [plain_name(model) if isinstance(model, str) else model for model in models]
         for model in models:
             if not isinstance(model, str) or model not in NETWORKS:
                 raise ValueError(f"unknown network {short_repr(model)}: choose from {', '.join(NETWORKS)}")

@@ -221,5 +221,5 @@ def test_apply_needs_suggestions(predicted: ReviewCase) -> None:
         execute("apply_label_fixes", predicted.dataset, **chosen)
     fol.suggest_label_fixes(predicted.dataset)
     predicted.dataset.delete_sample_field("ground_truth")
-    with pytest.raises(ValueError, match="gone"):
+    with pytest.raises(ValueError, match="was deleted or renamed"):
         execute("apply_label_fixes", predicted.dataset, **chosen)
