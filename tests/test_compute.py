@@ -715,6 +715,23 @@ def test_a_read_only_field_is_refused_before_any_training(digit_dataset: fo.Data
         learn(digit_dataset, models={"tiny": never}, overwrite=True)
 
 
+def test_a_field_that_another_process_made_read_only_is_refused_before_any_training(digit_dataset: fo.Dataset) -> None:
+    learn(digit_dataset)
+    field = unshared_dataset(digit_dataset.name).get_field(RANK)
+    field.read_only = True
+    field.save()
+    with pytest.raises(ValueError, match="the field 'learnability_rank_tiny' is read-only"):
+        learn(digit_dataset, models={"tiny": never}, overwrite=True)
+
+
+def test_a_dataset_that_another_process_deleted_is_named(digit_dataset: fo.Dataset) -> None:
+    learn(digit_dataset)
+    unshared_dataset(digit_dataset.name).delete()
+    for call in (learn, fol.scores_table, fol.write_consensus, fol.list_runs):
+        with pytest.raises(ValueError, match=f"the dataset '{digit_dataset.name}' was deleted"):
+            call(digit_dataset)
+
+
 @pytest.mark.parametrize("of_a_view", [False, True])
 def test_a_database_that_fails_loses_no_results(
     digit_dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, cache: Path, of_a_view: bool

@@ -100,14 +100,21 @@ def is_outdated(dataset: fo.Dataset, entry: str) -> bool:
     Args:
         dataset: the dataset, which this process may have loaded long ago
         entry: the entry of ``field.info``
+
+    Raises:
+        ValueError: if the dataset was deleted
     """
-    query = {"runs": 1, "sample_fields.name": 1, f"sample_fields.info.{entry}": 1}
+    query = {"runs": 1, "sample_fields.name": 1, "sample_fields.read_only": 1, f"sample_fields.info.{entry}": 1}
     stored = get_database().datasets.find_one({"_id": dataset_id(dataset)}, query)
-    # a deleted dataset is reported by whatever reads it next
     if stored is None:
-        return False
-    fields = {field["name"]: (field.get("info") or {}).get(entry) for field in stored.get("sample_fields", [])}
-    present = {field.name: (field.info or {}).get(entry) for field in dataset._doc.sample_fields}
+        raise ValueError(f"the dataset {dataset.name!r} was deleted")
+    fields = {
+        field["name"]: (bool(field.get("read_only")), (field.get("info") or {}).get(entry))
+        for field in stored.get("sample_fields", [])
+    }
+    present = {
+        field.name: (bool(field.read_only), (field.info or {}).get(entry)) for field in dataset._doc.sample_fields
+    }
     runs = {key: getattr(run, "id", None) for key, run in dataset._doc.runs.items()}
     return fields != present or stored.get("runs", {}) != runs
 

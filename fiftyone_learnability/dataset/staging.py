@@ -120,15 +120,14 @@ def back_up(samples: Collection, backup: Collection, names: Sequence[str], stagi
         names: the fields
         staging: the staging collection, to copy only samples that are staged; None to copy all
     """
-    steps: list[dict[str, Any]] = [{"$project": {flatten(name): {"$ifNull": [f"${name}", None]} for name in names}}]
-    if staging is not None:
-        staged = {"from": staging.name, "localField": "_id", "foreignField": "_id", "as": "staged"}
-        steps = [
-            {"$lookup": {**staged, "pipeline": [{"$project": {"_id": 1}}]}},
-            {"$match": {"staged": {"$ne": []}}},
-            *steps,
-        ]
-    samples.aggregate([*steps, {"$out": backup.name}])
+    values = {"$project": {flatten(name): {"$ifNull": [f"${name}", None]} for name in names}}
+    if staging is None:
+        samples.aggregate([values, {"$out": backup.name}])
+        return
+    # from the staged samples, since they may be a few among millions
+    sample = {"from": samples.name, "localField": "_id", "foreignField": "_id", "pipeline": [values], "as": "before"}
+    rows: list[dict[str, Any]] = [{"$unwind": "$before"}, {"$replaceRoot": {"newRoot": "$before"}}]
+    staging.aggregate([{"$project": {"_id": 1}}, {"$lookup": sample}, *rows, {"$out": backup.name}])
 
 
 def restore(samples: Collection, backup: Collection, names: Sequence[str], staging: Collection) -> None:
