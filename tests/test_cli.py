@@ -259,6 +259,15 @@ def test_compare_prints_the_table(run: Run, scored: fo.Dataset) -> None:
     assert output.out == f"{fol.compare_models(scored)}\n"
 
 
+def test_networks_may_be_written_as_in_the_app(run: Run, scored: fo.Dataset) -> None:
+    fol.write_scores(scored, fol.load_results(scored, "first")["a"], "resnet20")
+    for command in (("hardest", "--json", "--model"), ("subset", "--fraction", "0.5", "--json", "--model")):
+        name, *options = command
+        written = run(name, scored.name, *options, "ResNet-20").json()
+        assert written == run(name, scored.name, *options, "resnet20").json()
+    assert run("compare", scored.name, "--json", "--models", "ResNet-20", "a").json()[0]["model_a"] == "resnet20"
+
+
 def test_compare_as_json(run: Run, scored: fo.Dataset) -> None:
     (row,) = run("compare", scored.name, "--models", "b", "a", "--json").json()
     comparison = fol.compare_models(scored, ["b", "a"])

@@ -77,3 +77,13 @@ def test_renamed_scores_are_told(dataset: fo.Dataset) -> None:
         dataset.rename_sample_field(f"learnability_{model}", f"kept{number}")
     said = form("sort_by_learnability", dataset).visible_text
     assert "No field has the name of a score; the field 'kept0' holds the learnability of 'resnet20'" in said
+
+
+def test_deleted_fields_can_be_written_again(dataset: fo.Dataset) -> None:
+    values = dataset.values("learnability_resnet20")
+    dataset.delete_sample_fields(["learnability_resnet20", "learnability_rank_resnet20"])
+    shown = form("write_learnability_scores", dataset)
+    assert "resnet20" in shown.choices("models")
+    execute("write_learnability_scores", dataset, {"models": ["resnet20"], "scores": ["learnability"]})
+    assert dataset.values("learnability_resnet20") == values
+    assert dataset.has_field("learnability_rank_resnet20")
