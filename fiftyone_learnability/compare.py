@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import fiftyone.core.collections as foc
 import numpy as np
 from numpy.typing import NDArray
 
+from .dataset.epochs import differing_epochs, differing_epochs_of
 from .dataset.evidence import find_unlearned, first_learned, problems_of, warn, warn_of_unlearned
 from .dataset.internals import root_dataset
 from .dataset.notes import rank_field, score_field
@@ -22,13 +24,16 @@ from .scores.formulas import FloatArray
 if TYPE_CHECKING:
     import pandas as pd
 
+_logger = logging.getLogger(__name__)
+
 
 def compare_models(
     source: foc.SampleCollection | Mapping[str, ModelResults], models: str | Sequence[str] | None = None
 ) -> Comparison:
     """Correlate the learnability of each pair of networks, as in the paper's Table 1.
 
-    A warning names networks that learned no more than chance: their correlations say nothing about the samples.
+    A warning names networks that learned no more than chance: their correlations say nothing about the samples. Another
+    says so if the networks are scored over different numbers of epochs.
 
     Example::
 
@@ -47,11 +52,14 @@ def compare_models(
     """
     if isinstance(source, Mapping):
         results = choose_results(source, models)
-        scores, problems = _align(results), problems_of(results)
+        scores, problems, remarks = _align(results), problems_of(results), differing_epochs_of(results)
     else:
         _, scores = load_scores(source, models)
         problems = find_unlearned(root_dataset(source), list(scores))
+        remarks = differing_epochs(source, list(scores))
     warn(problems, "its correlations say nothing about the samples")
+    for remark in remarks:
+        _logger.warning(remark)
     if len(scores) < 2:
         raise ValueError(
             f"a comparison needs the scores of at least two networks; there are: {', '.join(scores) or 'none'}"
@@ -125,6 +133,8 @@ def plot_comparison(
     (name, first), (other_name, second) = scores.items()
     models = (name, other_name)
     warn_of_unlearned(samples, models)
+    for remark in differing_epochs(samples, models):
+        _logger.warning(remark)
     both = ~(np.isnan(first) | np.isnan(second))
     if both.sum() < 2:
         raise ValueError(f"{models[0]} and {models[1]} have fewer than two samples in common")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ._version import __version__
 from .dataset.columns import Column
+from .dataset.epochs import differing_epochs, differing_epochs_of
 from .dataset.evidence import choose_learned, find_unlearned, problems_of
 from .dataset.fields import WriteReport, score_columns, write_run
 from .dataset.internals import root_dataset
@@ -60,8 +61,8 @@ def write_consensus(
         overwrite (False): True replaces an existing consensus
 
     Returns:
-        what was written, with remarks on networks that learned nothing; samples without a score of one of the networks
-        keep None
+        what was written, with remarks on networks that learned nothing or are scored over different numbers of epochs;
+        samples without a score of one of the networks keep None
 
     Raises:
         ValueError: if there are fewer than two networks, or fields exist
@@ -77,6 +78,7 @@ def write_consensus(
     if len(chosen.models) < 2:
         have = "; ".join([f"there are: {', '.join(chosen.models) or 'none'}", *chosen.remarks])
         raise ValueError(f"a consensus needs the scores of at least two networks; {have}")
+    remarks = [*chosen.remarks, *differing_epochs(samples, chosen.models)]
     ids, scores = load_scores(samples, chosen.models)
     target = choose_target(samples, [CONSENSUS], key, overwrite, _SCORES, default=CONSENSUS)
     mean, deviation = consensus(scores), score_disagreement(scores)
@@ -108,12 +110,12 @@ def write_consensus(
         "runs": len(scores),
         "num_samples": len(rows),
         "scores": list(_SCORES),
-        "remarks": chosen.remarks,
+        "remarks": remarks,
         "package_version": __version__,
     }
     columns = _consensus_columns(result, list(scores))
     report = write_run(target, result.ids.tolist(), columns, settings, {CONSENSUS: result})
-    return replace(report, remarks=chosen.remarks)
+    return replace(report, remarks=remarks)
 
 
 def reliability(
@@ -143,6 +145,8 @@ def reliability(
         ValueError: if no network has two runs
     """
     results = _load_results(source, models)
+    for remark in differing_epochs_of(results):
+        _logger.warning(remark)
     ids = sorted(set.intersection(*(set(result.ids.tolist()) for result in results.values())))
     if isinstance(source, foc.SampleCollection):
         in_view = set(source.values("id"))

@@ -158,7 +158,9 @@ def score_columns(result: ModelResults, model: str, scores: Sequence[str], deriv
     runs, epochs = result.train_loss.shape
     basis = f"{result.num_samples} samples"
     if epochs:
-        basis += f", {epochs} epochs" + (f", mean of {runs} runs" if runs > 1 else "")
+        planned = result.config.get("epochs", epochs)
+        basis += f", {epochs} epochs" if planned == epochs else f", stopped after {epochs} of {planned} epochs"
+        basis += f", mean of {runs} runs" if runs > 1 else ""
     columns = []
     for name in scores:
         score = SCORES[name]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
+from fiftyone_learnability.dataset.epochs import differing_epochs
 from fiftyone_learnability.dataset.evidence import find_unlearned
 from fiftyone_learnability.scores.catalog import SCORES
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
@@ -70,7 +71,7 @@ def lay_out(panel: LearnabilityPanel, ctx: foo.ExecutionContext, table: ScoreTab
     # a name per interval, because a timer keeps the interval that it was made with
     page.root.view(f"timer_{interval}", types.TimerView(interval=interval, on_interval=panel.on_timer))
     if table.sources:
-        _lay_out_unlearned(page)
+        _lay_out_warnings(page)
         _lay_out_controls(page)
         _lay_out_actions(page)
         _lay_out_tabs(page)
@@ -113,14 +114,17 @@ def _lay_out_job(page: _Page, job: dict[str, Any]) -> None:
         _button(root, "dismiss", "Dismiss", "close", page.panel.on_dismiss)
 
 
-def _lay_out_unlearned(page: _Page) -> None:
-    """Warn of networks that learned no more than chance."""
+def _lay_out_warnings(page: _Page) -> None:
+    """Warn of networks that learned no more than chance, and of those that are scored over other numbers of epochs."""
     table, dataset = page.table, page.ctx.dataset
     problems = remember(("unlearned", table.version), lambda: find_unlearned(dataset, table.models))
     for model, problem in problems.items():
         description = "Its scores say nothing about the samples. Train it longer, or with another learning rate."
         label = f"{network_label(model)} {problem}"
         page.root.view(f"unlearned_{model}", types.AlertView(severity="warning", label=label, description=description))
+    for remark in differing_epochs(dataset, table.models):
+        label = "Networks of different length"
+        page.root.view("epochs", types.AlertView(severity="info", label=label, description=remark))
 
 
 def _lay_out_controls(page: _Page) -> None:
