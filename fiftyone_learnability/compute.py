@@ -70,6 +70,10 @@ def compute_learnability(
     ``dataset.load_run_results(key).models``, ``dataset.delete_run(key)``. Source: "Sample-wise learnability"
     (arXiv 1901.02347), Eq. 1 and 2.
 
+    With few training steps per epoch the running statistics of batch norms lag behind the weights. They are then
+    estimated anew for each measurement, which costs one more pass over the images; a message says so, and
+    :mod:`fiftyone_learnability.training.batch_statistics` has the criterion.
+
     Everything is written at the end, all of it or nothing. Samples without a label are left out and keep None.
 
     Example::
@@ -111,9 +115,10 @@ def compute_learnability(
             probabilities from the training pass, of augmented images while the weights change: at no cost, but a
             noisier, different measure; docs/performance.md shows how well the two agree
         measure_every (1): k measures only every k-th epoch and the last, and averages over these
-        stop_when_stable (False): True stops each training once its ranking has settled, and scores the epochs up to
-            there; a number between 0 and 1 is the rank correlation at which it has settled, in place of
-            :data:`~fiftyone_learnability.training.options.DEFAULT_BOUND`
+        stop_when_stable (False): True stops each network once the ranking of its first run has settled, and scores the
+            epochs up to there; its other runs stop after as many epochs, because means over different numbers of
+            epochs cannot be compared. A number between 0 and 1 is the rank correlation at which a ranking has settled,
+            in place of :data:`~fiftyone_learnability.training.options.DEFAULT_BOUND`
         compile (False): compile the networks with ``torch.compile``, which takes most of a minute each; a network that
             cannot be compiled is trained uncompiled
         deterministic (False): True gives the same scores bit for bit on CUDA, on the same GPU and versions of torch and
@@ -215,7 +220,7 @@ def train(request: Request, experiment: Experiment, store: RunDirectory, reporte
         request.networks,
         TrainingData(experiment.pixels, labelled.labels, len(labelled.classes)),
         settings,
-        request.placement,
+        experiment.placements,
         reporter,
         store,
         settings.restart_diverged,
@@ -228,7 +233,7 @@ def train(request: Request, experiment: Experiment, store: RunDirectory, reporte
             labelled.filepaths,
             labelled.labels,
             labelled.classes,
-            {**experiment.config, "precision": experiment.precisions[name]},
+            {**experiment.config, "precision": experiment.placements[name].precision},
         )
         for name in request.networks
     }

@@ -75,7 +75,7 @@ class Experiment:
         labelled: the samples with a label and a readable image
         pixels: ``(N, H, W, C)`` uint8 images
         settings: the settings, adapted to the data
-        precisions: the precision of each network
+        placements: device, precision and layout of each network
         config: the stored config of the run
         fingerprint: what must not change if the run is to be resumed
     """
@@ -83,7 +83,7 @@ class Experiment:
     labelled: LabelledSamples
     pixels: NDArray[np.uint8]
     settings: RunSettings
-    precisions: dict[str, str]
+    placements: dict[str, Placement]
     config: dict[str, Any]
     fingerprint: dict[str, Any]
 
@@ -133,10 +133,11 @@ def _check_memory(count: int, settings: RunSettings) -> None:
 
 
 def prepare(request: Request, reporter: Progress) -> Experiment:
-    """Read the images, build each network once, and describe the run."""
+    """Read the images, try each network, and describe the run."""
     labelled, images = _read_images(request.labelled, request.settings, reporter)
     settings, classes = request.settings, labelled.classes
-    architectures, precisions = _try_networks(request, images.pixels, len(classes))
+    architectures, placements = _try_networks(request, images.pixels, len(classes), reporter)
+    precisions = {name: placement.precision for name, placement in placements.items()}
     reporter.say(request.placement.reason)
     if plain := [name for name, precision in precisions.items() if precision != request.placement.precision]:
         reporter.say(f"precision float32 for {', '.join(plain)}, whose depthwise convolutions gain nothing from bf16")
@@ -160,7 +161,7 @@ def prepare(request: Request, reporter: Progress) -> Experiment:
         "package_version": __version__,
     }
     fingerprint = _fingerprint(config, settings, images.pixels, labelled, architectures, precisions)
-    return Experiment(labelled, images.pixels, settings, precisions, config, fingerprint)
+    return Experiment(labelled, images.pixels, settings, placements, config, fingerprint)
 
 
 def _read_images(
@@ -213,21 +214,28 @@ def _without_unreadable(
 
 
 def _try_networks(
-    request: Request, pixels: NDArray[np.uint8], num_classes: int
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Build each network once; return a fingerprint of its architecture and the precision it will train in."""
-    import torch
+    request: Request, pixels: NDArray[np.uint8], num_classes: int, reporter: Progress
+) -> tuple[dict[str, str], dict[str, Placement]]:
+    """Try each network in training; return a fingerprint of its architecture, and where and how it will train."""
+    from .training.batch_statistics import stale_norms
+    from .training.trial import try_training
 
-    from .training.networks import build_network, fastest_placement
-
-    architectures, precisions = {}, {}
-    # keep the caller's random state
-    with torch.random.fork_rng(devices=[]):
-        for name, factory in request.networks.items():
-            network = build_network(name, factory, num_classes, pixels.shape[3], pixels.shape[1])
-            architectures[name] = _architecture(network)
-            precisions[name] = fastest_placement(network, request.placement).precision
-    return architectures, precisions
+    count, size, _, channels = pixels.shape
+    steps = request.settings.steps_per_epoch(count)
+    architectures, placements, stale = {}, {}, []
+    for name, factory in request.networks.items():
+        network, placements[name] = try_training(
+            name, factory, num_classes, channels, size, request.settings, request.placement
+        )
+        architectures[name] = _architecture(network)
+        if stale_norms(network, steps):
+            stale.append(name)
+    if stale and request.settings.measure == "exact":
+        reporter.say(
+            f"{', '.join(stale)}: {steps} steps an epoch are too few for the running statistics of batch norms, which "
+            "are estimated anew for each measurement: one more pass over the images"
+        )
+    return architectures, placements
 
 
 def _architecture(network: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""Learning curves and dynamics of training runs, which may differ in length."""
+"""Learning curves and dynamics of training runs."""
 
 from __future__ import annotations
 
@@ -26,25 +26,10 @@ def measured_epochs(measured_accuracy: FloatArray) -> IntArray:
     return np.flatnonzero(~np.isnan(measured_accuracy).all(axis=0)) + 1
 
 
-def stack_curves(curves: Sequence[FloatArray]) -> FloatArray:
-    """Stack the curves of R runs to ``(R, T)``, where T is the length of the longest. Shorter ones end in NaN."""
-    longest = max(map(len, curves))
-    return np.stack([np.pad(curve, (0, longest - len(curve)), constant_values=np.nan) for curve in curves])
-
-
 def average_runs(arrays: Sequence[NDArray[Any] | None]) -> NDArray[np.float16] | None:
-    """Average arrays over runs, each row over the runs that have it; None if a run has no array."""
+    """Average arrays over runs; None if a run has no array."""
     recorded = [array for array in arrays if array is not None]
     if len(recorded) < len(arrays):
         return None
     # summed in float32: float16 is precise enough to store a probability, but not to add them up
-    if len({array.shape for array in recorded}) == 1:
-        mean = np.mean(recorded, axis=0, dtype=np.float32)
-    else:
-        longest = max(recorded, key=len)
-        total, count = np.zeros(longest.shape, np.float32), np.zeros((len(longest), 1), np.float32)
-        for array in recorded:
-            total[: len(array)] += array
-            count[: len(array)] += 1
-        mean = total / count
-    return np.asarray(mean, dtype=np.float16)
+    return np.asarray(np.mean(recorded, axis=0, dtype=np.float32), dtype=np.float16)

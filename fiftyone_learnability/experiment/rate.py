@@ -80,13 +80,15 @@ def measure_rate(
     from ..training.networks import resolve_networks
     from ..training.options import TrainingOptions
     from ..training.run import TrainingData, train
+    from ..training.trial import try_training
 
-    placement = choose_placement(device)
+    ((name, factory),) = resolve_networks([model]).items()
+    trial = TrainingOptions(epochs=1, batch_size=batch_size)
+    _, placement = try_training(name, factory, NUM_CLASSES, 3, image_size, trial, choose_placement(device))
     generator = np.random.default_rng(0)
     count = batch_size * (2 if placement.device.type == "cpu" else 64)
     images = generator.integers(0, 256, (count, image_size, image_size, 3), dtype=np.uint8)
     data = TrainingData(images, generator.integers(0, NUM_CLASSES, count), NUM_CLASSES)
-    ((name, factory),) = resolve_networks([model]).items()
 
     def seconds_of(epochs: int) -> list[float]:
         # a low rate, so that no network diverges on random labels

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..scores.catalog import SCORES
 from ..scores.evidence import Evidence, chance_accuracy
 from ..scores.formulas import FloatArray, IntArray, learnability_rank
-from .curves import average_runs, measured_epochs, stack_curves
+from .curves import CURVES, average_runs, measured_epochs
 from .results_file import read_results, write_results
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class RunRecord:
 class ModelResults:
     """The results of one network over N samples, T epochs and R runs.
 
-    Imported scores have no learning curves: T is 0. If runs ended after different numbers of epochs, T is the largest
-    number, and the curves of the other runs end in NaN.
+    Imported scores have no learning curves: T is 0. All runs have the same number of epochs. Files of version 0.1 may
+    hold runs that ended after different numbers: T is then the largest one, and the curves of the others end in NaN.
 
     Attributes:
         model: the name of the network
@@ -70,8 +70,8 @@ class ModelResults:
         measured_accuracy: ``(R, T)`` accuracy after each epoch on the clean training images, in eval mode; NaN where an
             epoch was not measured
         epoch_seconds: ``(R, T)`` wall time of each epoch, including the measurement
-        config: options, seeds, device, versions, and departures from the plan (``incidents``, if there are any), as
-            values that JSON can store
+        config: options, seeds, the epochs of each run (``epochs_run``), device, versions, and departures from the plan
+            (``incidents``, if there are any), as values that JSON can store
         dynamics (None): ``(M, N)`` float16 probability of the true label after each of the M measured epochs, the mean
             over the runs that measured this epoch; None if it was not recorded
         prediction (None): ``(N, classes)`` float16 mean prediction over epochs and runs; None if it was not recorded
@@ -110,9 +110,15 @@ class ModelResults:
             labels: ``(N,)`` true classes in the same order
             classes: the names of the classes
             config: options, device and versions
+
+        Raises:
+            ValueError: if the runs have different numbers of epochs, whose means cannot be compared
         """
+        epochs_run = [len(record.train_loss) for record in records]
+        if len(set(epochs_run)) > 1:
+            raise ValueError(f"the runs of {records[0].model} have different numbers of epochs: {epochs_run}")
         incidents = [f"seed {record.seed}: {text}" for record in records for text in record.incidents]
-        config = {**config, "seeds": [record.seed for record in records]}
+        config = {**config, "seeds": [record.seed for record in records], "epochs_run": epochs_run}
         return cls(
             model=records[0].model,
             ids=ids,
@@ -120,10 +126,7 @@ class ModelResults:
             labels=labels,
             classes=classes,
             run_scores={name: np.stack([record.scores[name] for record in records]) for name in records[0].scores},
-            train_loss=stack_curves([record.train_loss for record in records]),
-            train_accuracy=stack_curves([record.train_accuracy for record in records]),
-            measured_accuracy=stack_curves([record.measured_accuracy for record in records]),
-            epoch_seconds=stack_curves([record.epoch_seconds for record in records]),
+            **{name: np.stack([getattr(record, name) for record in records]) for name in CURVES},
             config={**config, "incidents": incidents} if incidents else config,
             dynamics=average_runs([record.dynamics for record in records]),
             prediction=average_runs([record.prediction for record in records]),
@@ -141,7 +144,7 @@ class ModelResults:
 
     @property
     def epochs_run(self) -> IntArray:
-        """``(R,)`` the number of epochs that each run trained; ``stop_when_stable`` may have ended it early."""
+        """``(R,)`` the number of epochs that each run trained; ``stop_when_stable`` may have ended them early."""
         return (~np.isnan(self.epoch_seconds)).sum(axis=1)
 
     @property

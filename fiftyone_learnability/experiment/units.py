@@ -1,6 +1,8 @@
-"""The trainings of an experiment as independent units: (network, seed) + images -> one record.
+"""The trainings of an experiment as units: (network, seed) + images -> one record.
 
-A unit depends on its own arguments alone, so units can run in turn, as here, or on any executor.
+A unit depends on its own arguments alone, so units can run in turn, as here, or on any executor. One exception: with
+``stop_when_stable`` the first run of a network settles after how many epochs all of them stop, because means over
+different numbers of epochs cannot be compared. The first run must then end before the others start.
 """
 
 from __future__ import annotations
@@ -146,7 +148,7 @@ def run_in_turn(
     factories: Mapping[str, NetworkFactory],
     data: TrainingData,
     options: TrainingOptions,
-    placement: Placement,
+    placements: Mapping[str, Placement],
     progress: Progress,
     store: UnitStore | None = None,
     restart_diverged: bool = False,
@@ -158,7 +160,7 @@ def run_in_turn(
         factories: the networks by name
         data: training images and labels
         options: the training options, the same for all units
-        placement: device and precision
+        placements: device, precision and layout of each network
         progress: shows the progress
         store (None): keeps checkpoints and records, and returns those of an earlier process
         restart_diverged (False): restart a training that diverges, once, at a quarter of the learning rate
@@ -168,14 +170,22 @@ def run_in_turn(
         TrainingMemoryError: if the device has no memory for a training
     """
     store = store or _NoStore()
-    trainer = _UnitTrainer(factories, data, options, placement, progress, store, restart_diverged, len(units))
+    trainer = _UnitTrainer(factories, data, options, placements, progress, store, restart_diverged, len(units))
+    stop_after: dict[str, int] = {}
     for position, unit in enumerate(units):
         record = store.load_record(unit)
+        epochs = stop_after.get(unit.model)
+        if record is not None and epochs not in (None, len(record.train_loss)):
+            # the first run was damaged and trained again, on a GPU that gave other bits
+            progress.say(f"{unit.title}: trained again, for {epochs} epochs as the first run")
+            record = None
         if record is not None:
             progress.say(f"{unit.title}: already trained")
         else:
-            record = trainer.train(unit, position)
+            record = trainer.train(unit, position, epochs)
             store.save_record(unit, record)
+        if options.stop_when_stable is not None:
+            stop_after.setdefault(unit.model, len(record.train_loss))
         yield record
 
 
@@ -186,24 +196,27 @@ class _UnitTrainer:
     factories: Mapping[str, NetworkFactory]
     data: TrainingData
     options: TrainingOptions
-    placement: Placement
+    placements: Mapping[str, Placement]
     progress: Progress
     store: UnitStore
     restart_diverged: bool
     num_units: int
 
-    def train(self, unit: TrainingUnit, position: int) -> RunRecord:
-        """Train a unit, from its checkpoint if there is one."""
+    def train(self, unit: TrainingUnit, position: int, stop_after: int | None) -> RunRecord:
+        """Train a unit, from its checkpoint if there is one, for as many epochs as the first run of its network."""
         options, state = self._starting_point(unit)
         result = None
         while result is None:
             done = 0 if state is None else len(state["reports"])
-            shown = self.progress.training(unit, position, self.num_units, len(self.data), options.epochs, done)
+            epochs = stop_after or options.epochs
+            shown = self.progress.training(unit, position, self.num_units, len(self.data), epochs, done)
             try:
                 with shown as progress, Checkpoints(self.store, unit) as checkpoints:
                     observer = _UnitObserver(progress, checkpoints)
-                    factory = self.factories[unit.model]
-                    result = train(unit.model, factory, self.data, options, unit.seed, self.placement, observer, state)
+                    factory, placement = self.factories[unit.model], self.placements[unit.model]
+                    result = train(
+                        unit.model, factory, self.data, options, unit.seed, placement, observer, state, stop_after
+                    )
             except TrainingStateError as error:
                 self._discard_checkpoint(unit, str(error))
                 options, state = self.options, None

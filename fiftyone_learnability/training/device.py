@@ -28,12 +28,14 @@ class Placement:
         reason: a sentence that says what was chosen and why
         is_chosen: True if the precision was chosen here, so that a network may get another one; False if the user asked
             for it
+        layout: the memory layout of one network and its images; None where none is chosen yet
     """
 
     device: torch.device
     precision: str
     reason: str
     is_chosen: bool = False
+    layout: torch.memory_format | None = None
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
@@ -45,8 +47,12 @@ class Placement:
 def autocast(placement: Placement) -> Iterator[None]:
     """Compute in the precision of a placement wherever that pays."""
     dtype = placement.autocast_dtype
-    with torch.autocast(placement.device.type, dtype=dtype, enabled=dtype is not None):
-        yield
+    try:
+        with torch.autocast(placement.device.type, dtype=dtype, enabled=dtype is not None):
+            yield
+    finally:
+        # within an autocast of the caller, torch would keep the converted weights beyond the next training step
+        torch.clear_autocast_cache()
 
 
 def choose_placement(device: str = "auto", precision: str = "auto", deterministic: bool = False) -> Placement:

@@ -8,7 +8,8 @@ device as uint8, channels last, so there is no DataLoader to wait for, and withi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,11 +17,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .augmentation import EpochDraws, crop_and_flip, epoch_seed
+from .batch_statistics import estimate_statistics, restored_statistics, stale_norms
 from .compiling import NetworkCall
 from .device import Placement, autocast
 from .measuring import folds_safely, measuring_batch
 from .memory import available_memory, copy_tensors, free_cached_memory
-from .networks import NetworkFactory, build_network, fastest_layout, fastest_placement
+from .networks import NetworkFactory, build_network, fastest_placement
 from .options import TrainingOptions
 from .pixels import ResidentImages, TrainingData
 from .schedule import learning_rate
@@ -38,13 +40,14 @@ class Learner:
         data: training images and labels
         options: training options
         seed: seed of initialisation, order and augmentation
-        placement: device and precision; a network that is faster in float32 gets float32
+        placement: device, precision and layout of the network; what is not chosen yet is chosen for speed
         on_incident: called with one sentence if the network cannot be compiled
 
     Attributes:
         parts: number of parts that each training batch is split into for lack of memory
         measuring_batch: number of images that are measured at once
         folds: True if the measuring pass may fold batch norms into convolutions
+        stale: norms whose running statistics are not good enough for a measurement
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class Learner:
         network = build_network(name, factory, data.num_classes, channels, size)
         self.placement = fastest_placement(network, placement)
         self.folds = folds_safely(network, channels, size)
-        layout = fastest_layout(network, self.placement)
+        layout = self.placement.layout
         self.network = network.to(device, memory_format=layout)  # type: ignore[call-overload]
         self.images = ResidentImages(data.images, self.mean, self.std, device, layout)
         self.optimizer = torch.optim.SGD(
@@ -82,8 +85,8 @@ class Learner:
         for parameter in self.network.parameters():
             self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.scaler = self._new_scaler()
-        # never a batch of one image: a batch norm over 1x1 maps cannot take its statistics
-        self.steps_per_epoch = max(1, min(math.ceil(len(data) / options.batch_size), len(data) // 2))
+        self.steps_per_epoch = options.steps_per_epoch(len(data))
+        self.stale = stale_norms(self.network, self.steps_per_epoch)
         self.parts = 1
         # not by the memory available where the same arguments must give the same bits
         memory = None if options.deterministic else available_memory(device)
@@ -138,7 +141,7 @@ class Learner:
         cropped = crop_and_flip(
             self.images.batch(part), draws.rows[part], draws.columns[part], draws.flips[part], self.options.crop_padding
         )
-        return cropped.contiguous(memory_format=self.images.layout)
+        return self.images.in_layout(cropped)
 
     def _backward(self, batch: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
         """Add a part's gradients, weighted by its share of the batch; return its logits and mean loss."""
@@ -149,6 +152,23 @@ class Learner:
                 loss = F.cross_entropy(logits, labels)
             self.scaler.scale(loss if self.parts == 1 else loss * share).backward()
         return logits, loss
+
+    @contextmanager
+    def fresh_statistics(self, epoch: int) -> Iterator[None]:
+        """Measure with fresh statistics in place of stale ones; see :mod:`.batch_statistics`."""
+        with restored_statistics(self.stale):
+            self.refresh_statistics(epoch)
+            yield
+
+    def refresh_statistics(self, epoch: int) -> None:
+        """Replace stale statistics by those over the batches of an epoch, of clean images."""
+        if not self.stale:
+            return
+        order = EpochDraws.draw(len(self.images), 0, False, self.seed, epoch, self.placement.device).order
+        batches = [
+            part for index in order.tensor_split(self.steps_per_epoch) for part in index.tensor_split(self.parts)
+        ]
+        estimate_statistics(self.network, self.stale, self.images, batches, self.placement)
 
     def free_memory(self) -> None:
         """Free what a failed step has left on the device."""

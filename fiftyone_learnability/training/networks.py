@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..scores.catalog import check_network_name
-from ..scores.checks import plain_name, short_repr
+from ..scores.checks import plain_name, short_repr, shorten
 from .architectures import VGG16, MobileNet, ResNet20
 from .device import Placement
 
@@ -184,7 +184,7 @@ def build_network(name: str, factory: NetworkFactory, num_classes: int, in_chann
     except Exception as error:
         raise ValueError(
             f"the network {name!r} cannot be built: its factory(num_classes={num_classes}, in_channels={in_channels}) "
-            f"raised {type(error).__name__}: {error}"
+            f"raised {describe_error(error)}"
         ) from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"the factory of the network {name!r} must return an nn.Module, not {short_repr(network)}")
@@ -194,8 +194,11 @@ def build_network(name: str, factory: NetworkFactory, num_classes: int, in_chann
     try:
         with torch.no_grad():
             logits = network(torch.zeros(shape))
-    except (RuntimeError, AssertionError, ValueError) as error:  # vision transformers assert their image size
-        raise ValueError(f"the network {name!r} does not take images of shape {shape}: {error}") from error
+    # a user's network may raise anything
+    except Exception as error:
+        raise ValueError(
+            f"the network {name!r} does not take images of shape {shape}: {describe_error(error)}"
+        ) from error
     if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
         returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(
@@ -204,21 +207,26 @@ def build_network(name: str, factory: NetworkFactory, num_classes: int, in_chann
     return network.train()
 
 
+def describe_error(error: Exception) -> str:
+    """Type and text of an error of somebody else's code, on one line."""
+    return shorten(" ".join(f"{type(error).__name__}: {error}".split()), 500)
+
+
 def fastest_placement(network: nn.Module, placement: Placement) -> Placement:
-    """The placement for one network: float32 instead of bf16 where bf16 was chosen automatically and does not pay.
+    """The placement for one network: with its layout, and float32 where bf16 was chosen automatically but does not pay.
 
     It does not pay for depthwise convolutions on a CPU, which cannot use its matrix units: MobileNet trains a fifth
     faster in float32 (benchmarks/options.py).
 
     Args:
         network: the network
-        placement: the placement for all networks; a precision that the user asked for stays
+        placement: the placement for all networks; a precision that the user asked for stays, and so does a layout
     """
-    if not placement.is_chosen or placement.device.type != "cpu" or placement.precision != "bf16":
-        return placement
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    is_depthwise = any(1 < module.groups == module.in_channels for module in convolutions)
-    return replace(placement, precision="float32") if is_depthwise else placement
+    if placement.is_chosen and placement.device.type == "cpu" and placement.precision == "bf16":
+        convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+        if any(1 < module.groups == module.in_channels for module in convolutions):
+            placement = replace(placement, precision="float32")
+    return replace(placement, layout=placement.layout or fastest_layout(network, placement))
 
 
 def fastest_layout(network: nn.Module, placement: Placement) -> torch.memory_format:

@@ -7,6 +7,7 @@ neither torch nor NumPy, so ``fiftyone-learnability --help`` stays fast.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,8 +218,8 @@ class TrainingOptions:
     stop_when_stable: float | None = setting(
         False,
         "bound",
-        f"Stop each training once its ranking has settled, at a rank correlation of {DEFAULT_BOUND} or the one given. "
-        "The learning rate does not reach zero then",
+        f"Stop once the ranking has settled, at a rank correlation of {DEFAULT_BOUND} or the one given. The other "
+        "runs of a network stop where its first one did. The learning rate does not reach zero then",
         title="Stop when the ranking is stable",
         metavar="RHO",
     )
@@ -253,6 +254,11 @@ class TrainingOptions:
         for name in ("measure_every", "el2n_epoch"):
             if (epoch := getattr(self, name)) is not None and epoch > self.epochs:
                 raise ValueError(f"{name} must be at most {self.epochs}, the epochs of the training, not {epoch}")
+
+    def steps_per_epoch(self, num_images: int) -> int:
+        """The number of training steps of an epoch."""
+        # never a batch of one image: a batch norm over 1x1 maps cannot take its statistics
+        return max(1, min(math.ceil(num_images / self.batch_size), num_images // 2))
 
     @property
     def measured_epochs(self) -> range:

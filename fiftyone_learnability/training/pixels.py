@@ -57,7 +57,7 @@ class ResidentImages:
         mean: ``(C,)`` mean of each channel, for values in [0, 1]
         std: ``(C,)`` standard deviation of each channel, for values in [0, 1]
         device: where the images are kept
-        layout (torch.channels_last): memory layout of the batches
+        layout (None): memory layout of the batches, by default channels last
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class ResidentImages:
         mean: NDArray[np.float32],
         std: NDArray[np.float32],
         device: torch.device,
-        layout: torch.memory_format = torch.channels_last,
+        layout: torch.memory_format | None = None,
     ) -> None:
-        self.layout = layout
+        self.layout = layout or torch.channels_last
         self.pixels = torch.as_tensor(images).to(device).permute(0, 3, 1, 2)
         means, stds = torch.from_numpy(mean), torch.from_numpy(std)
         self.scale = (1 / (255 * stds)).view(1, -1, 1, 1).to(device)
@@ -89,7 +89,15 @@ class ResidentImages:
             index: ``(B,)`` indices of the images
         """
         floats = self.pixels[index].to(torch.float32, memory_format=self.layout)
-        return floats.mul_(self.scale).sub_(self.shift)
+        return self.in_layout(floats.mul_(self.scale).sub_(self.shift))
+
+    def in_layout(self, images: Tensor) -> Tensor:
+        """``(B, C, H, W)`` images in this object's layout."""
+        images = images.contiguous(memory_format=self.layout)
+        if images.shape[1] == 1 and self.layout == torch.contiguous_format:
+            # a single channel fits both layouts, and torch goes by its stride, which is new here
+            images = images.squeeze(1).unsqueeze(1)
+        return images
 
 
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -11,9 +11,9 @@ from torch import nn
 
 from ..scores.formulas import FloatArray
 from .arithmetic import arithmetic
+from .context import own_settings
 from .device import Placement
 from .measuring import measure
-from .networks import fastest_layout
 from .observer import EpochReport
 from .pixels import ResidentImages
 from .tracker import LearnabilityTracker
@@ -29,7 +29,7 @@ class TrainingResult:
         network: the trained network, on the device
         mean: ``(C,)`` mean of the training images in [0, 1]
         std: ``(C,)`` standard deviation of the training images in [0, 1]
-        placement: device and precision of the run
+        placement: device, precision and layout of the run
         dynamics: ``(M, N)`` float16 probability of the true label after each measured epoch; None if not recorded
         seconds: wall time of the whole run
         incidents: one sentence per departure from plan, for example a lack of memory
@@ -72,8 +72,7 @@ def predict_logits(result: TrainingResult, images: NDArray[np.uint8]) -> NDArray
         ``(M, classes)`` logits
     """
     device = result.placement.device
-    layout = fastest_layout(result.network, result.placement)
-    data = ResidentImages(images, result.mean, result.std, device, layout)
-    with arithmetic(device):
+    with own_settings(device), arithmetic(device):
+        data = ResidentImages(images, result.mean, result.std, device, result.placement.layout)
         parts = [logits.cpu() for _, logits in measure(result.network, data, result.placement)]
-    return torch.cat(parts).numpy()
+        return torch.cat(parts).numpy()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 
 from .arithmetic import arithmetic
 from .compiling import CompiledStepError
+from .context import own_settings
 from .device import Placement
 from .learner import Learner
 from .measuring import measure
@@ -56,14 +56,18 @@ def train(
     placement: Placement,
     observer: TrainingObserver | None = None,
     state: Mapping[str, Any] | None = None,
+    stop_after: int | None = None,
 ) -> TrainingResult:
     """Train one network and record the probability of every image's true label after every epoch.
 
     By default, the probabilities are measured as in "Sample-wise learnability" (arXiv 1901.02347): after each epoch,
     the model in eval mode predicts all clean training images, and the softmax of its logits is taken in float32. On
     the CPU the result depends on the arguments alone, bit for bit (given the same number of threads and version of
-    torch); on CUDA it does so with ``options.deterministic`` (given the same GPU and versions too). How and in which
-    epochs a run is measured does not change the training.
+    torch), whatever torch's global settings are; on CUDA it does so with ``options.deterministic`` (given the same GPU
+    and versions too). How and in which epochs a run is measured does not change the training.
+
+    With few steps per epoch the measurement takes fresh statistics in place of the running statistics of batch norms,
+    which lag behind the weights, and the trained network keeps them; :mod:`.batch_statistics` has criterion and cost.
 
     If the device runs out of memory for a batch, the epoch starts over with batches split into twice as many parts,
     whose gradients are summed: the same step, except that batch norms see the parts. A measurement that does not fit
@@ -75,11 +79,13 @@ def train(
         data: training images and labels
         options: training options
         seed: seed of initialisation, order and augmentation, not negative
-        placement: device and precision
+        placement: device, precision and layout; see :func:`.trial.try_training`
         observer (None): follows the run
         state (None): state of a run with the same arguments, of :meth:`TrainingObserver.on_state`, to resume from. On
             the CPU, and with ``options.deterministic`` on CUDA, the result equals that of an uninterrupted run bit for
             bit
+        stop_after (None): the epoch after which an earlier run of the network stopped because its ranking was stable:
+            with ``options.stop_when_stable`` this run stops there too, and not elsewhere
 
     Returns:
         the finished run
@@ -94,9 +100,9 @@ def train(
         raise ValueError(f"seed must not be negative, not {seed}")
     start = time.perf_counter()
     device = placement.device
-    with _separate_random_state(device), keep_freed_memory(device), arithmetic(device, options.deterministic):
+    with own_settings(device), keep_freed_memory(device), arithmetic(device, options.deterministic):
         try:
-            run = _Run(name, factory, data, options, seed, placement, observer or TrainingObserver())
+            run = _Run(name, factory, data, options, seed, placement, observer or TrainingObserver(), stop_after)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -115,13 +121,6 @@ def train(
     return run.result
 
 
-@contextmanager
-def _separate_random_state(device: torch.device) -> Iterator[None]:
-    """Restore the caller's random state at the end."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
-
-
 class _Run:
     """One training run under way; takes the arguments of :func:`train`."""
 
@@ -134,8 +133,9 @@ class _Run:
         seed: int,
         placement: Placement,
         observer: TrainingObserver,
+        stop_after: int | None,
     ) -> None:
-        self.name, self.options, self.observer = name, options, observer
+        self.name, self.options, self.observer, self.stop_after = name, options, observer, stop_after
         self.learner = learner = Learner(name, factory, data, options, seed, placement, observer.on_incident)
         self.measured_epochs = options.measured_epochs
         self.tracker = LearnabilityTracker(
@@ -167,6 +167,8 @@ class _Run:
             self.observer.on_incident(f"{self.name}: {result.stopped}")
         if result.dynamics is not None:
             result.dynamics = result.dynamics[: self.tracker.epochs]
+        # no training step follows: the network keeps the statistics that it was measured with
+        self.learner.refresh_statistics(len(result.reports))
 
     def _epoch_with_retries(self, epoch: int, state: dict[str, Any]) -> EpochReport:
         """Train and measure one epoch; start it over from ``state`` if the compiler fails or memory runs out."""
@@ -194,7 +196,8 @@ class _Run:
         online = tracker if is_measured and options.measure == "online" else None
         totals = learner.train_epoch(epoch, self.observer.on_batch, online)
         if is_measured and options.measure == "exact":
-            self._measure(epoch)
+            with learner.fresh_statistics(epoch):
+                self._measure(epoch)
         # the first wait for the device in this epoch
         loss, accuracy = (total / tracker.num_samples for total in totals.tolist())
         if not math.isfinite(loss):
@@ -261,11 +264,15 @@ class _Run:
         if self.stability is None or report.epoch == self.options.epochs:
             return
         is_stable = self.stability.add(probabilities)
-        # EL2N needs its epoch, which may be any that the user chooses
-        if is_stable and self.tracker.epochs >= self.tracker.el2n_epoch:
+        if self.stop_after is None:
+            # EL2N needs its epoch, which may be any that the user chooses
+            is_last = is_stable and self.tracker.epochs >= self.tracker.el2n_epoch
+            reason = "because the ranking is stable"
+        else:
+            is_last, reason = report.epoch == self.stop_after, "as the first run did"
+        if is_last:
             result.stopped = (
-                f"stopped after {report.epoch} of {self.options.epochs} epochs because the ranking is stable: "
-                f"{self.stability.describe()}"
+                f"stopped after {report.epoch} of {self.options.epochs} epochs {reason}: {self.stability.describe()}"
             )
 
     def _split_batches(self, state: dict[str, Any], epoch: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from fiftyone_learnability.experiment import units as units_module
 from fiftyone_learnability.experiment.progress import Progress, ProgressEvent
+from fiftyone_learnability.experiment.results import RunRecord
 from fiftyone_learnability.experiment.units import Checkpoints, TrainingUnit, plan_units, run_in_turn
 from fiftyone_learnability.training.options import TrainingOptions
 from fiftyone_learnability.training.run import TrainingData, train
@@ -23,6 +25,7 @@ def noise(rng: np.random.Generator) -> TrainingData:
 
 
 FACTORIES = {"small": SmallNet, "linear": lambda num_classes, in_channels: Linear(num_classes, 192)}
+PLACEMENTS = dict.fromkeys(FACTORIES, CPU)
 
 
 def test_each_network_gets_each_seed() -> None:
@@ -37,7 +40,7 @@ def test_each_network_gets_each_seed() -> None:
 
 def test_a_record_is_what_the_training_gives_alone(noise: TrainingData) -> None:
     units = plan_units(["small", "linear"], runs=2, seed=3)
-    records = list(run_in_turn(units, FACTORIES, noise, OPTIONS, CPU, Progress(False)))
+    records = list(run_in_turn(units, FACTORIES, noise, OPTIONS, PLACEMENTS, Progress(False)))
     assert [(record.model, record.seed) for record in records] == [(unit.model, unit.seed) for unit in units]
     # in another order, so that no unit can depend on those before it
     for unit, record in reversed(list(zip(units, records, strict=True))):
@@ -54,6 +57,45 @@ def test_a_record_is_what_the_training_gives_alone(noise: TrainingData) -> None:
     assert not np.array_equal(records[0].scores["learnability"], records[1].scores["learnability"])
 
 
+def test_all_runs_of_a_network_stop_where_its_first_does(noise: TrainingData) -> None:
+    options = TrainingOptions(epochs=20, batch_size=8, crop_padding=1, stop_when_stable=0.9)
+    alone = [train("small", SmallNet, noise, options, seed, CPU) for seed in range(8)]
+    stops = [len(result.reports) for result in alone]
+    # left to themselves, the runs stop after different numbers of epochs
+    other = next(seed for seed in range(8) if stops[seed] != stops[0])
+    units = [TrainingUnit("small", 0, 1, 2), TrainingUnit("small", other, 2, 2)]
+    first, second = run_in_turn(units, FACTORIES, noise, options, PLACEMENTS, Progress(False))
+    assert len(first.train_loss) == len(second.train_loss) == stops[0]
+    np.testing.assert_array_equal(first.scores["learnability"], alone[0].scores()["learnability"])
+    # each network has its own number of epochs
+    (linear,) = run_in_turn(plan_units(["linear"], 1, 3), FACTORIES, noise, options, PLACEMENTS, Progress(False))
+    more = [*units, TrainingUnit("linear", 3, 1, 1)]
+    *_, last = run_in_turn(more, FACTORIES, noise, options, PLACEMENTS, Progress(False))
+    np.testing.assert_array_equal(last.scores["learnability"], linear.scores["learnability"])
+
+
+def test_a_kept_run_of_another_length_is_trained_again(noise: TrainingData) -> None:
+    """The record of the first run was damaged, and it stops elsewhere when it is trained again."""
+    options = TrainingOptions(epochs=20, batch_size=8, crop_padding=1, stop_when_stable=0.9)
+    units = [TrainingUnit("small", 0, run, 2) for run in (1, 2)]
+    run = partial(run_in_turn, units, FACTORIES, noise, placements=PLACEMENTS, progress=Progress(False))
+    whole = next(run(replace(options, stop_when_stable=None)))
+    store = Records({2: whole})
+    first, second = run(options, store=store)
+    assert len(first.train_loss) == len(second.train_loss) < 20
+    assert store.records == {1: first, 2: second}
+    assert list(run(options, store=store)) == [first, second]
+
+
+def test_runs_of_identical_dynamics_get_identical_scores(noise: TrainingData) -> None:
+    """Two runs of one seed: however long they train, they do not differ."""
+    options = TrainingOptions(epochs=20, batch_size=8, crop_padding=1, stop_when_stable=0.9)
+    units = [TrainingUnit("small", 0, run, 2) for run in (1, 2)]
+    first, second = run_in_turn(units, FACTORIES, noise, options, PLACEMENTS, Progress(False))
+    for name, values in first.scores.items():
+        np.testing.assert_array_equal(second.scores[name], values)
+
+
 def ended_epochs(events: list[ProgressEvent]) -> list[ProgressEvent]:
     """The events at the end of an epoch: how many come within one depends on the speed of the machine."""
     return [event for event in events if event.loss is not None]
@@ -62,7 +104,7 @@ def ended_epochs(events: list[ProgressEvent]) -> list[ProgressEvent]:
 def test_a_record_comes_as_soon_as_its_unit_is_done(noise: TrainingData) -> None:
     events: list[ProgressEvent] = []
     units = plan_units(["linear"], runs=3, seed=0)
-    records = run_in_turn(units, FACTORIES, noise, OPTIONS, CPU, Progress(events.append))
+    records = run_in_turn(units, FACTORIES, noise, OPTIONS, PLACEMENTS, Progress(events.append))
     assert events == []
     assert next(records).seed == 0
     assert [event.run for event in ended_epochs(events)] == [1, 1, 1]
@@ -71,7 +113,7 @@ def test_a_record_comes_as_soon_as_its_unit_is_done(noise: TrainingData) -> None
 def test_the_callback_follows_all_trainings(noise: TrainingData) -> None:
     events: list[ProgressEvent] = []
     units = plan_units(["small", "linear"], runs=2, seed=0)
-    records = list(run_in_turn(units, FACTORIES, noise, OPTIONS, CPU, Progress(events.append)))
+    records = list(run_in_turn(units, FACTORIES, noise, OPTIONS, PLACEMENTS, Progress(events.append)))
     # networks learn nothing from noise, and a notice says so
     notices = [event.message for event in events if event.stage == "notice"]
     assert all("learned no more than chance" in notice for notice in notices)
@@ -97,8 +139,28 @@ def test_a_callback_that_raises_ends_the_work(noise: TrainingData) -> None:
 
     units = plan_units(["linear"], runs=2, seed=0)
     with pytest.raises(InterruptedError, match="enough"):
-        list(run_in_turn(units, FACTORIES, noise, OPTIONS, CPU, Progress(stop)))
+        list(run_in_turn(units, FACTORIES, noise, OPTIONS, PLACEMENTS, Progress(stop)))
     assert [event.epoch for event in ended_epochs(events)] == [1, 2]
+
+
+class Records:
+    """Keeps the record of each run, and no checkpoints."""
+
+    def __init__(self, records: dict[int, RunRecord]) -> None:
+        self.records = records
+
+    def load_record(self, unit: TrainingUnit) -> RunRecord | None:
+        return self.records.get(unit.run)
+
+    def save_record(self, unit: TrainingUnit, record: RunRecord) -> None:
+        self.records[unit.run] = record
+
+    def load_checkpoint(self, unit: TrainingUnit) -> None:
+        return None
+
+    def save_checkpoint(self, unit: TrainingUnit, state: Mapping[str, Any]) -> None: ...
+
+    def drop_checkpoint(self, unit: TrainingUnit) -> None: ...
 
 
 class Store:

@@ -89,11 +89,12 @@ def run(
     num_classes: int = 3,
     placement: Placement = CPU,
     state: dict[str, Any] | None = None,
+    stop_after: int | None = None,
     **callbacks: Callable[..., object],
 ) -> TrainingResult:
     """Train a small network on few images, as a test needs it."""
     data = TrainingData(images, labels, num_classes)
-    return train("net", factory, data, options, seed, placement, Callbacks(**callbacks), state)
+    return train("net", factory, data, options, seed, placement, Callbacks(**callbacks), state, stop_after)
 
 
 def linear(in_features: int) -> NetworkFactory:

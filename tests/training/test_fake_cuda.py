@@ -27,6 +27,7 @@ from fiftyone_learnability.training.networks import NETWORKS
 from fiftyone_learnability.training.options import TrainingOptions
 from fiftyone_learnability.training.pixels import TrainingData
 from fiftyone_learnability.training.tracker import LearnabilityTracker
+from fiftyone_learnability.training.trial import try_training
 
 from .small import random_images
 
@@ -151,6 +152,33 @@ def test_the_state_of_an_epoch_stays_on_the_gpu(
     with Traffic() as traffic:
         copied = copy_tensors(state, "cpu")
     assert len(traffic.waits) >= len(tensors_of([copied["network"], copied["optimizer"]]))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_trial_on_a_gpu(monkeypatch: pytest.MonkeyPatch, fake_gpu: None, name: str, precision: str) -> None:
+    networks: list[nn.Module] = []
+    losses: list[Tensor] = []
+
+    def build(num_classes: int, in_channels: int) -> nn.Module:
+        networks.append(NETWORKS[name](num_classes, in_channels))
+        return networks[-1]
+
+    def backward(loss: Tensor) -> None:
+        """There is no CUDA engine without a GPU."""
+        losses.append(loss)
+        for parameter in networks[-1].parameters():
+            parameter.grad = torch.zeros_like(parameter)
+
+    monkeypatch.setattr(Tensor, "backward", backward)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.zeros(16, dtype=torch.uint8))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    with Traffic() as traffic:
+        _, placement = try_training(name, build, 10, 3, 32, OPTIONS, Placement(CUDA, precision, ""))
+    assert {tensor.device for tensor in networks[-1].state_dict().values()} == {CUDA}
+    assert (placement.precision, placement.layout) == (precision, torch.channels_last)
+    assert [loss.device for loss in losses] == [CUDA]
+    assert (traffic.steps, traffic.waits) == (1, [])
 
 
 def test_tensors_of_two_devices_and_waits_are_seen(fake_gpu: None) -> None:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fiftyone_learnability.training import pixels
-from fiftyone_learnability.training.pixels import TrainingData, channel_statistics
+from fiftyone_learnability.training.pixels import ResidentImages, TrainingData, channel_statistics
 from fiftyone_learnability.training.run import train
 
 from .small import CPU, SHORT, SmallNet, random_images
@@ -39,3 +40,15 @@ def test_channel_statistics_are_computed_once_for_all_trainings(
     assert counted == [16]
     for result in results:
         np.testing.assert_array_equal([result.mean, result.std], channel_statistics(data.images))
+
+
+@pytest.mark.parametrize(("layout", "stride"), [(torch.contiguous_format, 48), (torch.channels_last, 1)])
+def test_batches_of_one_channel_have_the_strides_of_their_layout(
+    rng: np.random.Generator, layout: torch.memory_format, stride: int
+) -> None:
+    """Convolutions go by the stride of the channel; both layouts pass for the other one with a single channel."""
+    grey = rng.integers(0, 256, (5, 6, 8, 1), dtype=np.uint8)
+    images = ResidentImages(grey, *channel_statistics(grey), torch.device("cpu"), layout)
+    batch = images.batch(torch.tensor([3, 1]))
+    assert batch.stride(1) == images.in_layout(batch.contiguous(memory_format=torch.channels_last)).stride(1) == stride
+    assert batch.shape == (2, 1, 6, 8)

@@ -122,7 +122,7 @@ def test_the_measurement_is_that_of_the_final_network_on_clean_images(channels: 
     scores = result.tracker.scores()
     np.testing.assert_allclose(scores["learnability"], true_probabilities(logits, labels), atol=1e-5)
     predicted = predict_logits(result, images)
-    np.testing.assert_allclose(scores["learnability"], true_probabilities(predicted, labels), atol=1e-7)
+    np.testing.assert_allclose(scores["learnability"], true_probabilities(predicted, labels), atol=1e-6)
     np.testing.assert_array_equal(scores["hits"], predicted.argmax(axis=1) == labels)
     assert result.reports[0].measured_accuracy == (predicted.argmax(axis=1) == labels).mean()
 
@@ -134,6 +134,10 @@ def test_learnability_is_the_mean_over_all_epochs(noise: tuple[np.ndarray, np.nd
 
     def factory(num_classes: int, in_channels: int) -> nn.Module:
         made.append(SmallNet(num_classes, in_channels))
+        for module in made[-1].modules():
+            if isinstance(module, nn.BatchNorm2d):
+                # four steps are enough for the running statistics
+                module.momentum = 0.9
         return made[-1]
 
     def record(report: EpochReport) -> None:
@@ -400,6 +404,20 @@ def test_a_training_stops_when_its_ranking_is_stable(noise: tuple[np.ndarray, np
     for state in states.copy():
         again = training(bound - 1e-9, state)
         assert (bits(again), again.stopped) == (bits(result), result.stopped)
+
+
+def test_a_later_run_stops_where_the_first_did(noise: tuple[np.ndarray, np.ndarray]) -> None:
+    options = replace(SHORT, epochs=10, stop_when_stable=1e-6, record_dynamics=True)
+    result = run(*noise, options, stop_after=7)
+    assert len(result.reports) == 7
+    assert result.stopped is not None
+    assert result.stopped.startswith("stopped after 7 of 10 epochs as the first run did: its Spearman correlation with")
+    whole = run(*noise, replace(options, stop_when_stable=None))
+    assert whole.dynamics is not None
+    # the learning rate falls as in the whole training
+    np.testing.assert_array_equal(result.dynamics, whole.dynamics[:7])
+    last = run(*noise, options, stop_after=10)
+    assert (len(last.reports), last.stopped) == (10, None)
 
 
 def test_a_training_does_not_stop_before_the_epoch_of_el2n(noise: tuple[np.ndarray, np.ndarray]) -> None:
