@@ -60,10 +60,10 @@ class World:
     _id: Any = None
 
     def network(self, num_classes: int, in_channels: int) -> nn.Module:
-        """Make a tiny network; the second one marks the start of the training."""
+        """Make a tiny network; the third one marks the start of the training."""
         self._built += 1
-        # the first network only checks that it takes the images
-        if self._built == 2 and self.meanwhile is not None:
+        # the trial builds two
+        if self._built == 3 and self.meanwhile is not None:
             self.meanwhile()
             self.before = snapshot(self.dataset_id)
         return tiny(num_classes, in_channels)
