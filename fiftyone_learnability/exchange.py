@@ -25,8 +25,9 @@ from .dataset.scored import (
     resolve_name,
 )
 from .experiment.results import ModelResults
-from .experiment.score_files import check_score_path, ending_of, read_table, write_table
+from .experiment.score_files import check_replaceable, check_score_path, ending_of, read_table, write_table
 from .scores.catalog import SCORES
+from .scores.checks import check_bool
 from .scores.formulas import IntArray
 
 if TYPE_CHECKING:
@@ -154,7 +155,13 @@ def scores_table(samples: foc.SampleCollection, models: str | Sequence[str] | No
     return pd.DataFrame(table)
 
 
-def export_scores(samples: foc.SampleCollection, path: str | Path, models: str | Sequence[str] | None = None) -> int:
+def export_scores(
+    samples: foc.SampleCollection,
+    path: str | Path,
+    models: str | Sequence[str] | None = None,
+    *,
+    overwrite: bool = False,
+) -> int:
     """Write all scores of a collection to a file.
 
     Args:
@@ -162,14 +169,18 @@ def export_scores(samples: foc.SampleCollection, path: str | Path, models: str |
         path: the file. ``.csv`` and ``.parquet`` (which needs pyarrow) hold the table of :func:`scores_table`;
             ``.npz`` holds its columns as arrays, with NaN for a missing rank
         models (None): the networks, by default all, and the consensus
+        overwrite (False): True replaces any file. A file of exported scores is replaced in any case
 
     Returns:
         the number of samples
 
     Raises:
-        ValueError: if there are no scores, the file has another ending, or pyarrow is missing for a parquet file
+        ValueError: if there are no scores, the file has another ending, it exists and holds anything but exported
+            scores, or pyarrow is missing for a parquet file
     """
     path = check_score_path(path)
+    if not check_bool("overwrite", overwrite):
+        check_replaceable(path, ", or replace it with overwrite=True")
     table = scores_table(samples, models)
     write_table(table, path)
     return len(table)

@@ -363,6 +363,10 @@ def test_export_writes_the_fields(run: Run, scored: fo.Dataset, tmp_path: Path) 
     refused = run("export", scored.name, tmp_path / "scores.txt")
     assert refused.status == 1
     assert "must end in .csv, .npz or .parquet" in refused.err
+    (tmp_path / "notes.csv").write_text("mine")
+    assert "exists and holds no exported scores" in run("export", scored.name, tmp_path / "notes.csv").err
+    assert (tmp_path / "notes.csv").read_text() == "mine"
+    assert run("export", scored.name, tmp_path / "notes.csv", "--overwrite").status == 0
 
 
 @pytest.mark.parametrize(

@@ -435,3 +435,16 @@ def test_without_pyarrow_parquet_is_refused_at_once(
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ValueError, match=r"'s\.parquet': parquet files need the package pyarrow: pip install pyarrow"):
         call(dataset, tmp_path / "s.parquet")
+
+
+@pytest.mark.parametrize("ending", ["csv", "npz", "parquet"])
+def test_an_export_replaces_exported_scores_only(rich: fo.Dataset, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"scores.{ending}"
+    for _ in range(2):
+        assert fol.export_scores(rich, path) == 12
+    path.write_bytes(b"id,notes\n1,irreplaceable\n")
+    with pytest.raises(ValueError, match=rf"scores\.{ending} exists and holds no exported scores: .*overwrite=True"):
+        fol.export_scores(rich, path)
+    assert path.read_bytes() == b"id,notes\n1,irreplaceable\n"
+    assert fol.export_scores(rich, path, overwrite=True) == 12
+    assert is_exported(path)

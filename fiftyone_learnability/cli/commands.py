@@ -214,7 +214,8 @@ def export(dataset: fo.Dataset, options: argparse.Namespace) -> None:
     """Write scores to a file."""
     from ..exchange import export_scores
 
-    print(f"wrote {options.file}: {export_scores(dataset, options.file, options.models)} samples")
+    count = export_scores(dataset, options.file, options.models, overwrite=options.overwrite)
+    print(f"wrote {options.file}: {count} samples")
 
 
 def delete(dataset: fo.Dataset, options: argparse.Namespace) -> None:

@@ -199,6 +199,7 @@ def _add_exchange(command: Command) -> None:
     )
     export.add_argument("file", type=Path, help="File ending in .csv, .npz or .parquet")
     _add_models(export)
+    export.add_argument("--overwrite", action="store_true", help="Replace a file that holds no exported scores")
 
     imported = command(
         "import", "Read scores from a csv, npz or parquet file, by id or filepath.", commands.import_file

@@ -151,6 +151,20 @@ def is_exported(path: str | Path) -> bool:
     return columns[:3] == ["id", "filepath", "label"] and any(name.startswith("learnability") for name in columns)
 
 
+def check_replaceable(path: Path, advice: str = "") -> None:
+    """Check that a file does not exist yet, or holds nothing but exported scores.
+
+    Args:
+        path: the file
+        advice (""): what to do besides choosing another file
+
+    Raises:
+        ValueError: if it holds anything else
+    """
+    if path.exists() and not is_exported(path):
+        raise ValueError(f"{path} exists and holds no exported scores: choose another file{advice}")
+
+
 def describe_columns(table: pd.DataFrame) -> str:
     """The columns of a table, for an error message."""
     return shorten(", ".join(map(str, table.columns)), 300) or "no columns"

@@ -12,7 +12,7 @@ import fiftyone.operators.types as types
 from fiftyone_learnability import export_scores, import_scores
 from fiftyone_learnability.dataset.imported import check_model_name
 from fiftyone_learnability.dataset.notes import score_field
-from fiftyone_learnability.experiment.score_files import is_exported
+from fiftyone_learnability.experiment.score_files import check_replaceable
 from fiftyone_learnability.scores.checks import short_repr
 
 from ..names import format_count
@@ -162,6 +162,8 @@ def _find_target(params: dict[str, Any]) -> Path:
         ValueError: if users of the App must not write it, or it holds anything but exported scores
     """
     path = resolve_path(params.get("path"))
-    if path.exists() and not is_exported(path):
-        raise ValueError(f"path: {path} exists and holds no exported scores: choose another file")
+    try:
+        check_replaceable(path)
+    except ValueError as error:
+        raise ValueError(f"path: {error}") from None
     return path
