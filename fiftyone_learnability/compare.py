@@ -32,8 +32,8 @@ def compare_models(
 ) -> Comparison:
     """Correlate the learnability of each pair of networks, as in the paper's Table 1.
 
-    A warning names networks that learned no more than chance: their correlations say nothing about the samples. Another
-    says so if the networks are scored over different numbers of epochs.
+    A warning names networks that did not learn clearly more than chance: their correlations may say nothing about
+    the samples. Another says so if the networks are scored over different numbers of epochs.
 
     Example::
 
@@ -57,7 +57,7 @@ def compare_models(
         _, scores = load_scores(source, models)
         problems = find_unlearned(root_dataset(source), list(scores))
         remarks = differing_epochs(source, list(scores))
-    warn(problems, "its correlations say nothing about the samples")
+    warn(problems, "its correlations may say nothing about the samples")
     for remark in remarks:
         _logger.warning(remark)
     if len(scores) < 2:

@@ -16,7 +16,7 @@ import fiftyone.core.collections as foc
 
 from .dataset.registry import id_of_run
 from .dataset.runs import load_results
-from .delivery import WritePlan, deliver
+from .delivery import WritePlan, deliver, incidents_of
 from .experiment.progress import Progress, ProgressCallback, ProgressEvent
 from .experiment.results import ModelResults, RunRecord
 from .preparation import Experiment, Request, check, default_run_directory, prepare
@@ -251,4 +251,5 @@ def deliver_results(
     report = deliver(request.target.samples, results, plan, folder, reporter.say, may_be_written=store.resumed)
     store.remove()
     wrote = f"wrote {', '.join(report.fields)} to {report.num_written} samples; run {report.key!r}"
-    reporter.finish("writing", "; ".join((wrote, *report.remarks)))
+    told = incidents_of(results)
+    reporter.finish("writing", "; ".join((wrote, *(remark for remark in report.remarks if remark not in told))))

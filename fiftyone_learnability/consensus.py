@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ._version import __version__
 from .dataset.columns import Column
 from .dataset.epochs import differing_epochs, differing_epochs_of
-from .dataset.evidence import choose_learned, find_unlearned, problems_of
+from .dataset.evidence import choose_learned, find_unlearned, log, problems_of
 from .dataset.fields import WriteReport, score_columns, write_run
 from .dataset.internals import root_dataset
 from .dataset.recovery import recover
@@ -51,7 +51,7 @@ def write_consensus(
     ``learnability_consensus`` is the mean over networks of their standardized learnability (0 = average, high = easy),
     ``learnability_rank_consensus`` its rank, and ``learnability_disagreement`` the standard deviation over networks
     (0 = all agree). Standardized learnability is the distance from the network's mean in its standard deviations,
-    because some networks learn more than others overall. A network that learned no more than chance
+    because some networks learn more than others overall. A network that did not learn clearly more than chance
     (:func:`fiftyone_learnability.scores.evidence.exceeds_chance`) is left out with a warning, unless it is named.
 
     Args:
@@ -78,6 +78,7 @@ def write_consensus(
     if len(chosen.models) < 2:
         have = "; ".join([f"there are: {', '.join(chosen.models) or 'none'}", *chosen.remarks])
         raise ValueError(f"a consensus needs the scores of at least two networks; {have}")
+    log(chosen.remarks)
     remarks = [*chosen.remarks, *differing_epochs(samples, chosen.models)]
     ids, scores = load_scores(samples, chosen.models)
     target = choose_target(samples, [CONSENSUS], key, overwrite, _SCORES, default=CONSENSUS)
@@ -125,7 +126,7 @@ def reliability(
 
     The agreement of two networks is bounded by the root of the product of the agreements of their seeds.
 
-    Runs that learned no more than chance are left out with a warning, unless their network is named.
+    Runs that did not learn clearly more than chance are left out with a warning, unless their network is named.
 
     Example::
 
@@ -142,9 +143,9 @@ def reliability(
         the correlations of learnability and rank with bootstrap confidence intervals; print it for a table
 
     Raises:
-        ValueError: if no network has two runs
+        ValueError: if there are fewer than two runs
     """
-    results = _load_results(source, models)
+    results, remarks = _load_results(source, models)
     for remark in differing_epochs_of(results):
         _logger.warning(remark)
     ids = sorted(set.intersection(*(set(result.ids.tolist()) for result in results.values())))
@@ -156,6 +157,11 @@ def reliability(
     runs = {model: result.run_learnability[:, _rows_of(result, ids)] for model, result in results.items()}
     if models is None:
         runs = {model: table[_learned_runs(results[model])] for model, table in runs.items()}
+        remarks += filter(None, map(_describe_unlearned_runs, results.values()))
+    if sum(map(len, runs.values())) < 2:
+        have = "; ".join([f"there is one, of {', '.join(runs)}", *remarks])
+        raise ValueError(f"reliability needs at least two runs, of one network or of two; {have}")
+    log(remarks)
     return measure_reliability(runs, **options)
 
 
@@ -177,7 +183,8 @@ def stability(
     Raises:
         ValueError: if no network has recorded dynamics
     """
-    results = _load_results(source, models)
+    results, remarks = _load_results(source, models)
+    log(remarks)
     in_view = list(set(source.values("id"))) if isinstance(source, foc.SampleCollection) else None
     curves = {}
     for model, result in results.items():
@@ -209,7 +216,7 @@ def plot_stability(
     """
     ceilings = {
         model: measure_reliability({model: result.run_learnability}).seeds[model].learnability.value
-        for model, result in _load_results(source, models).items()
+        for model, result in _load_results(source, models)[0].items()
         if len(result.run_learnability) > 1
     }
     return draw_stability(Path(path), stability(source, models), ceilings)
@@ -228,7 +235,8 @@ def _consensus_columns(result: ModelResults, models: Sequence[str]) -> list[Colu
 
 def _load_results(
     source: foc.SampleCollection | Mapping[str, ModelResults], models: str | Sequence[str] | None
-) -> dict[str, ModelResults]:
+) -> tuple[dict[str, ModelResults], list[str]]:
+    """Return the results of the networks to use, and remarks on those that are left out."""
     if isinstance(source, Mapping):
         if not source:
             raise ValueError("there are no results: source is empty")
@@ -245,26 +253,31 @@ def _load_results(
     return _without_unlearned(results, models is not None)
 
 
-def _without_unlearned(results: dict[str, ModelResults], named: bool) -> dict[str, ModelResults]:
-    """Leave out networks that learned no more than chance, unless they were named."""
+def _without_unlearned(results: dict[str, ModelResults], named: bool) -> tuple[dict[str, ModelResults], list[str]]:
+    """Leave out networks that did not learn clearly more than chance, unless they were named."""
     chosen = choose_learned(results, problems_of(results), named)
     if not chosen.models:
         raise ValueError("; ".join(chosen.remarks))
-    return {model: results[model] for model in chosen.models}
+    return {model: results[model] for model in chosen.models}, chosen.remarks
 
 
 def _learned_runs(result: ModelResults) -> NDArray[np.bool_]:
-    """``(R,)`` True for the runs that learned more than chance; a warning names the others."""
+    """``(R,)`` True for the runs that learned more than chance."""
     if result.evidence is None:
         return np.ones(len(result.run_learnability), np.bool_)
-    learned = np.array(result.evidence.learned)
-    if not learned.all():
-        seeds = ", ".join(str(seed) for seed, kept in zip(result.config["seeds"], learned, strict=True) if not kept)
-        _logger.warning(
-            f"{result.model}: the runs of the seeds {seeds} learned no more than chance and are left out unless models "
-            "names the network"
-        )
-    return learned
+    return np.array(result.evidence.learned)
+
+
+def _describe_unlearned_runs(result: ModelResults) -> str | None:
+    """Say which runs of a network are left out; None if all learned."""
+    learned = _learned_runs(result)
+    if learned.all():
+        return None
+    seeds = ", ".join(str(seed) for seed, kept in zip(result.config["seeds"], learned, strict=True) if not kept)
+    return (
+        f"{result.model}: the runs of the seeds {seeds} did not learn clearly more than chance and are left "
+        "out unless models names the network"
+    )
 
 
 def _rows_of(result: ModelResults, ids: list[str]) -> NDArray[np.int64]:

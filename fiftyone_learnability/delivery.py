@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -238,7 +238,7 @@ def deliver(
         WriteError: if the run cannot be written; the message names the command that writes it later
     """
     scores = [name for name in plan.scores if all(name in result.scores for result in results.values())]
-    incidents = [f"{model}, {text}" for model, result in results.items() for text in result.config.get("incidents", [])]
+    incidents = incidents_of(results)
 
     def attempt() -> WriteReport:
         nonlocal may_be_written
@@ -265,6 +265,11 @@ def deliver(
         return retry_while_unreachable(attempt, WRITE_SECONDS, WRITE_PAUSE, announce)
     except Exception as error:
         raise WriteError(f"{error}. {_advice(error, plan, folder)}") from error
+
+
+def incidents_of(results: Mapping[str, ModelResults]) -> list[str]:
+    """Return what the trainings noted, a sentence each that names the network; the user was told when it happened."""
+    return [f"{model}, {text}" for model, result in results.items() for text in result.config.get("incidents", [])]
 
 
 def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:

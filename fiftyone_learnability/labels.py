@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ._version import __version__
 from .dataset.columns import Column
-from .dataset.evidence import choose_learned, problems_of
+from .dataset.evidence import choose_learned, log, problems_of
 from .dataset.fields import write_run
 from .dataset.internals import root_dataset
 from .dataset.label_fields import choose_fix_field, classification, write_labels
@@ -83,9 +83,9 @@ def suggest_label_fixes(
     another class without settling on it, as they do with atypical and ambiguous images. No label is changed; see
     :func:`apply_label_fixes`.
 
-    A network that learned no more than chance (:func:`fiftyone_learnability.scores.evidence.exceeds_chance`) is left
-    out with a warning, unless it is named. A warning also says if most labels are contradicted. The run keeps both as
-    remarks.
+    A network that did not learn clearly more than chance
+    (:func:`fiftyone_learnability.scores.evidence.exceeds_chance`) is left out with a warning, unless it is named. A
+    warning also says if most labels are contradicted. The run keeps both as remarks.
 
     Example::
 
@@ -350,7 +350,7 @@ def _load_predictions(
     """The results of the networks that learned, kept their predictions and were trained with the same labels.
 
     Returns:
-        them, and remarks on networks that learned no more than chance
+        them, and remarks on networks that did not learn clearly more than chance
     """
     requested = choose_models(samples, models)
     if not requested:
@@ -372,6 +372,7 @@ def _load_predictions(
     chosen = choose_learned(results, problems_of(results), models is not None)
     if not chosen.models:
         raise ValueError("; ".join(chosen.remarks))
+    log(chosen.remarks)
     results = {model: results[model] for model in chosen.models}
     # only predictions over the same classes can be averaged, and only the labels that were learned can be judged
     trained_with = {model: (result.classes, _trained_field(dataset, model)) for model, result in results.items()}

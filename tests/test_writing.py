@@ -346,6 +346,17 @@ def test_trackers_that_do_not_match(dataset: fo.Dataset) -> None:
     assert state(dataset) == before
 
 
+def test_updates_after_the_last_epoch_are_not_lost_silently(dataset: fo.Dataset) -> None:
+    tracker, *_ = tracked(12)
+    before = state(dataset)
+    tracker.update([3, 4], np.zeros((2, 3)), [0, 1])
+    with pytest.raises(ValueError, match=r"2 rows of an epoch that has not ended.*end_epoch\(\).* drop_epoch\(\)"):
+        fol.write_scores(dataset, tracker, "mine")
+    assert state(dataset) == before
+    tracker.drop_epoch()
+    assert fol.write_scores(dataset, tracker, "mine").num_written == 12
+
+
 def test_the_predictions_of_a_tracker_suggest_labels(dataset: fo.Dataset) -> None:
     classes = ["b", "c", "a"]
     ids = dataset.values("id")[::-1]

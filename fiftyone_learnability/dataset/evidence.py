@@ -1,4 +1,4 @@
-"""Leaves out networks that learned no more than chance, unless they are named."""
+"""Leaves out networks that did not learn clearly more than chance, unless they are named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Chosen(NamedTuple):
 
     Attributes:
         models: their names
-        remarks: one sentence for each network that learned no more than chance
+        remarks: one sentence for each network that did not learn clearly more than chance
     """
 
     models: list[str]
@@ -31,7 +31,7 @@ class Chosen(NamedTuple):
 
 
 def find_unlearned(dataset: fo.Dataset, models: Sequence[str]) -> dict[str, str]:
-    """Find the networks that learned no more than chance.
+    """Find the networks that did not learn clearly more than chance.
 
     Runs of early versions did not store their final accuracy; for these it is computed from their results.
 
@@ -60,7 +60,7 @@ def find_unlearned(dataset: fo.Dataset, models: Sequence[str]) -> dict[str, str]
 
 
 def problems_of(results: Mapping[str, ModelResults]) -> dict[str, str]:
-    """Find the networks that learned no more than chance, like :func:`find_unlearned`, in results."""
+    """Find the networks that did not learn clearly more than chance, like :func:`find_unlearned`, in results."""
     return _problems({model: result.evidence for model, result in results.items()})
 
 
@@ -70,7 +70,9 @@ def _problems(evidence: Mapping[str, Evidence | None]) -> dict[str, str]:
 
 
 def choose_learned(models: Iterable[str], problems: Mapping[str, str], named: bool) -> Chosen:
-    """Leave out the networks that learned no more than chance, unless they were named; log a warning for each.
+    """Leave out the networks that did not learn clearly more than chance, unless they were named.
+
+    Nothing is logged: the caller hands the remarks to :func:`log`, or raises an error that holds them.
 
     Args:
         models: the networks
@@ -79,7 +81,7 @@ def choose_learned(models: Iterable[str], problems: Mapping[str, str], named: bo
     """
     models = list(models)
     outcome = "it is used because models names it" if named else "it is left out unless models names it"
-    remarks = warn({model: problems[model] for model in models if model in problems}, outcome)
+    remarks = _describe({model: problems[model] for model in models if model in problems}, outcome)
     return Chosen(models if named else [model for model in models if model not in problems], remarks)
 
 
@@ -102,21 +104,26 @@ def first_learned(dataset: fo.Dataset, models: Sequence[str], count: int = 1) ->
 
 
 def warn_of_unlearned(samples: foc.SampleCollection, models: Sequence[str]) -> None:
-    """Log a warning for each network of a collection that learned no more than chance, for calls that use it."""
-    warn(find_unlearned(root_dataset(samples), models), "its scores say nothing about the samples")
+    """Log a warning for each network that did not learn clearly more than chance, for calls that use it."""
+    warn(find_unlearned(root_dataset(samples), models), "its scores may say nothing about the samples")
 
 
-def warn(problems: Mapping[str, str], outcome: str) -> list[str]:
-    """Log a warning for each network that learned no more than chance.
+def warn(problems: Mapping[str, str], outcome: str) -> None:
+    """Log a warning for each network that did not learn clearly more than chance.
 
     Args:
         problems: by network why it is no evidence
         outcome: what follows from it
 
-    Returns:
-        the warnings
     """
-    remarks = [f"{model} {problem}; {outcome}" for model, problem in problems.items()]
+    log(_describe(problems, outcome))
+
+
+def log(remarks: Iterable[str]) -> None:
+    """Log a warning for each remark."""
     for remark in remarks:
         _logger.warning(remark)
-    return remarks
+
+
+def _describe(problems: Mapping[str, str], outcome: str) -> list[str]:
+    return [f"{model} {problem}; {outcome}" for model, problem in problems.items()]

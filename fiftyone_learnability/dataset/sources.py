@@ -60,6 +60,11 @@ def read_source(samples: foc.SampleCollection, source: Any, learnability: str) -
 def _read_tracker(samples: foc.SampleCollection, tracker: Any) -> SourceScores:
     if tracker.epochs == 0:
         raise ValueError("the tracker has no epoch yet: call end_epoch() after each epoch")
+    if tracker.pending:
+        raise ValueError(
+            f"the tracker has {tracker.pending} rows of an epoch that has not ended, which no score counts: call "
+            "end_epoch() to count them, or drop_epoch() to leave them out"
+        )
     names = tracker.ids
     if names is None:
         names = samples.values("id")

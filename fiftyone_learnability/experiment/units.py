@@ -181,6 +181,8 @@ def run_in_turn(
             record = None
         if record is not None:
             progress.say(f"{unit.title}: already trained")
+            for incident in record.incidents:
+                progress.say(f"{unit.title}: {incident}")
         else:
             record = trainer.train(unit, position, epochs)
             store.save_record(unit, record)
@@ -248,7 +250,7 @@ class _UnitTrainer:
         accuracy = [report.measured_accuracy for report in result.reports if report.measured_accuracy is not None]
         problem = Evidence((accuracy[-1],), chance_accuracy(self.data.labels), len(self.data)).problem
         if problem is not None:
-            incidents.append(f"{problem}; its scores say nothing about the images")
+            incidents.append(f"{problem}; its scores may say nothing about the images")
             self.progress.say(f"{unit.title} {incidents[-1]}")
         if options.lr != self.options.lr:
             incidents.insert(0, f"diverged at lr={self.options.lr:g} and was restarted with lr={options.lr:g}")

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 LONGEST_NAME = 100
 """Characters allowed in a name that becomes part of fields, run keys and files: file systems allow 255 bytes."""
 
@@ -168,3 +171,19 @@ def check_tag(value: Any) -> str:
     if not value.strip():
         raise ValueError("the tag must not be empty")
     return value
+
+
+def are_probabilities(values: ArrayLike) -> bool:
+    """True if values that should be logits are probabilities: no row has a negative value, and each sums to 1.
+
+    Args:
+        values: ``(B, classes)``, of single precision or better; with one class there is nothing to tell apart
+
+    Example::
+
+        >>> are_probabilities([[0.2, 0.8], [0.5, 0.5]]), are_probabilities([[0.2, 0.7], [0.5, 0.5]])
+        (True, False)
+    """
+    rows = np.asarray(values, np.float64)
+    is_table = rows.ndim == 2 and len(rows) > 0 and rows.shape[1] > 1
+    return bool(is_table and (rows >= 0).all() and (np.abs(rows.sum(axis=1) - 1) < 1e-3).all())

@@ -59,8 +59,8 @@ class Evidence:
             return None
         accuracy = ", ".join(f"{value:.3f}" for value in self.accuracy)
         return (
-            f"learned no more than chance: its final accuracy on the {self.num_samples} training images is {accuracy}, "
-            f"and the largest class alone gives {self.chance:.3f}"
+            f"did not learn clearly more than chance: its final accuracy on the {self.num_samples} training images is "
+            f"{accuracy}, and the largest class alone gives {self.chance:.3f}"
         )
 
 

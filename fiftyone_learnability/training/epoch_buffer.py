@@ -81,6 +81,11 @@ class EpochBuffer:
         # the values that they travel with
         self._extremes = torch.zeros((2, 2), dtype=torch.int32, device=device)
 
+    @property
+    def rows(self) -> int:
+        """The number of rows added in this epoch, also of samples that it has seen before."""
+        return self._rows
+
     def add(self, indices: Any, logits: Any, labels: Any) -> None:
         """Add a batch; see :meth:`LearnabilityTracker.update`."""
         # copies, because the caller may reuse the memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..scores.catalog import check_network_name
-from ..scores.checks import plain_name, short_repr, shorten
+from ..scores.checks import are_probabilities, plain_name, short_repr, shorten
 from .architectures import VGG16, MobileNet, ResNet20
 from .device import Placement
 
@@ -193,7 +194,7 @@ def build_network(name: str, factory: NetworkFactory, num_classes: int, in_chann
     network.eval()
     try:
         with torch.no_grad():
-            logits = network(torch.zeros(shape))
+            logits = network(torch.linspace(-1, 1, math.prod(shape)).view(shape))
     # a user's network may raise anything
     except Exception as error:
         raise ValueError(
@@ -203,6 +204,12 @@ def build_network(name: str, factory: NetworkFactory, num_classes: int, in_chann
         returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(
             f"the network {name!r} must return logits of shape (2, {num_classes}) for {shape} images, not {returned}"
+        )
+    # fake tensors have no values
+    if type(logits) is Tensor and are_probabilities(logits.detach().double().numpy()):
+        raise ValueError(
+            f"the network {name!r} returns probabilities, not logits: leave out the softmax at its end, which the loss "
+            "and the scores take themselves"
         )
     return network.train()
 

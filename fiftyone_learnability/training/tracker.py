@@ -16,6 +16,7 @@ scores are those of the epochs that saw it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -25,9 +26,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..scores.checks import are_probabilities
 from ..scores.formulas import FloatArray, IntArray, ambiguity, mean_over_epochs
 from .epoch_buffer import NUMBERS_AT_ONCE, OUTSIDE_INFERENCE, EpochBuffer
 from .run_sums import RunSums
+
+_logger = logging.getLogger(__name__)
 
 _STATE_VERSION = 2
 
@@ -77,6 +81,7 @@ class LearnabilityTracker:
         self._epoch_hits: list[int] = []
         self._epoch_seen: list[int] = []
         self._last = np.full(count, np.nan, np.float32)
+        self._is_checked = self._is_warned = False
 
     @property
     def last_probabilities(self) -> NDArray[np.float32]:
@@ -92,6 +97,11 @@ class LearnabilityTracker:
     def epochs(self) -> int:
         """Number of finished epochs."""
         return len(self._epoch_seen)
+
+    @property
+    def pending(self) -> int:
+        """Number of rows that :meth:`update` has recorded since the last epoch ended; no score counts them yet."""
+        return self._buffer.rows
 
     @property
     def epoch_counts(self) -> IntArray:
@@ -119,7 +129,8 @@ class LearnabilityTracker:
 
         Args:
             indices: ``(B,)`` indices of the samples, in 0..N-1; or their names, if the tracker was given ``ids``
-            logits: ``(B, classes)`` logits of any float type, a tensor or an array; the softmax is taken in float32
+            logits: ``(B, classes)`` logits of any float type, a tensor or an array; the softmax is taken in float32.
+                If those of the first batch are probabilities, a warning says so, unless the tracker is on a GPU
             labels: ``(B,)`` true class of each sample, an index into the classes
 
         Raises:
@@ -132,6 +143,13 @@ class LearnabilityTracker:
         """
         self._buffer.needs_error = self._is_el2n_epoch
         self._buffer.add(self._positions_of(indices), logits, labels)
+        if self._buffer.can_look and not self._is_checked:
+            self._is_checked = True
+            if are_probabilities(torch.as_tensor(logits).detach().double().cpu().numpy()):
+                _logger.warning(
+                    "the logits are probabilities (each row sums to 1, no value is negative), so all scores will be "
+                    "wrong: give update() what the network computes before its softmax"
+                )
 
     @property
     def _is_el2n_epoch(self) -> bool:
@@ -174,6 +192,14 @@ class LearnabilityTracker:
         if self._buffer.prediction is not None:
             self._add_predictions(self._buffer.prediction)
         self._sums.add(epoch, takes_error=self._is_el2n_epoch)
+        times, rest = divmod(self._buffer.rows, self.num_samples)
+        # a sampler that draws with replacement hardly ever sees all samples
+        if times > 1 and not rest and num_seen == self.num_samples and not self._is_warned:
+            self._is_warned = True
+            _logger.warning(
+                f"this epoch saw all {num_seen} samples, {times} times each on average, and counts them as they were "
+                "seen last: call end_epoch() after each epoch"
+            )
         num_hits = int(epoch.hit.sum())
         self._epoch_hits.append(num_hits)
         self._epoch_seen.append(num_seen)
@@ -232,13 +258,17 @@ class LearnabilityTracker:
             other: a tracker over the same N samples; it does not change
 
         Raises:
-            ValueError: if the other tracker has another N, other ids or another number of classes, or lacks the
-                predictions that this one keeps
+            ValueError: if the other tracker has another N, other ids, another number of classes or an epoch under way,
+                or lacks the predictions that this one keeps
         """
         if other.num_samples != self.num_samples:
             raise ValueError(f"cannot merge a tracker of {other.num_samples} samples into one of {self.num_samples}")
         if other.ids != self.ids:
             raise ValueError("cannot merge trackers of different ids")
+        if other.pending:
+            raise ValueError(
+                f"the other tracker has {other.pending} rows of an epoch that has not ended: call its end_epoch() first"
+            )
         if self._buffer.keep_predictions and not other._buffer.keep_predictions:
             raise ValueError("the other tracker keeps no predictions: create this one with predictions=False too")
         self._buffer.set_classes(other._buffer.classes or self._buffer.classes)

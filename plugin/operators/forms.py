@@ -97,7 +97,7 @@ def add_model_input(
 
 
 def preferred_networks(dataset: fo.Dataset, derived: bool = False) -> list[str]:
-    """Return the networks with scores, those that learned no more than chance last.
+    """Return the networks with scores, those that did not learn clearly more than chance last.
 
     Args:
         dataset: the dataset
@@ -163,7 +163,7 @@ def require_overwrite(
 
 
 def warn_of_unlearned(inputs: types.Object, problems: Mapping[str, str], chosen: Collection[str]) -> None:
-    """Warn in a form of networks that learned no more than chance.
+    """Warn in a form of networks that did not learn clearly more than chance.
 
     Args:
         inputs: the inputs of the form

@@ -115,7 +115,7 @@ def _lay_out_job(page: _Page, job: dict[str, Any]) -> None:
 
 
 def _lay_out_warnings(page: _Page) -> None:
-    """Warn of networks that learned no more than chance, and of those that are scored over other numbers of epochs."""
+    """Warn of networks that did not learn clearly more than chance, and of scores over other numbers of epochs."""
     table, dataset = page.table, page.ctx.dataset
     problems = remember(("unlearned", table.version), lambda: find_unlearned(dataset, table.models))
     for model, problem in problems.items():

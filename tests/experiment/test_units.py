@@ -116,7 +116,7 @@ def test_the_callback_follows_all_trainings(noise: TrainingData) -> None:
     records = list(run_in_turn(units, FACTORIES, noise, OPTIONS, PLACEMENTS, Progress(events.append)))
     # networks learn nothing from noise, and a notice says so
     notices = [event.message for event in events if event.stage == "notice"]
-    assert all("learned no more than chance" in notice for notice in notices)
+    assert all("did not learn clearly more than chance" in notice for notice in notices)
     events = [event for event in events if event.stage != "notice"]
     assert all(event.stage == "training" and event.epochs == 3 for event in events)
     fractions = [event.fraction for event in events]

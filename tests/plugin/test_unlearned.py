@@ -1,4 +1,4 @@
-"""Forms and panel warn of networks that learned no more than chance, and leave them out unless they are chosen."""
+"""Forms and panel warn of networks that did not learn clearly more than chance, and leave them out unless chosen."""
 
 from __future__ import annotations
 

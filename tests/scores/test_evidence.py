@@ -66,8 +66,8 @@ def test_one_run_that_learned_is_evidence() -> None:
     assert both.problem is None
     none = Evidence((0.1, 0.12), 0.1, 500)
     assert none.problem == (
-        "learned no more than chance: its final accuracy on the 500 training images is 0.100, 0.120, and the largest "
-        "class alone gives 0.100"
+        "did not learn clearly more than chance: its final accuracy on the 500 training images is 0.100, 0.120, and "
+        "the largest class alone gives 0.100"
     )
     assert Evidence.from_config(none.to_config()) == none
 

@@ -210,6 +210,15 @@ def test_build_rejects_outputs_that_are_not_logits(result: object, returned: str
         build_network("flat", lambda num_classes, in_channels: Flat(result), 10, 3, 32)
 
 
+def test_build_rejects_probabilities() -> None:
+    with pytest.raises(ValueError, match=r"the network 'ended' returns probabilities, not logits: leave out the soft"):
+        build_network("ended", lambda num_classes, in_channels: nn.Sequential(SmallNet(3), nn.Softmax(1)), 3, 3, 16)
+    # with one class there is nothing to choose
+    build_network("one", lambda num_classes, in_channels: nn.Sequential(SmallNet(1), nn.Softmax(1)), 1, 3, 16)
+    factory = resolve_networks("resnet20")["resnet20"]
+    build_network("usual", lambda num_classes, in_channels: nn.Sequential(factory(), nn.LogSoftmax(1)), 10, 3, 32)
+
+
 def test_build_rejects_a_network_that_does_not_take_the_images() -> None:
     with pytest.raises(ValueError, match=r"'grey' does not take images of shape \(2, 3, 16, 16\)"):
         build_network("grey", lambda num_classes, in_channels: SmallNet(num_classes, 1), 4, 3, 16)

@@ -799,3 +799,42 @@ def test_the_labels_it_was_told_are_kept() -> None:
     # states of earlier versions lack them
     restored.load_state_dict({name: value for name, value in tracker.state_dict().items() if name != "labels"})
     assert restored.labels.tolist() == [-1] * 4
+
+
+def test_probabilities_in_place_of_logits_are_noticed_once(caplog: pytest.LogCaptureFixture) -> None:
+    recorded = some_dynamics()
+    tracker = LearnabilityTracker(7)
+    feed(tracker, Dynamics(recorded.probabilities.astype(np.float32), recorded.labels))
+    assert ["the logits are probabilities" in message for message in caplog.messages] == [True]
+    caplog.clear()
+    feed(LearnabilityTracker(7), recorded)
+    log_probabilities = np.log(recorded.probabilities).astype(np.float32)
+    feed(LearnabilityTracker(7), Dynamics(log_probabilities, recorded.labels))
+    assert caplog.messages == []
+
+
+def test_a_forgotten_end_of_an_epoch_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    recorded, tracker = some_dynamics(), LearnabilityTracker(7)
+    for logits in recorded.logits:
+        tracker.update(np.arange(7), logits, recorded.labels)
+    assert tracker.pending == 35
+    tracker.end_epoch()
+    assert tracker.pending == 0
+    assert caplog.messages == [
+        "this epoch saw all 7 samples, 5 times each on average, and counts them as they were seen last: call "
+        "end_epoch() after each epoch"
+    ]
+    caplog.clear()
+    # samples drawn with replacement
+    tracker = LearnabilityTracker(7)
+    drawn = np.array([0, 0, 1, 2, 3, 3, 3] * 2)
+    tracker.update(drawn, recorded.logits[0][drawn], recorded.labels[drawn])
+    tracker.end_epoch()
+    assert caplog.messages == []
+
+
+def test_merging_an_epoch_under_way_is_refused() -> None:
+    recorded, tracker, other = some_dynamics(), LearnabilityTracker(7), LearnabilityTracker(7)
+    other.update([1, 2], recorded.logits[0][1:3], recorded.labels[1:3])
+    with pytest.raises(ValueError, match=r"the other tracker has 2 rows of an epoch that has not ended: .* end_epoch"):
+        tracker.merge(other)
