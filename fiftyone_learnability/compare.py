@@ -15,7 +15,7 @@ from .dataset.epochs import differing_epochs, differing_epochs_of
 from .dataset.evidence import find_unlearned, first_learned, problems_of, warn, warn_of_unlearned
 from .dataset.internals import root_dataset
 from .dataset.notes import rank_field, score_field
-from .dataset.scored import check_scored, choose_results, find_models, label_path_of, load_scores
+from .dataset.scored import check_scored, choose_results, find_models, label_path_of, load_scores, warn_of_no_labels
 from .experiment.results import ModelResults
 from .scores.checks import check_integer
 from .scores.comparison import Comparison, compare_scores
@@ -90,6 +90,7 @@ def hardest_samples(samples: foc.SampleCollection, model: str, k: int = 20, easi
     k = check_integer("k", k, 1)
     view = samples.exists(score_field(model)).sort_by(score_field(model), reverse=easiest).limit(k)
     label_path = label_path_of(samples, model)
+    warn_of_no_labels(samples, model)
     paths = ["id", "filepath", score_field(model), rank_field(model)]
     ids, files, learnability, rank = view.values(paths)
     labels = view.values(label_path) if label_path else [None] * len(ids)

@@ -19,7 +19,7 @@ from .dataset.runs import load_results
 from .delivery import WritePlan, deliver, incidents_of
 from .experiment.progress import Progress, ProgressCallback, ProgressEvent
 from .experiment.results import ModelResults, RunRecord
-from .preparation import Experiment, Request, check, default_run_directory, prepare
+from .preparation import Experiment, Request, check, default_run_directory, prepare, with_free_key
 from .training.options import Resume, RunSettings
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ def compute_learnability(
     reporter = Progress(fo.config.show_progress_bars if progress is None else progress)
     request = check(samples, models, settings)
     experiment = prepare(request, reporter)
+    request = with_free_key(request)
     with open_run(request, experiment, reporter) as store:
         if store.resumed and id_of_run(request.target.dataset, request.target.key) == store.id:
             return finish_written_run(request, store, reporter)

@@ -82,6 +82,7 @@ def write_consensus(
     remarks = [*chosen.remarks, *differing_epochs(samples, chosen.models)]
     ids, scores = load_scores(samples, chosen.models)
     target = choose_target(samples, [CONSENSUS], key, overwrite, _SCORES, default=CONSENSUS)
+    target.warn_of_lost_fields()
     mean, deviation = consensus(scores), score_disagreement(scores)
     rows = np.flatnonzero(~np.isnan(mean))
     if len(rows) < 2:

@@ -76,7 +76,7 @@ def select_by_difficulty(
     if check_bool("per_class", per_class):
         label_path = label_path_of(samples, model)
         if label_path is None:
-            raise ValueError(f"{describe_no_labels(samples, model)}: use per_class=False")
+            raise ValueError(describe_no_labels(samples, model, "use per_class=False"))
         paths.append(label_path)
     ids, scores, *labels = samples.exists(score_field(model)).values(paths)
     order = np.lexsort((ids, np.array(scores, np.float64) * (1 if which == HARDEST else -1))).tolist()

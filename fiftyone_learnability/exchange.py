@@ -23,6 +23,7 @@ from .dataset.scored import (
     find_scores,
     label_path_of,
     resolve_name,
+    warn_of_no_labels,
 )
 from .experiment.results import ModelResults
 from .experiment.score_files import check_replaceable, check_score_path, ending_of, read_table, write_table
@@ -141,6 +142,8 @@ def scores_table(samples: foc.SampleCollection, models: str | Sequence[str] | No
         check_scored(samples, model)
     # imported scores may have no label field
     label_at = next(filter(None, (label_path_of(samples, model) for model in models)), None)
+    if label_at is None:
+        warn_of_no_labels(samples, models[0])
     fields = {score_field(model, score): score for model in models for score in find_scores(samples, model)}
     ids, files, *columns = samples.values(["id", "filepath", *fields])
     table: dict[str, Any] = {

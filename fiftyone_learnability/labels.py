@@ -117,6 +117,7 @@ def suggest_label_fixes(
     results, remarks = _load_predictions(samples, models)
     names = list(results)
     target = choose_field_target(samples, _TYPES, key, overwrite, default=_KIND, indexes=_INDEXES)
+    target.warn_of_lost_fields()
     judgement = _judge_samples(samples, results, threshold)
     if warning := judgement.warning:
         _logger.warning(warning)

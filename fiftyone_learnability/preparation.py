@@ -22,9 +22,9 @@ from ._version import __version__
 from .dataset.changes import some
 from .dataset.internals import dataset_id, root_dataset
 from .dataset.recovery import recover
-from .dataset.registry import id_of_run
+from .dataset.registry import id_of_run, list_runs
 from .dataset.samples import LabelledSamples, check_images, read_samples
-from .dataset.target import WriteTarget, choose_target
+from .dataset.target import WriteTarget, choose_target, free_key
 from .experiment.progress import Progress
 from .images.cache import CachedImages
 from .images.conversions import describe_conversions
@@ -107,6 +107,7 @@ def check(
     clash = None
     try:
         target = choose_target(samples, names, settings.key, overwrite, scores)
+        target.warn_of_lost_fields()
     except ValueError as error:
         key = find_written_run(dataset, settings) if settings.resume else None
         if key is None:
@@ -202,10 +203,10 @@ def _without_unreadable(
         return labelled
     examples = some([f"{shorten(path, 300)}: {shorten(reason)}" for path, reason in images.failures.items()])
     if not settings.skip_failures:
-        raise ValueError(
-            f"{count} of {len(labelled)} images cannot be read ({examples}); repair or remove their samples, or leave "
-            "them out with skip_failures=True"
-        )
+        advice = "repair or remove their samples, or leave them out with skip_failures=True"
+        if count == len(labelled):
+            advice = "check that their files are where filepath says, and are images"
+        raise ValueError(f"{count} of {len(labelled)} images cannot be read ({examples}); {advice}")
     reporter.say(f"images that cannot be read: {count}; they are left out: {examples}")
     labelled = labelled.select(images.readable)
     if len(np.unique(labelled.labels)) < 2:
@@ -283,6 +284,24 @@ def find_written_run(dataset: fo.Dataset, settings: RunSettings) -> str | None:
         if settings.key in (None, key) and id_of_run(dataset, key) == id:
             return key
     return None
+
+
+def with_free_key(request: Request) -> Request:
+    """Return a request with the next free key if, since it was checked, a run of other networks has taken its own."""
+    from .experiment.run_directory import is_used_by_others
+
+    target, settings = request.target, request.settings
+    is_chosen = settings.key is None and settings.run_dir is None and request.clash is None
+    if not is_chosen or target.key in target.replaced_runs():
+        return request
+    # another process may have written meanwhile
+    list_runs(target.dataset)
+
+    def is_used(key: str) -> bool:
+        return is_used_by_others(default_run_directory(target.dataset, key), target.models)
+
+    key = free_key(target.dataset, is_used=is_used)
+    return replace(request, target=replace(target, key=key))
 
 
 def default_run_directory(dataset: fo.Dataset, key: str) -> Path:

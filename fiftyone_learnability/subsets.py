@@ -330,7 +330,7 @@ def _label_path(samples: foc.SampleCollection, model: str | None, label_field: s
         raise ValueError("with field, selecting within each class needs label_field; or set per_class=False")
     path = label_path_of(samples, model)
     if path is None:
-        raise ValueError(f"{describe_no_labels(samples, model)}: give label_field, or set per_class=False")
+        raise ValueError(describe_no_labels(samples, model, "give label_field, or set per_class=False"))
     return path
 
 

@@ -149,6 +149,24 @@ def test_missing_labels_are_named(dataset: fo.Dataset, field: str | None) -> Non
         assert (
             "the field 'ground_truth' with the labels that 'resnet20' was trained with was deleted or renamed" in said
         )
+        assert ("rename it back if it is now 'gt'" in said) == (field is not None)
+
+
+@pytest.mark.parametrize("call", ["export_scores", "hardest_samples"])
+def test_an_empty_label_column_is_announced(
+    dataset: fo.Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    CALLS[call](dataset, tmp_path)
+    assert caplog.messages == []
+    dataset.rename_sample_field("ground_truth", "gt")
+    CALLS[call](dataset, tmp_path)
+    (said,) = caplog.messages
+    assert said.startswith("the column label stays empty: the field 'ground_truth' with the labels that 'resnet20' was")
+    assert said.endswith("rename it back if it is now 'gt', which has the same classes")
+    caplog.clear()
+    dataset.rename_sample_field("gt", "ground_truth")
+    CALLS[call](dataset.exclude_fields("ground_truth"), tmp_path)
+    assert "the view leaves out the field 'ground_truth' with the labels" in caplog.text
 
 
 def test_a_dataset_without_networks_is_told(make_dataset: Callable[..., fo.Dataset]) -> None:

@@ -270,6 +270,13 @@ def test_unreadable_images_are_an_error_before_any_training(broken_dataset: fo.D
     assert state(broken_dataset) == before
 
 
+def test_leaving_images_out_is_not_advised_where_none_can_be_read(digit_dataset: fo.Dataset) -> None:
+    digit_dataset.set_values("filepath", [f"/no/{index}.png" for index in range(60)])
+    with pytest.raises(ValueError, match=r"60 of 60 images cannot be read .*; check that their files") as caught:
+        learn(digit_dataset)
+    assert "skip_failures" not in str(caught.value)
+
+
 def test_unreadable_images_can_be_left_out(broken_dataset: fo.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     broken = set(broken_dataset.limit(5).values("id"))
     result = learn(broken_dataset, skip_failures=True, progress=True)["tiny"]

@@ -417,6 +417,14 @@ def test_a_dataset_that_was_moved(make_dataset: MakeDataset, tmp_path: Path) -> 
     assert moved.first().learnability_mine is None
 
 
+def test_an_export_of_samples_that_share_a_file(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    made, other = (make_dataset(["/no/a.png", "/no/a.png", "/no/b.png"], list("aab")) for _ in range(2))
+    write_scores(made, {"one": np.linspace(0, 1, 3)})
+    fol.export_scores(made, tmp_path / "scores.csv")
+    with pytest.raises(ValueError, match=r"the scores name the file '/no/a\.png' more than once, and only ids tell"):
+        fol.import_scores(other, tmp_path / "scores.csv")
+
+
 @pytest.mark.parametrize("ending", [".CSV", ".Npz", ".PARQUET"])
 def test_endings_in_capital_letters(rich: fo.Dataset, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"SCORES{ending}"

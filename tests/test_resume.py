@@ -651,6 +651,20 @@ def test_two_processes_do_not_work_on_one_run(digit_dataset: fo.Dataset, tmp_pat
     learn(digit_dataset, run_dir=folder, resume=False)
 
 
+def test_runs_of_other_networks_at_once_get_keys_of_their_own(digit_dataset: fo.Dataset, cache: Path) -> None:
+    def train_another(event: ProgressEvent) -> None:
+        if event.stage == "training" and not digit_dataset.has_sample_field("learnability_second"):
+            learn(digit_dataset, name="second")
+            # the same network is trained once
+            with pytest.raises(RunLockedError, match="is working on the run"):
+                learn(digit_dataset, name="first")
+
+    learn(digit_dataset, name="first", progress=train_another)
+    assert fol.list_runs(digit_dataset) == ["learnability", "learnability_2"]
+    assert digit_dataset.get_run_info("learnability_2").config.models == ["second"]
+    assert nothing_left_in(cache)
+
+
 def test_two_calls_in_one_process_do_not_work_on_one_run(tmp_path: Path) -> None:
     with (
         open_run_directory(tmp_path / "run", {}),

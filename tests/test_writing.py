@@ -346,6 +346,13 @@ def test_trackers_that_do_not_match(dataset: fo.Dataset) -> None:
     assert state(dataset) == before
 
 
+def test_scores_by_sample_are_told_how_to_become_columns(dataset: fo.Dataset) -> None:
+    scores = dict.fromkeys(dataset.values("id"), 0.5)
+    with pytest.raises(ValueError, match=r"must hold columns.*{'id': list\(scores\), 'learnability': list\(scores\.v"):
+        fol.write_scores(dataset, scores, "mine")
+    assert fol.write_scores(dataset, {"id": list(scores), "learnability": list(scores.values())}, "mine")
+
+
 def test_updates_after_the_last_epoch_are_not_lost_silently(dataset: fo.Dataset) -> None:
     tracker, *_ = tracked(12)
     before = state(dataset)

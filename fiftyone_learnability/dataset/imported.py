@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import fiftyone.core.collections as foc
 import numpy as np
+from bson import ObjectId
 from numpy.typing import NDArray
 
 from .._version import __version__
@@ -109,7 +110,7 @@ def prepare_scores(
     }
     written = [score for score in result.scores if score in chosen]
     prepared = PreparedScores(samples, result, settings, written, unknown, key, overwrite)
-    prepared.choose_target()
+    prepared.choose_target().warn_of_lost_fields()
     return prepared
 
 
@@ -244,7 +245,12 @@ def _find_samples(samples: foc.SampleCollection, names: list[str], label_field: 
         raise ValueError("the collection is empty: there are no samples to score")
     if len(set(names)) < len(names):
         repeated = Counter(names).most_common(1)[0][0]
-        raise ValueError(f"the scores name the sample {short_repr(repeated)} more than once")
+        if ObjectId.is_valid(repeated):
+            raise ValueError(f"the scores name the sample {short_repr(repeated)} more than once")
+        raise ValueError(
+            f"the scores name the file {short_repr(repeated)} more than once, and only ids tell its samples apart: "
+            "keep one row for each file, or give ids of this collection"
+        )
     place_of = {id: place for place, id in enumerate(ids)}
     by_id = any(name in place_of for name in names)
     id_of = {id: id for id in ids} if by_id else _match_files(names, ids, files)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import fiftyone as fo
 import fiftyone.core.collections as foc
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,10 @@ from ..scores.formulas import FloatArray
 from .internals import root_dataset, run_settings
 from .notes import METHOD, moved_fields, notes_of, score_field
 from .registry import describe_no_run, find_run
-from .samples import check_collection, label_path
+from .runs import load_model_results
+from .samples import check_collection, find_label_fields, label_path
+
+_logger = logging.getLogger(__name__)
 
 
 def find_models(samples: foc.SampleCollection, derived: bool = False) -> list[str]:
@@ -210,11 +215,40 @@ def label_field_of(samples: foc.SampleCollection, model: str) -> str | None:
     return None if key is None else getattr(dataset.get_run_info(key).config, "label_field", None)
 
 
-def describe_no_labels(samples: foc.SampleCollection, model: str) -> str:
-    """Say why :func:`label_path_of` finds no labels."""
+def describe_no_labels(samples: foc.SampleCollection, model: str, or_else: str = "") -> str:
+    """Say why :func:`label_path_of` finds no labels, and what to do.
+
+    Args:
+        samples: a dataset or view
+        model: the network
+        or_else (""): what helps besides bringing the field back
+    """
     dataset, label_field = root_dataset(samples), label_field_of(samples, model)
+    tail = f": {or_else}" if or_else else ""
     if find_run(dataset, model) is None:
-        return describe_no_run(dataset, model)
+        return describe_no_run(dataset, model) + tail
     if label_field is None:
-        return f"the scores of {model!r} were imported without a label field"
-    return f"the field {label_field!r} with the labels that {model!r} was trained with was deleted or renamed"
+        return f"the scores of {model!r} were imported without a label field{tail}"
+    field = f"the field {label_field!r} with the labels that {model!r} was trained with"
+    if dataset.get_field(label_field) is not None and samples.get_field(label_field) is None:
+        return f"the view leaves out {field}{tail}"
+    result = load_model_results(dataset, [model]).get(model)
+    alike = [] if result is None else _fields_with_classes(dataset, result.classes)
+    if not alike:
+        return f"{field} was deleted or renamed{tail}"
+    rename = f"rename it back if it is now {' or '.join(map(repr, alike))}, which has the same classes"
+    return f"{field} was deleted or renamed: {rename}{f'; or {or_else}' if or_else else ''}"
+
+
+def warn_of_no_labels(samples: foc.SampleCollection, model: str) -> None:
+    """Log that the labels that a network was trained with are gone, for calls that go on without them."""
+    is_without = find_run(root_dataset(samples), model) is not None and label_field_of(samples, model) is None
+    if not is_without and label_path_of(samples, model) is None:
+        _logger.warning(f"the column label stays empty: {describe_no_labels(samples, model)}")
+
+
+def _fields_with_classes(dataset: fo.Dataset, classes: Sequence[str]) -> list[str]:
+    """Return the label fields whose labels are all among some classes, and at least two of these."""
+    fields = find_label_fields(dataset)
+    labels = {name: set(map(str, dataset.distinct(label_path(dataset, name)))) for name in fields}
+    return [name for name in fields if len(labels[name]) > 1 and labels[name] <= set(classes)]

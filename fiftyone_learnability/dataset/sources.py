@@ -109,6 +109,11 @@ def _as_table(source: Any) -> pd.DataFrame:
 
     if not isinstance(source, (pd.DataFrame, Mapping)):
         raise TypeError(f"source must be a LearnabilityTracker, a table or a mapping, not {type(source).__name__}")
+    if isinstance(source, Mapping) and source and all(map(np.isscalar, source.values())):
+        raise ValueError(
+            "the mapping must hold columns, not one value for each key: give scores by sample as "
+            "{'id': list(scores), 'learnability': list(scores.values())}"
+        )
     try:
         table = pd.DataFrame(dict(source)) if isinstance(source, Mapping) else source
     except ValueError as error:

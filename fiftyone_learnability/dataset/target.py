@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -17,6 +18,8 @@ from .arrays import find_ids, ids_in_view, pack_ids, read_ids
 from .internals import root_dataset, run_settings, sample_collection, serialize_stages
 from .notes import METHOD, FieldNote, notes_of, owned_fields, owning_run, score_field
 from .registry import check_identifier, list_runs
+
+_logger = logging.getLogger(__name__)
 
 ASIDE = "_replaced_"
 """What follows the key of a run in its temporary key while it is being replaced."""
@@ -118,6 +121,16 @@ class WriteTarget:
         # an interrupted write has set it aside, and nothing of it is left
         aside = [key for key in keys if key.startswith(f"{self.key}{ASIDE}") and not owned[key]]
         return [key for key in keys if key == self.key or key in aside or self._covers(key, owned[key])]
+
+    def warn_of_lost_fields(self) -> None:
+        """Log what else the run of the same key holds, which it loses because the call replaces it."""
+        owned = owned_fields(self.dataset).get(self.key, {}) if self.overwrite else {}
+        others = [name for name, note in owned.items() if name not in self.fields and note.model not in self.models]
+        if others:
+            _logger.warning(
+                f"overwrite=True replaces the whole run {self.key!r}: {', '.join(others)} will be deleted with it; to "
+                "keep them, stop this call and choose another key"
+            )
 
     def taken_networks(self) -> dict[str, list[str]]:
         """Return the networks of which the new run replaces the scores of other runs, by the keys of these."""
@@ -277,16 +290,19 @@ def type_of(score: str) -> type[fo.Field]:
     return fo.IntField if score == "rank" else fo.FloatField
 
 
-def free_key(dataset: fo.Dataset, default: str = METHOD) -> str:
+def free_key(
+    dataset: fo.Dataset, default: str = METHOD, is_used: Callable[[str], bool] = lambda candidate: False
+) -> str:
     """Return the first of learnability, learnability_2, ... that no run has.
 
     Args:
         dataset: the dataset
         default ("learnability"): the start of the key
+        is_used (None): returns whether an unfinished run holds a key
     """
     taken = dataset.list_runs()
     candidates = (default if number == 1 else f"{default}_{number}" for number in count(1))
-    return next(candidate for candidate in candidates if candidate not in taken)
+    return next(candidate for candidate in candidates if candidate not in taken and not is_used(candidate))
 
 
 def is_indexed(score: str) -> bool:

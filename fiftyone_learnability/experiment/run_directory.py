@@ -21,7 +21,7 @@ import re
 import shlex
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from ..storage import runs_folder, write_atomically
 from ..training.options import IF_SAME, Resume
 from .curves import CURVES
-from .lock import locked
+from .lock import is_locked, locked
 from .results import ModelResults, RunRecord
 from .units import TrainingUnit
 
@@ -313,6 +313,18 @@ def read_identity(path: Path) -> tuple[str, str] | None:
     """
     meta, _ = read_meta(path)
     return None if meta is None else (meta["id"], meta.get("key", ""))
+
+
+def is_used_by_others(path: Path, models: Sequence[str]) -> bool:
+    """True if a process trains other networks in a directory, and none of these.
+
+    Args:
+        path: the directory
+        models: the networks
+    """
+    meta, _ = read_meta(path)
+    trained = () if meta is None else meta["fingerprint"].get("networks", ())
+    return bool(trained) and set(trained).isdisjoint(models) and is_locked(path)
 
 
 def read_meta(path: Path) -> tuple[dict[str, Any] | None, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,7 @@ def resolve_networks(models: str | Sequence[str] | Mapping[str, NetworkFactory |
     for model in models:
         name, factory = _own_network(model, models[model]) if isinstance(models, Mapping) else _find_network(model)
         check_network_name(name)
+        _check_signature(name, factory)
         if name in factories:
             raise ValueError(f"the network {name!r} is given twice")
         factories[name] = factory
@@ -66,12 +68,38 @@ def _own_network(name: object, factory: object) -> tuple[str, NetworkFactory]:
         factory = _import_factory(factory)
     if not isinstance(name, str):
         raise TypeError(f"models: the name of a network must be a text, not {short_repr(name)}")
+    if isinstance(factory, nn.Module):
+        raise TypeError(
+            f"models: the network {name!r} is a network already ({type(factory).__name__}), but each training builds "
+            "its own: give a factory(num_classes=..., in_channels=...) -> nn.Module"
+        )
     if not callable(factory):
         raise TypeError(
             f"models: the network {name!r} needs a factory(num_classes=..., in_channels=...) -> nn.Module, "
             f"not {short_repr(factory)}"
         )
     return name, factory
+
+
+def _check_signature(name: str, factory: NetworkFactory) -> None:
+    """Check that a factory can be called as it will be.
+
+    Raises:
+        TypeError: if it cannot
+    """
+    try:
+        signature = inspect.signature(factory)
+    # some builtins have none
+    except ValueError:
+        return
+    try:
+        signature.bind(num_classes=10, in_channels=3)
+    except TypeError as error:
+        raise TypeError(
+            f"the factory of the network {name!r} is called as factory(num_classes=..., in_channels=...), which "
+            f"{short_repr(factory)} does not take ({error}): wrap it, as in lambda num_classes, in_channels: "
+            "MyNet(num_classes)"
+        ) from None
 
 
 def _find_network(model: object) -> tuple[str, NetworkFactory]:
@@ -197,8 +225,9 @@ def build_network(name: str, factory: NetworkFactory, num_classes: int, in_chann
             logits = network(torch.linspace(-1, 1, math.prod(shape)).view(shape))
     # a user's network may raise anything
     except Exception as error:
+        grey = "; all images are greyscale: build the first layer for in_channels" if in_channels == 1 else ""
         raise ValueError(
-            f"the network {name!r} does not take images of shape {shape}: {describe_error(error)}"
+            f"the network {name!r} does not take images of shape {shape}: {describe_error(error)}{grey}"
         ) from error
     if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
         returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import fiftyone_learnability as fol
+from fiftyone_learnability import ProgressEvent
 from fiftyone_learnability.dataset.notes import fields_of
 from fiftyone_learnability.dataset.target import choose_target
 
-from .helpers import EVERY, SETTINGS, make_results, state, values_of, write, write_results, write_scores
+from .helpers import EVERY, SETTINGS, learn, make_results, state, tiny, values_of, write, write_results, write_scores
 
 
 def test_overwriting_replaces_values_and_clears_other_samples(dataset: fo.Dataset) -> None:
@@ -44,6 +45,21 @@ def test_overwriting_a_run_by_its_key_deletes_its_other_fields(dataset: fo.Datas
     assert dataset.list_runs() == ["mine"]
     assert set(fol.load_results(dataset, "mine")) == {"b", "c"}
     assert sorted(fol.delete_run(dataset, "mine")) == sorted(fields_of(["b", "c"]))
+
+
+def test_what_a_replaced_run_loses_is_named_before(digit_dataset: fo.Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    learn(digit_dataset, models={"tiny": tiny, "other": tiny}, key="mine")
+    learn(digit_dataset, models={"tiny": tiny, "other": tiny}, key="mine", overwrite=True)
+    assert not any("will be deleted" in message for message in caplog.messages)
+
+    def never(event: ProgressEvent) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(digit_dataset, key="mine", overwrite=True, progress=never)
+    (said,) = [message for message in caplog.messages if "will be deleted" in message]
+    assert "the whole run 'mine': learnability_other, learnability_rank_other will be deleted" in said
+    assert fol.find_models(digit_dataset) == ["tiny", "other"]
 
 
 def test_overwriting_one_network_without_a_key_keeps_the_others_of_its_run(dataset: fo.Dataset) -> None:

@@ -13,6 +13,7 @@ from fiftyone_learnability.training.architectures import VGG16, MobileNet, ResNe
 from fiftyone_learnability.training.device import Placement
 from fiftyone_learnability.training.networks import (
     NETWORKS,
+    NetworkFactory,
     build_network,
     fastest_layout,
     fastest_placement,
@@ -208,6 +209,26 @@ def test_build_rejects_outputs_that_are_not_logits(result: object, returned: str
         build_network("flat", lambda num_classes, in_channels: Flat(result), 10, 3, 32)
     with pytest.raises(ValueError, match=re.escape(f"not {returned}")):
         build_network("flat", lambda num_classes, in_channels: Flat(result), 10, 3, 32)
+
+
+class Fixed(nn.Module):
+    """A network with another signature than that of a factory."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+
+
+@pytest.mark.parametrize("factory", [Fixed, lambda num_classes: SmallNet(num_classes)])
+def test_a_factory_of_another_signature_is_told_the_right_one(factory: NetworkFactory) -> None:
+    with pytest.raises(TypeError, match=r"'mine' is called as factory\(num_classes=\.\.\., in_channels=.*lambda num"):
+        resolve_networks({"mine": factory})
+    with pytest.raises(TypeError, match=r"'mine' is a network already \(Fixed\).*give a factory\(num_classes="):
+        resolve_networks({"mine": Fixed()})
+
+
+def test_greyscale_images_need_in_channels() -> None:
+    with pytest.raises(ValueError, match=r"'colour' does not take .*; all images are greyscale: .* for in_channels"):
+        build_network("colour", lambda num_classes, in_channels: SmallNet(num_classes), 4, 1, 16)
 
 
 def test_build_rejects_probabilities() -> None:
