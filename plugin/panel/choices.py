@@ -30,7 +30,7 @@ TABS = {
 SAME = "same"
 """The choice of the second score that always equals the first."""
 
-ORDERS = {"hardest": "Hardest first", "easiest": "Easiest first", "name": "By name"}
+ORDERS = {"hardest": "Hardest class first", "easiest": "Easiest class first", "name": "By name"}
 
 
 @dataclass(frozen=True)

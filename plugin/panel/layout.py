@@ -129,11 +129,16 @@ def _lay_out_tabs(page: _Page, head: types.Object) -> None:
         style = {
             "color": f"text.{'primary' if chosen else 'secondary'}",
             "background": "none",
+            "border": "none",
             "borderRadius": 0,
             "borderBottom": f"2px solid {colour}",
-            "boxShadow": "none",
             "padding": "4px 10px",
-            "&:hover": {"background": "none", "color": "text.primary", "boxShadow": "none"},
+            "&:hover": {
+                "background": "none",
+                "color": "text.primary",
+                "border": "none",
+                "borderBottom": f"2px solid {colour}",
+            },
         }
         props = {"role": "tab", "aria-selected": chosen, "sx": style}
         _button(tabs, f"tab_{name}", label, page.panel.on_tab, params={"tab": name}, props=props)

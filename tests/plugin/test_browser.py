@@ -162,10 +162,10 @@ def explore_the_plots(app: App, dataset: fo.Dataset) -> None:
     assert set(seen) == {"200 samples with scores by ResNet-20 and MobileNet"}
 
     # the opposite cell of the matrix swaps the pair
-    assert app.chosen == ["ResNet-20", "Learnability", "MobileNet", "The same"]
+    assert app.chosen == ["ResNet-20", "Learnability", "MobileNet", "Learnability"]
     app.click(0, "ResNet-20", "MobileNet")
     app.until(
-        lambda: app.chosen == ["MobileNet", "Learnability", "ResNet-20", "The same"],
+        lambda: app.chosen == ["MobileNet", "Learnability", "ResNet-20", "Learnability"],
         "the swapped pair",
         lambda: app.chosen,
     )
@@ -190,8 +190,10 @@ def sort_and_tag(app: App, dataset: fo.Dataset) -> None:
     app.expect_values(RESNET_RANK, "200", "199", "198")
     app.press(app.button("Easiest first"))
     app.expect_values(RESNET_RANK, "1", "2", "3")
-    app.press(app.button("Disagreement"))
+    app.press(app.button("Easier for ResNet-20"))
     app.expect_count(int((scores(dataset, MOBILENET_RANK) > ranks).sum()))
+    app.press(app.button("Easier for MobileNet"))
+    app.expect_count(int((scores(dataset, MOBILENET_RANK) < ranks).sum()))
     app.press(app.button("Reset"))
     app.expect_count(200)
 

@@ -67,6 +67,15 @@ def dataset(digits: tuple[list[str], list[str]]) -> Iterator[fo.Dataset]:
     made.delete()
 
 
+def open_panel(app: App, dataset: fo.Dataset) -> None:
+    """Open the dataset and the panel, which remembers the tab of the test before."""
+    app.open(dataset.name)
+    app.open_panel()
+    app.press(app.tab("Compare"))
+    expect(app.plots()).to_have_count(3)
+    app.settle()
+
+
 def filter_labels(app: App, dataset: fo.Dataset, label: str) -> int:
     """Filter by a label in the sidebar; return how many samples have it."""
     app.page.locator("[data-cy=sidebar-field-arrow-enabled-ground_truth]").click()
@@ -89,9 +98,7 @@ def watch(app: App, seconds: float, count: int) -> list[str]:
 
 
 def test_sidebar_filters_stay(app: App, dataset: fo.Dataset) -> None:
-    app.open(dataset.name)
-    app.open_panel()
-    app.settle()
+    open_panel(app, dataset)
     count = filter_labels(app, dataset, "7")
     expect(app.panel).to_contain_text(f"{count} samples with scores by ResNet-20 and VGG-16")
     app.requests.clear()
@@ -111,9 +118,7 @@ def test_sidebar_filters_stay(app: App, dataset: fo.Dataset) -> None:
 
 def test_a_point_shows_as_many_samples_as_it_says(app: App, dataset: fo.Dataset) -> None:
     """Also under a filter of the sidebar, which the App drops with every new view."""
-    app.open(dataset.name)
-    app.open_panel()
-    app.settle()
+    open_panel(app, dataset)
     count = filter_labels(app, dataset, "7")
     expect(app.panel).to_contain_text(f"{count} samples with scores")
     pair = app.plots().nth(1)
@@ -133,9 +138,7 @@ def test_a_point_shows_as_many_samples_as_it_says(app: App, dataset: fo.Dataset)
 
 
 def test_plots_are_those_of_the_view(app: App, dataset: fo.Dataset) -> None:
-    app.open(dataset.name)
-    app.open_panel()
-    app.settle()
+    open_panel(app, dataset)
     for name, plots in (("Compare", 3), ("Data map", 1), ("Labels", 1), ("Classes", 1)):
         app.press(app.tab(name))
         expect(app.plots()).to_have_count(plots)
@@ -159,7 +162,7 @@ def choose_view(app: App, dataset: fo.Dataset, name: str | None) -> None:
         app.page.locator("[data-cy=saved-views-btn-selection-clear]").click()
     else:
         selection.click()
-        app.page.locator("[data-cy=saved-views-selection-option]").get_by_text(name).click()
+        app.page.locator("[data-cy$=-selection-option]").get_by_text(name).click()
     app.expect_count(len(dataset if name is None else dataset.load_saved_view(name)))
     app.settle()
 
@@ -170,9 +173,7 @@ def everything_drawn(app: App) -> Any:
 
 
 def test_a_reset_takes_back_only_what_the_panel_did(app: App, dataset: fo.Dataset) -> None:
-    app.open(dataset.name)
-    app.open_panel()
-    app.settle()
+    open_panel(app, dataset)
     expect(app.button("Reset")).to_have_count(0)
     choose_view(app, dataset, "Some of them")
     count = app.count
@@ -188,9 +189,7 @@ def test_a_reset_takes_back_only_what_the_panel_did(app: App, dataset: fo.Datase
 
 
 def test_a_wheel_over_a_plot_scrolls_the_panel(app: App, dataset: fo.Dataset) -> None:
-    app.open(dataset.name)
-    app.open_panel()
-    app.settle()
+    open_panel(app, dataset)
     plot = app.plots().nth(1)
     box = plot.bounding_box()
     assert box is not None

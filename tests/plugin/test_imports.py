@@ -40,7 +40,7 @@ for name in names:
             form(name, dataset, {"advanced": True, "preset": "custom"}, selected=dataset.limit(1).values("id"))
 panel = PanelHarness(dataset)
 panel.open()
-for tab in ("map", "labels", "examples", "classes", "curves", "compare"):
+for tab in ("map", "labels", "examples", "classes", "compare", "curves"):
     panel.tab(tab)
     panel.select(*dataset.limit(2).values("id"))
 panel.event("on_matrix", idx=[1, 0])
