@@ -378,7 +378,8 @@ class App:
 
     def _point_at(self, index: int, x: Any, y: Any) -> None:
         area = self.plots().nth(index).locator(".nsewdrag").first
-        area.scroll_into_view_if_needed()
+        # to the middle, because the panel's tool bar covers what is at the top
+        area.evaluate("area => area.scrollIntoView({block: 'center'})")
         self.settle()
         at = self._place(index, x, y)
         self.page.mouse.move(at[0] - 1, at[1])
