@@ -211,11 +211,13 @@ class ClassRows:
         plot: traces and layout
         classes: the index of the class in each row
         edges: the edges of the columns
+        counts: ``(C, B)`` the number of samples by class and column
     """
 
     plot: Figure
     classes: list[int]
     edges: FloatArray
+    counts: NDArray[np.int64]
 
 
 def class_distribution(
@@ -259,7 +261,7 @@ def class_distribution(
         xaxis={"range": [float(edges[0]), float(edges[-1])]},
         yaxis={"autorange": "reversed", "type": "category"},
     )
-    return ClassRows(([heatmap], shape), present, edges)
+    return ClassRows(([heatmap], shape), present, edges, counts)
 
 
 def sample_curves(

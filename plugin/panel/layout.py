@@ -150,12 +150,10 @@ def _lay_out_shown(page: _Page, head: types.Object) -> None:
     if shown is None:
         return
     row = _row(head, "shown", align="center")
-    all_samples = format_count(page.table.num_samples)
-    row.md(
-        f"Showing **{format_count(shown.count)}** of {all_samples}: {shown.what}",
-        name="about_shown",
-        componentsProps=_NARROW,
-    )
+    text = shown.what[0].upper() + shown.what[1:]
+    if shown.count is not None:
+        text = f"Showing **{format_count(shown.count)}** of {format_count(page.table.num_samples)}: {shown.what}"
+    row.md(text, name="about_shown", componentsProps=_NARROW)
     props = {"aria-label": "Reset", "sx": {"padding": "2px", "minWidth": 0}}
     _button(row, "reset", None, page.panel.on_reset, "close", description="Show what was there before", props=props)
 

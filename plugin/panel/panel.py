@@ -12,6 +12,7 @@ from typing import Any
 
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
+import numpy as np
 from fiftyone import ViewExpression as E
 from fiftyone import ViewField as F
 
@@ -24,7 +25,7 @@ from ..archives import load_ahead
 from ..jobs.job import cancel_job, dismiss_job, latest_job
 from ..names import APPLY_FIXES, COMPUTE, SAVE_VIEW, SUGGEST_FIXES, TAG, WRITE_SCORES, network_label, score_label
 from ..private_dataset import private_dataset
-from .binning import Bins
+from .binning import Bins, Histogram2D
 from .choices import Choice, choose, option_named
 from .data_map import MAP_SCORES
 from .events import boxed, cell, check_event, clicked, sample_id
@@ -160,8 +161,10 @@ class LearnabilityPanel(foo.Panel):
 
     def _show_disagreement(self, ctx: foo.ExecutionContext, easier: str, harder: str) -> None:
         if easier != harder:
+            table = scope_table(ctx)
+            count = int((table.values(easier, "rank") < table.values(harder, "rank")).sum())
             what = f"easier for {network_label(easier)} than for {network_label(harder)}, largest difference first"
-            show(ctx, what, lambda view: disagreement(view, easier, harder))
+            show(ctx, what, lambda view: disagreement(view, easier, harder), count=count)
 
     def on_write_map(self, ctx: foo.ExecutionContext) -> None:
         """Write the scores that the data map needs and that the run has measured."""
@@ -208,7 +211,7 @@ class LearnabilityPanel(foo.Panel):
     def _show_problems(self, ctx: foo.ExecutionContext, verdict: str, what: str) -> None:
         review = scope_review(ctx)
         if review is not None:
-            show(ctx, what, lambda view: label_problems(view, verdict))
+            show(ctx, what, lambda view: label_problems(view, verdict), count=review.counts[verdict])
             show_label_fields(ctx, review)
 
     def on_tag(self, ctx: foo.ExecutionContext) -> None:
@@ -269,7 +272,8 @@ class LearnabilityPanel(foo.Panel):
             row, column = position
             what = f"labelled {review.given[row]}, suggested {review.suggested[column]}"
             mark = Mark("changes", Choice.read(ctx), _around(column), _around(row))
-            show(ctx, what, lambda view: label_problems(view.match(inside)), mark)
+            count = review.changes[review.given[row], review.suggested[column]]
+            show(ctx, what, lambda view: label_problems(view.match(inside)), mark, count)
             show_label_fields(ctx, review)
 
     def on_class(self, ctx: foo.ExecutionContext) -> None:
@@ -286,28 +290,31 @@ class LearnabilityPanel(foo.Panel):
         inside = bins.match(score_field(choice.first))
         what = f"{name}, {_describe((choice.first, 'learnability'), bins)}"
         mark = Mark("classes", choice, bins.limits, _around(row))
-        show(ctx, what, lambda view: view.match((F(table.label_path) == label) & inside), mark)
+        show(
+            ctx,
+            what,
+            lambda view: view.match((F(table.label_path) == label) & inside),
+            mark,
+            int(rows.counts[rows.classes[row], column]),
+        )
 
     def on_example(self, ctx: foo.ExecutionContext) -> None:
         """Show one sample in the grid."""
         id = sample_id(ctx)
         if id is not None:
-            show(ctx, "the example", lambda view: view.select([id]))
+            show(ctx, "one example", lambda view: view.select([id]))
 
     def _show_cells(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
         choice = Choice.read(ctx)
-        box = pair_histogram(scope_table(ctx), choice).around(points) if choice.first else None
-        if box is not None:
-            _show_box(ctx, "pair", choice, (choice.x, box[0]), (choice.y, box[1]))
+        if choice.first:
+            _show_box(ctx, "pair", choice, pair_histogram(scope_table(ctx), choice), points, (choice.x, choice.y))
 
     def _show_map(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
         table, choice = scope_table(ctx), Choice.read(ctx)
         if missing_for_map(table, choice.first) or not choice.first:
             return
-        box = bin_map(table, choice).cells.around(points)
-        if box is not None:
-            x, y = ((choice.first, score) for score in MAP_SCORES[:2])
-            _show_box(ctx, "map", choice, (x, box[0]), (y, box[1]))
+        axes = (choice.first, MAP_SCORES[0]), (choice.first, MAP_SCORES[1])
+        _show_box(ctx, "map", choice, bin_map(table, choice).cells, points, axes)
 
     def _show_bars(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
         choice = Choice.read(ctx)
@@ -316,7 +323,12 @@ class LearnabilityPanel(foo.Panel):
         edges = histogram_edges(scope_table(ctx), choice)
         points = [point for point in points if point < len(edges) - 1]
         if points:
-            _show_box(ctx, "histogram", choice, (choice.x, Bins(edges, min(points), max(points))))
+            values = scope_table(ctx).values(*choice.x)
+            bins = Bins(edges, min(points), max(points))
+            mark = Mark("histogram", choice, bins.limits, None)
+            inside = bins.match(score_field(*choice.x))
+            count = int(np.histogram(values[np.isfinite(values)], edges)[0][bins.first : bins.last + 1].sum())
+            show(ctx, _describe(choice.x, bins), lambda view: view.match(inside), mark, count)
 
     # drawing
 
@@ -326,14 +338,17 @@ class LearnabilityPanel(foo.Panel):
 
 
 def _show_box(
-    ctx: foo.ExecutionContext, plot: str, choice: Choice, x: tuple[Axis, Bins], *y: tuple[Axis, Bins]
+    ctx: foo.ExecutionContext, plot: str, choice: Choice, cells: Histogram2D, points: list[int], axes: tuple[Axis, Axis]
 ) -> None:
-    """Show the samples in a rectangle of a plot, or in a range of one with a single axis."""
-    conditions = [bins.match(score_field(*axis)) for axis, bins in (x, *y)]
-    inside = conditions[0] & conditions[1] if y else conditions[0]
-    what = " and ".join(_describe(axis, bins) for axis, bins in (x, *y))
-    mark = Mark(plot, choice, x[1].limits, y[0][1].limits if y else None)
-    show(ctx, what, lambda view: view.match(inside), mark)
+    """Show the samples in the smallest rectangle around some points of a plot."""
+    box = cells.around(points)
+    if box is None:
+        return
+    (x, y), (x_axis, y_axis) = box, axes
+    inside = x.match(score_field(*x_axis)) & y.match(score_field(*y_axis))
+    what = f"{_describe(x_axis, x)} and {_describe(y_axis, y)}"
+    count = int(cells.counts[x.first : x.last + 1, y.first : y.last + 1].sum())
+    show(ctx, what, lambda view: view.match(inside), Mark(plot, choice, x.limits, y.limits), count)
 
 
 def _describe(axis: Axis, bins: Bins) -> str:

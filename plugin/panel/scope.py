@@ -75,14 +75,14 @@ class Shown:
 
     Attributes:
         what: what it holds, in words
-        count: the number of its samples
+        count: the number of its samples, None if it is not known
         added: the number of stages that the panel added
         mark: the part of a plot that it belongs to, None for a view that belongs to no plot
         view_name: the saved view that the panel has narrowed, None for none
     """
 
     what: str
-    count: int
+    count: int | None
     added: int
     mark: Mark | None
     view_name: str | None
@@ -162,7 +162,7 @@ def _find_position(ctx: foo.ExecutionContext) -> _Position:
     if filters:
         scope = Scope.of(serialize_stages(build_view(ctx.dataset, scope.stages, filters).view()))
         if shown is not None:
-            shown = replace(shown, count=len(build_view(ctx.dataset, stages, filters)))
+            shown = replace(shown, count=None)
     return _Position(scope, shown)
 
 
@@ -171,6 +171,7 @@ def show(
     what: str,
     narrow: Callable[[foc.SampleCollection], fov.DatasetView],
     mark: Mark | None = None,
+    count: int | None = None,
 ) -> None:
     """Show a part of the scope in the grid.
 
@@ -179,6 +180,7 @@ def show(
         what: what the grid then shows, in words
         narrow: adds stages to the view of the scope
         mark (None): the part of a plot that it belongs to
+        count (None): the number of its samples. The database would take long to count those of an unknown number
     """
     position, request = _position_of(ctx), ctx.request_params
     view = narrow(build_view(ctx.dataset, position.scope.stages))
@@ -187,7 +189,7 @@ def show(
     if request.get("filters"):
         # the name alone would lose them
         name = None
-    shown = Shown(what, len(view), len(stages) - len(position.scope.stages), mark, name)
+    shown = Shown(what, count, len(stages) - len(position.scope.stages), mark, name)
     _shown.put((dataset_id(ctx.dataset), fingerprint(stages)), shown)
     position.shown = shown
     ctx.ops.set_view(view)

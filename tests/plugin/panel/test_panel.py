@@ -84,6 +84,11 @@ def open_panel(case: Case, first: str, second: str, quantity: str) -> PanelHarne
     return panel
 
 
+def counted(panel: PanelHarness) -> str:
+    """Return how many samples the panel says that it shows."""
+    return str(re.findall(r"Showing \*\*([\d,]+)\*\* of", panel.layout["about_shown"]["default"])[0])
+
+
 def examples(panel: PanelHarness, name: str) -> list[tuple[str, str, str, str]]:
     """Return id, label, ranks and picture of the easiest or hardest samples that the panel shows."""
     cells = [part["type"]["properties"] for key, part in panel.layout.items() if re.fullmatch(rf"{name}_\d+", key)]
@@ -181,7 +186,7 @@ def test_a_cell_shows_exactly_its_samples(case: Case, pair: tuple[str, str], qua
         panel.event("on_pair_click", idx=index)
         column, row = (int(np.searchsorted(edges, centre)) - 1 for centre in (x, y))
         assert sorted(panel.ids) == case.chosen(cells[row, column])
-        assert text.split()[0] == str(len(panel.ids))
+        assert text.split()[0] == str(len(panel.ids)) == counted(panel)
         seen.update(panel.ids)
     assert len(seen) == drawn.sum()
 
@@ -205,6 +210,7 @@ def test_a_box_shows_exactly_its_samples(case: Case, quantity: str, rng: np.rand
         panel.event("on_pair_box", data=data)
         expected = inside_any(first, edges, left, right) & inside_any(second, edges, low, high)
         assert sorted(panel.ids) == case.chosen(expected)
+        assert counted(panel) == str(expected.sum())
 
 
 @pytest.mark.parametrize("quantity", ["learnability", "rank"])
@@ -217,7 +223,7 @@ def test_a_bar_and_a_range_show_exactly_their_samples(case: Case, quantity: str)
     for bin, height in enumerate(bars["y"]):
         panel.event("on_histogram_click", idx=bin)
         assert sorted(panel.ids) == case.chosen(inside(values, edges, bin))
-        assert len(panel.ids) == height
+        assert len(panel.ids) == height == int(counted(panel))
     last = len(bars["x"]) - 1
     for low, high in ((0, last), (0, 0), (last, last), (3, 11), (20, last)):
         panel.event("on_histogram_box", data=[{"idx": bin} for bin in range(high, low - 1, -1)])
@@ -248,6 +254,7 @@ def test_a_cell_of_a_class_shows_exactly_its_samples(case: Case, order: str) -> 
                 assert heat["text"][row][column] == f"{expected.sum()} of {of_class.sum()}"
                 panel.event("on_class", idx=[row, column])
                 assert sorted(panel.ids) == case.chosen(expected)
+                assert counted(panel) == str(expected.sum())
                 shown += expected.sum()
     assert shown == (known & (case.labels != None)).sum()  # noqa: E711
 
@@ -321,6 +328,7 @@ def test_disagreement_in_either_direction(case: Case, panel: PanelHarness) -> No
         difference = sign * (case.ranks["resnet20"] - case.ranks["mobilenet"])
         of_id = dict(zip(case.ids, difference, strict=True))
         assert sorted(panel.ids) == case.chosen(difference > 0)
+        assert counted(panel) == str((difference > 0).sum())
         shown = [of_id[id] for id in panel.ids]
         assert shown == sorted(shown, reverse=True)
 

@@ -85,18 +85,21 @@ def test_back_to_an_earlier_view_of_the_panel(make_dataset: Callable[..., fo.Dat
         assert shown.data == whole
 
 
-def test_the_line_counts_what_the_sidebar_leaves(make_dataset: Callable[..., fo.Dataset]) -> None:
+def test_the_line_counts_what_the_grid_shows(make_dataset: Callable[..., fo.Dataset]) -> None:
     dataset = make_dataset([f"/no/{index}.png" for index in range(20)], list("ab") * 10)
     write_scores(dataset, {"vgg16": np.linspace(0, 1, 20)})
     panel = PanelHarness(dataset)
     panel.open()
     panel.event("on_hardest")
-    assert panel.layout["about_shown"]["default"] == (
-        "Showing **20** of 20: sorted by learnability by VGG-16, hardest first"
-    )
+    assert panel.layout["about_shown"]["default"] == "Sorted by learnability by VGG-16, hardest first"
+    panel.event("on_histogram_box", data=[{"idx": 0}, {"idx": 19}])
+    assert panel.layout["about_shown"]["default"] == "Showing **10** of 20: learnability by VGG-16 0 to 0.5"
+    # a filter that the user adds is not counted
     panel.filters = {"ground_truth.label": {"values": ["a"], "exclude": False, "isMatching": True}}
     panel.event("on_change_view")
-    assert panel.layout["about_shown"]["default"].startswith("Showing **10** of 10: ")
+    assert panel.layout["about_shown"]["default"] == "Learnability by VGG-16 0 to 0.5"
+    panel.event("on_histogram_box", data=[{"idx": 0}, {"idx": 19}])
+    assert panel.layout["about_shown"]["default"] == "Showing **5** of 10: learnability by VGG-16 0 to 0.5"
 
 
 def test_what_is_shown_is_framed_in_its_plot(make_dataset: Callable[..., fo.Dataset]) -> None:
