@@ -173,17 +173,22 @@ def show(
     mark: Mark | None = None,
     count: int | None = None,
 ) -> None:
-    """Show a part of the scope in the grid.
+    """Show a part of the scope in the grid, or say why it cannot be shown.
 
     Args:
         ctx: the context of a panel event
         what: what the grid then shows, in words
-        narrow: adds stages to the view of the scope
+        narrow: adds stages to the view of the scope; its ``ValueError`` is shown
         mark (None): the part of a plot that it belongs to
         count (None): the number of its samples. The database would take long to count those of an unknown number
     """
     position, request = _position_of(ctx), ctx.request_params
-    view = narrow(build_view(ctx.dataset, position.scope.stages))
+    try:
+        view = narrow(build_view(ctx.dataset, position.scope.stages))
+    # a field that is needed may have been renamed or deleted
+    except ValueError as error:
+        ctx.ops.notify(str(error), variant="error")
+        return
     stages = serialize_stages(view)
     name = request.get("view_name") if position.shown is None else position.shown.view_name
     if request.get("filters"):
