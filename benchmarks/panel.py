@@ -242,16 +242,16 @@ class Session:
         self._report_views("box", "on_pair_box", *boxes)
         self._report_views("click on a bar", "on_histogram_click", *[{"idx": bar} for bar in self._spread(40)])
         self._report_views("hardest first", "on_hardest", *[{}] * self.repeat)
-        self._report_views("disagreement", "on_disagreement", *[{}] * self.repeat)
+        self._report_views("disagreement", "on_first_easier", *[{}] * self.repeat)
         panel.event("on_pair_box", **boxes[-1])
         self._report("view comes back, doubled", *[panel.event("on_change_view") for _ in range(self.repeat)])
         panel.event("on_reset")
-        self._report("rank in place of learnability", panel.choose("controls.quantity", "rank"))
-        self._report("learnability in place of rank", panel.choose("controls.quantity", "learnability"))
+        self._report("rank in place of learnability", panel.choose("quantity", "rank"))
+        self._report("learnability in place of rank", panel.choose("quantity", "learnability"))
 
     def _visit_tabs(self) -> None:
         panel, ids = self.panel, self.ids
-        panel.choose("controls.first", MODELS[0])
+        panel.choose("first", MODELS[0])
         for temperature in ("cold", "warm"):
             for tab in ("map", "labels", "examples", "classes", "compare"):
                 self._report(f"tab {tab}, {temperature}", panel.tab(tab))
@@ -275,7 +275,7 @@ class Session:
         self._report("select 3 samples", *[panel.select(*ids[start : start + 3]) for start in starts])
         panel.select()
         panel.tab("compare")
-        self._report("timer", *[panel.event("on_timer") for _ in range(self.repeat)])
+        self._report("timer", *[panel.tick() for _ in range(self.repeat)])
 
     def _choose_views(self) -> None:
         import fiftyone as fo
@@ -293,6 +293,12 @@ class Session:
         self._report(f"user chooses half of the samples by id (FiftyOne: {milliseconds:.0f} ms)", panel.show(half))
         self._report("that again, doubled", *[panel.event("on_change_view") for _ in range(self.repeat)])
         self._report("click on a bar there", panel.event("on_histogram_click", idx=5))
+        panel.show(None)
+        for label in ("class 4", "class 5"):
+            panel.filters = {"ground_truth.label": {"values": [label], "exclude": False, "isMatching": True}}
+            self._report(f"user filters {label} in the sidebar", panel.event("on_change_view"))
+        self._report("click on a bar there", panel.event("on_histogram_click", idx=39))
+        panel.filters = {}
         panel.show(None)
 
     def _tag(self) -> None:

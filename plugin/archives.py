@@ -17,7 +17,10 @@ from fiftyone_learnability.experiment.curves import measured_epochs
 from fiftyone_learnability.experiment.files import Archive, open_archive
 from fiftyone_learnability.scores.catalog import SCORES
 
-from .memory import remember
+from .memory import Memory
+
+remember = Memory(8).remember
+"""A memory of its own, because the arrays take a second to load."""
 
 
 class Dynamics(NamedTuple):

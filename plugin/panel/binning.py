@@ -1,7 +1,7 @@
 """Bins of scores, and the way back from a bin to its samples.
 
 A click on a bin must show exactly the samples that the plot counts. So both use the same edges: NumPy counts with them,
-and MongoDB matches with them (:func:`match_bins`). A bin includes its lower edge; only the last bin includes its upper
+and MongoDB matches with them (:meth:`Bins.match`). A bin includes its lower edge; only the last bin includes its upper
 edge too.
 """
 
@@ -16,6 +16,45 @@ from numpy.typing import NDArray
 from fiftyone_learnability.scores.catalog import SCORES
 
 FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Bins:
+    """Consecutive bins.
+
+    Attributes:
+        edges: ``(B + 1,)`` the edges of all bins
+        first: the first bin
+        last: the last bin, included
+    """
+
+    edges: FloatArray
+    first: int
+    last: int
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The outer edges."""
+        return float(self.edges[self.first]), float(self.edges[self.last + 1])
+
+    def match(self, field: str) -> F:
+        """Return an expression that matches the values in the bins.
+
+        Args:
+            field: the field of the score
+        """
+        low, high = self.limits
+        # MongoDB sorts missing values and NaN below every number; infinity lies above the last edge
+        return (F(field) >= low) & (F(field) <= high if self.last == len(self.edges) - 2 else F(field) < high)
+
+    def describe(self, score: str) -> str:
+        """Return the range of a score for users, such as "0.2 to 0.4"."""
+        low, high = self.limits
+        if SCORES[score].is_integer and low % 1 == 0.5:
+            # the edges lie between whole numbers
+            first, last = int(low + 0.5), int(high - 0.5)
+            return f"{first:,}" if first == last else f"{first:,} to {last:,}"
+        return f"{low:.3g} to {high:.3g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,23 +76,21 @@ class Histogram2D:
         """``(K, 2)`` bins of the cells that hold samples, in the order in which plots draw them."""
         return np.argwhere(self.counts)
 
-    def match(self, points: list[int], x_field: str, y_field: str) -> F | None:
-        """Return an expression that matches the samples in the smallest rectangle around some cells.
+    def around(self, points: list[int]) -> tuple[Bins, Bins] | None:
+        """Return the smallest rectangle around some cells, as bins of the first and of the second score.
 
         Args:
             points: indices into :attr:`cells`; indices that are too large, as of an outdated plot, are ignored
-            x_field: the field of the first score
-            y_field: the field of the second score
 
         Returns:
-            the expression, None if there is no cell
+            the bins, None if there is no cell
         """
         cells = self.cells
         points = [point for point in points if point < len(cells)]
         if not points:
             return None
         low, high = cells[points].min(axis=0).tolist(), cells[points].max(axis=0).tolist()
-        return match_bins(x_field, self.x, low[0], high[0]) & match_bins(y_field, self.y, low[1], high[1])
+        return Bins(self.x, low[0], high[0]), Bins(self.y, low[1], high[1])
 
 
 def bin_two(first: FloatArray, second: FloatArray, x: FloatArray, y: FloatArray) -> Histogram2D:
@@ -105,20 +142,6 @@ def score_edges(score: str, bins: int, values: FloatArray, num_ranks: int = 1) -
     if high - low <= 1e-9 * scale or high == low:
         low, high = low - (0.05 * scale or 0.5), high + (0.05 * scale or 0.5)
     return np.linspace(low, high, bins + 1)
-
-
-def match_bins(field: str, edges: FloatArray, first: int, last: int) -> F:
-    """Return an expression that matches the values from one bin to another.
-
-    Args:
-        field: the field of the score
-        edges: the edges of all bins
-        first: the first bin
-        last: the last bin, included
-    """
-    low, high = float(edges[first]), float(edges[last + 1])
-    # MongoDB sorts missing values and NaN below every number; infinity lies above the last edge
-    return (F(field) >= low) & (F(field) <= high if last == len(edges) - 2 else F(field) < high)
 
 
 def describe_omitted(*scores: FloatArray) -> str:

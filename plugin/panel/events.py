@@ -1,4 +1,4 @@
-"""Reads the panel's events: positions in plots, ids and state.
+"""Reads the panel's events: positions in plots and ids.
 
 Requests may come from anyone who can reach the server, so every value is checked. Functions here ignore positions and
 ids that are malformed, as if nothing had been clicked.
@@ -61,65 +61,11 @@ def selected(ctx: foo.ExecutionContext) -> list[str]:
 
 
 def check_event(ctx: foo.ExecutionContext) -> None:
-    """Check which method an event calls, and remove parts of the state that the panel cannot have set.
-
-    FiftyOne would call any method that an event names, and the browser sends the panel's state with each event.
+    """Check which method an event calls: FiftyOne would call any method that an event names.
 
     Raises:
-        ValueError: if the method is not an event handler, or the state is not an object
+        ValueError: if the method is not an event handler
     """
     method = ctx.params.get("__method__")
     if method is not None and not (isinstance(method, str) and method.startswith("on_")):
         raise ValueError(f"__method__ must name an event of the panel, not {method!r}")
-    state = ctx.panel_state
-    if not isinstance(state, dict):
-        raise ValueError(f"panel_state must be an object, not {type(state).__name__}")
-    for name, is_valid in _STATE_CHECKS.items():
-        if name in state and not is_valid(state[name]):
-            del state[name]
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, dict) and all(text is None or isinstance(text, str) for text in value.values())
-
-
-def _is_own(value: Any) -> bool:
-    types = {"now": str, "now_count": int, "before": str, "before_count": int}
-    return value == {} or _is_record(value, types)
-
-
-def _is_job(value: Any) -> bool:
-    texts = dict.fromkeys(("id", "state", "title", "label", "error"), str)
-    types = {**texts, "progress": (int, float), "in_background": bool, "remarks": list}
-    return value == {} or (_is_record(value, types) and all(isinstance(text, str) for text in value["remarks"]))
-
-
-def _is_record(value: Any, types: dict[str, Any]) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.keys() == types.keys()
-        and all(isinstance(value[name], type_) for name, type_ in types.items())
-    )
-
-
-def _are_examples(value: Any) -> bool:
-    types = dict.fromkeys(("id", "label", "ranks"), str)
-    return isinstance(value, list) and all(_is_record(example, types) for example in value)
-
-
-def _are_pictures(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(picture, dict) for picture in value.values())
-
-
-_STATE_CHECKS = {
-    "own": _is_own,
-    "job": _is_job,
-    "controls": _are_texts,
-    "sorting": _are_texts,
-    "tab": lambda value: isinstance(value, str),
-    "shown_easiest": _are_examples,
-    "shown_hardest": _are_examples,
-    "easiest": _are_pictures,
-    "hardest": _are_pictures,
-}
-"""A check for each part of the panel's state."""

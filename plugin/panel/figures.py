@@ -28,7 +28,8 @@ ACCENT = "#ff6d04"
 COLOURS = ("#3b82f6", "#ff6d04", "#10b981", "#a855f7", "#eab308", "#ef4444", "#14b8a6", "#ec4899")
 SCALE = "Viridis"
 HISTOGRAM_BINS = 40
-CONFIG = {"displayModeBar": False, "responsive": True}
+CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False}
+"""Without zoom, a wheel over a plot scrolls the panel, most of which is plots."""
 
 
 def layout(height: int, x: str = "", y: str = "", **more: Any) -> dict[str, Any]:
@@ -55,6 +56,18 @@ def layout(height: int, x: str = "", y: str = "", **more: Any) -> dict[str, Any]
     for name, value in more.items():
         settings[name] = {**settings[name], **value} if isinstance(settings.get(name), dict) else value
     return settings
+
+
+def frame(x: tuple[float, float], y: tuple[float, float] | None) -> dict[str, Any]:
+    """Return a frame around a part of a plot.
+
+    Args:
+        x: from where to where on the x axis
+        y: from where to where on the y axis, None for the whole height
+    """
+    (x0, x1), (y0, y1) = x, (0, 1) if y is None else y
+    ends = {"x0": x0, "x1": x1, "y0": y0, "y1": y1, **({"yref": "paper"} if y is None else {})}
+    return {"type": "rect", **ends, "line": {"color": ACCENT, "width": 3}}
 
 
 def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> Figure:
@@ -104,17 +117,7 @@ def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> Figure:
     # the pair may also be two scores of one network, or contain the consensus, which is no network
     framed = pair[0] != pair[1] and set(pair) <= set(comparison.models)
     places = [tuple(comparison.models.index(model) for model in order) for order in (pair, pair[::-1]) if framed]
-    frames = [
-        {
-            "type": "rect",
-            "x0": column - 0.5,
-            "x1": column + 0.5,
-            "y0": row - 0.5,
-            "y1": row + 0.5,
-            "line": {"color": ACCENT, "width": 3},
-        }
-        for row, column in places
-    ]
+    frames = [frame((column - 0.5, column + 0.5), (row - 0.5, row + 0.5)) for row, column in places]
     return [trace], layout(
         90 + 64 * size,
         xaxis={"side": "bottom", "fixedrange": True},
@@ -208,11 +211,13 @@ class ClassRows:
         plot: traces and layout
         classes: the index of the class in each row
         edges: the edges of the columns
+        counts: ``(C, B)`` the number of samples by class and column
     """
 
     plot: Figure
     classes: list[int]
     edges: FloatArray
+    counts: NDArray[np.int64]
 
 
 def class_distribution(
@@ -256,7 +261,7 @@ def class_distribution(
         xaxis={"range": [float(edges[0]), float(edges[-1])]},
         yaxis={"autorange": "reversed", "type": "category"},
     )
-    return ClassRows(([heatmap], shape), present, edges)
+    return ClassRows(([heatmap], shape), present, edges, counts)
 
 
 def sample_curves(

@@ -1,9 +1,14 @@
-"""The layout of the panel: FiftyOne's own components, in the order in which a curator needs them."""
+"""The layout of the panel: FiftyOne's own components, in the order in which a curator needs them.
+
+Properties of components that can be edited must have neither a default nor a value in the panel's state: the App would
+write them into the state, and reload its page (see :mod:`.panel`). So plots carry their data in their views, a choice
+is a badge or a row of buttons, and names differ from those of version 0.1, whose values saved workspaces still hold.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators as foo
@@ -15,15 +20,17 @@ from fiftyone_learnability.scores.catalog import SCORES
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
 from ..archives import measured_scores
-from ..jobs.job import CANCELLED
+from ..jobs.job import CANCELLED, Job, latest_job
 from ..memory import remember
 from ..names import format_count, format_models, network_label, score_label
 from . import figures
 from .binning import FloatArray, describe_omitted
+from .choices import ORDERS, TABS, Choice, options_of
 from .data_map import MAP_SCORES
 from .review import scope_review
+from .scope import fingerprint, shown_by_panel
 from .table import ScoreTable
-from .tabs import MOST_CURVES, ORDERS, SAME, TABS, Choice, Plots, comparable_scores, draw_plots, missing_for_map
+from .tabs import MOST_CURVES, Plots, draw_plots, find_examples, missing_for_map
 
 if TYPE_CHECKING:
     from .panel import LearnabilityPanel
@@ -64,22 +71,25 @@ def lay_out(panel: LearnabilityPanel, ctx: foo.ExecutionContext, table: ScoreTab
         choice: the user's choices
     """
     page = _Page(types.Object(), panel, ctx, table, choice)
-    job = ctx.panel.get_state("job") or {}
-    running = job.get("state") in ("queued", "running")
-    _lay_out_job(page, job)
-    interval = RUNNING_INTERVAL if running else IDLE_INTERVAL
-    # a name per interval, because a timer keeps the interval that it was made with
-    page.root.view(f"timer_{interval}", types.TimerView(interval=interval, on_interval=panel.on_timer))
+    job = latest_job(ctx.dataset)
+    head = _column(page.root, "head", item=_STICKY)
+    if table.sources:
+        _lay_out_tools(page, head)
+        _lay_out_tabs(page, head)
+        _lay_out_shown(page, head)
+    if job is not None and job.active:
+        _lay_out_progress(page, head, job)
+    _lay_out_timer(page, job)
+    if job is not None and not job.active:
+        _lay_out_end(page, job)
     if table.sources:
         _lay_out_warnings(page)
-        _lay_out_controls(page)
-        _lay_out_actions(page)
-        _lay_out_tabs(page)
+        _lay_out_scope(page)
         _TABS[choice.tab](page, draw_plots(ctx, table, choice))
-    elif not running:
+    elif job is None or not job.active:
         _lay_out_empty(page)
     # minmax makes the column as wide as the panel; by default it is only as wide as its content
-    sx = {"padding": "4px 12px", "flexWrap": "nowrap", "gridTemplateColumns": "minmax(0, 1fr)"}
+    sx = {"padding": "0 12px 4px", "flexWrap": "nowrap", "gridTemplateColumns": "minmax(0, 1fr)"}
     return types.Property(
         page.root, view=types.GridView(orientation="vertical", gap=1, componentsProps={"grid": {"sx": sx}})
     )
@@ -91,27 +101,108 @@ def _lay_out_empty(page: _Page) -> None:
         f"hard, and which may be mislabelled. The dataset has **{format_count(page.table.num_samples)}** samples.",
         name="nothing",
     )
-    _button(page.root, "compute", "Compute learnability", "model_training", page.panel.on_compute, "contained")
+    _button(page.root, "compute", "Compute learnability", page.panel.on_compute, "model_training", "contained")
 
 
-def _lay_out_job(page: _Page, job: dict[str, Any]) -> None:
-    root, state = page.root, job.get("state")
-    if state in ("queued", "running"):
-        waiting = "Starting…" if job["in_background"] else "Waiting for `fiftyone delegated launch`"
-        root.md(f"**{job['title']}**", name="job_title")
-        bar = types.Object()
-        bar.float("progress", view=types.ProgressView(label=job["label"] or waiting))
-        root.define_property("job", bar, view=types.ObjectView())
-        _button(root, "cancel", "Cancel", "cancel", page.panel.on_cancel)
-    elif state == "failed":
-        severity = "info" if job["error"] == CANCELLED else "error"
-        description = job["error"] or "The job failed without a message."
-        root.view("job_failed", types.AlertView(severity=severity, label=job["title"], description=description))
-        _button(root, "dismiss", "Dismiss", "close", page.panel.on_dismiss)
-    elif state == "completed" and job["remarks"]:
-        description = "Done, with remarks: " + "; ".join(job["remarks"])
-        root.view("job_remarks", types.AlertView(severity="warning", label=job["title"], description=description))
-        _button(root, "dismiss", "Dismiss", "close", page.panel.on_dismiss)
+# the head, which stays visible
+
+
+def _lay_out_tools(page: _Page, head: types.Object) -> None:
+    panel, tools = page.panel, _row(head, "tools")
+    if len(page.table.sources) > 1:
+        _badge(page, tools, "first", "The network to sort, tag and plot by", panel.on_first)
+    for name, label, handler in (
+        ("hardest", "Hardest first", panel.on_hardest),
+        ("easiest", "Easiest first", panel.on_easiest),
+        ("tag", "Tag", panel.on_tag),
+        ("save", "Save view", panel.on_save_view),
+        ("compute", "Compute", panel.on_compute),
+    ):
+        _button(tools, name, label, handler)
+
+
+def _lay_out_tabs(page: _Page, head: types.Object) -> None:
+    tabs = _row(head, "tabs", gap=0, role="tablist")
+    for name, label in TABS.items():
+        chosen = name == page.choice.tab
+        colour = "var(--fo-palette-primary-main)" if chosen else "transparent"
+        style = {
+            "color": f"text.{'primary' if chosen else 'secondary'}",
+            "background": "none",
+            "border": "none",
+            "borderRadius": 0,
+            "borderBottom": f"2px solid {colour}",
+            "padding": "4px 10px",
+            "&:hover": {
+                "background": "none",
+                "color": "text.primary",
+                "border": "none",
+                "borderBottom": f"2px solid {colour}",
+            },
+        }
+        props = {"role": "tab", "aria-selected": chosen, "sx": style}
+        _button(tabs, f"tab_{name}", label, page.panel.on_tab, params={"tab": name}, props=props)
+
+
+def _lay_out_shown(page: _Page, head: types.Object) -> None:
+    """Say what the panel shows in the grid, with a button that takes it back."""
+    shown = shown_by_panel(page.ctx)
+    if shown is None:
+        return
+    row = _row(head, "shown", align="center")
+    text = shown.what[0].upper() + shown.what[1:]
+    if shown.count is not None:
+        text = f"Showing **{format_count(shown.count)}** of {format_count(page.table.num_samples)}: {shown.what}"
+    row.md(text, name="about_shown", componentsProps=_NARROW)
+    props = {"aria-label": "Reset", "sx": {"padding": "2px", "minWidth": 0}}
+    _button(row, "reset", None, page.panel.on_reset, "close", description="Show what was there before", props=props)
+
+
+def _lay_out_progress(page: _Page, head: types.Object, job: Job) -> None:
+    waiting = "Starting…" if job.in_background else "Waiting for `fiftyone delegated launch`"
+    row = _row(head, "job", align="center")
+    row.md(f"**{job.title}**", name="job_title", componentsProps=_NARROW)
+    wide = {"item": {"sx": {"width": "auto", "flex": "1 1 220px"}}}
+    row.float(
+        "job_progress",
+        default=job.progress,
+        view=types.ProgressView(label=job.label or waiting, componentsProps=wide),
+    )
+    _button(row, "cancel", "Cancel", page.panel.on_cancel, "cancel")
+
+
+def _lay_out_timer(page: _Page, job: Job | None) -> None:
+    seen = describe_job(job)
+    running = job is not None and job.active
+    timer = types.TimerView(
+        interval=RUNNING_INTERVAL if running else IDLE_INTERVAL,
+        on_interval=page.panel.on_timer,
+        # of every window, because each has to notice by itself what has changed
+        params={"seen": seen, "running": job.id if job is not None and running else None},
+    )
+    # a name per job, because a timer keeps the interval and the params that it was made with
+    page.root.view(f"timer_{fingerprint(seen)}", timer)
+
+
+def describe_job(job: Job | None) -> str:
+    """Return a text that differs for all that the panel shows of a job."""
+    return "" if job is None else fingerprint(asdict(job))
+
+
+# below the head
+
+
+def _lay_out_end(page: _Page, job: Job) -> None:
+    root = page.root
+    if job.state == "failed":
+        severity = "info" if job.error == CANCELLED else "error"
+        description = job.error or "The job failed without a message."
+        root.view("job_failed", types.AlertView(severity=severity, label=job.title, description=description))
+        _button(root, "dismiss", "Dismiss", page.panel.on_dismiss, "close")
+    elif job.remarks:
+        description = "Done, with remarks: " + "; ".join(job.remarks)
+        root.view("job_remarks", types.AlertView(severity="warning", label=job.title, description=description))
+        _button(root, "dismiss", "Dismiss", page.panel.on_dismiss, "close")
 
 
 def _lay_out_warnings(page: _Page) -> None:
@@ -127,73 +218,49 @@ def _lay_out_warnings(page: _Page) -> None:
         page.root.view("epochs", types.AlertView(severity="info", label=label, description=remark))
 
 
-def _lay_out_controls(page: _Page) -> None:
-    """Add the dropdowns of networks and scores."""
-    table, choice, on_control = page.table, page.choice, page.panel.on_control
+def _lay_out_scope(page: _Page) -> None:
+    table = page.table
     scored = len(table.ids)
     of_all = "" if scored == table.num_samples else f" of {format_count(table.num_samples)}"
     page.root.md(
         f"**{format_count(scored)}**{of_all} samples with scores by {format_models(table.sources)}", name="scope"
     )
-    controls = _row(page.root, "controls")
-    sources = {name: network_label(name) for name in table.sources}
-    _dropdown(controls, "first", "Network", sources, on_control)
-    _dropdown(controls, "quantity", "Show", _titles(table.scores[choice.first]), on_control)
-    if len(sources) > 1:
-        _dropdown(controls, "second", "Compared with", sources, on_control)
-        scores = _titles(table.scores[choice.second])
-        if choice.first != choice.second and choice.quantity in scores:
-            scores = {SAME: "The same", **scores}
-        _dropdown(controls, "against", "Against", scores, on_control)
-    elif choice.x != choice.y:
-        scores = _titles(comparable_scores(table, choice.first, choice.quantity))
-        _dropdown(controls, "against", "Against", scores, on_control)
-
-
-def _lay_out_actions(page: _Page) -> None:
-    panel, actions = page.panel, _row(page.root, "actions")
-    for name, label, icon, handler in (
-        ("hardest", "Hardest first", "arrow_upward", panel.on_hardest),
-        ("easiest", "Easiest first", "arrow_downward", panel.on_easiest),
-        ("disagree", "Disagreement", "compare_arrows", panel.on_disagreement),
-        ("tag", "Tag", "local_offer", panel.on_tag),
-        ("save", "Save view", "bookmark", panel.on_save_view),
-        ("reset", "Reset", "restart_alt", panel.on_reset),
-        ("compute", "Compute", "model_training", panel.on_compute),
-    ):
-        if name != "disagree" or len(page.table.sources) > 1:
-            _button(actions, name, label, icon, handler, componentsProps=_NARROW_BUTTON)
-
-
-def _lay_out_tabs(page: _Page) -> None:
-    view = types.TabsView()
-    for name, label in TABS.items():
-        view.add_choice(name, label=label)
-    page.root.str("tab", default=page.choice.tab, view=view, on_change=page.panel.on_tab)
 
 
 def _lay_out_compare(page: _Page, plots: Plots) -> None:
     root, panel, table, choice = page.root, page.panel, page.table, page.choice
     if "matrix" in plots:
         root.md("**Agreement**: Pearson correlation of learnability, of rank in parentheses", name="about_matrix")
-        _plot(root, "matrix", plots, on_click=panel.on_matrix)
+        _plot(page, "matrix", plots, on_click=panel.on_matrix)
+    axes = _row(root, "axes", align="center")
+    _badge(page, axes, "quantity", f"The score of {network_label(choice.first)}", panel.on_quantity)
     if "pair" in plots:
+        axes.md("compared with", name="about_axes", componentsProps=_NARROW)
+        if len(table.sources) > 1:
+            _badge(page, axes, "second", "The network to compare with", panel.on_second)
+        _badge(page, axes, "against", f"The score of {network_label(choice.second)}", panel.on_against)
+        if choice.first != choice.second:
+            for name, model, handler in (
+                ("first_easier", choice.first, panel.on_first_easier),
+                ("second_easier", choice.second, panel.on_second_easier),
+            ):
+                _button(axes, name, f"Easier for {network_label(model)}", handler)
         subject = "**Both networks**" if choice.first != choice.second else "**Two scores**"
         omitted = _omitted(table.values(*choice.x), table.values(*choice.y))
         root.md(f"{subject}: click a cell or drag a box to see its samples{omitted}", name="about_pair")
-        _plot(root, "pair", plots, on_click=panel.on_pair_click, on_selected=panel.on_pair_box)
+        _plot(page, "pair", plots, on_click=panel.on_pair_click, on_selected=panel.on_pair_box)
     else:
         root.md(
             "Compute a second network to compare two rankings, or write more scores of this network to compare those.",
             name="about_pair",
         )
-        _button(root, "more", "Write more scores", "add_chart", panel.on_write_scores)
+        _button(root, "more", "Write more scores", panel.on_write_scores, "add_chart")
     omitted = _omitted(table.values(*choice.x))
     root.md(
         f"**{network_label(choice.first)}**: click a bar or drag a range to see its samples{omitted}",
         name="about_histogram",
     )
-    _plot(root, "histogram", plots, on_click=panel.on_histogram_click, on_selected=panel.on_histogram_box)
+    _plot(page, "histogram", plots, on_click=panel.on_histogram_click, on_selected=panel.on_histogram_box)
     root.md(f"{SCORES[choice.quantity].title}: {SCORES[choice.quantity].description}", name="about_score")
 
 
@@ -207,7 +274,7 @@ def _lay_out_map(page: _Page, plots: Plots) -> None:
             f"average; click a cell or drag a box to see its samples{omitted}",
             name="about_map",
         )
-        _plot(root, "map", plots, on_click=page.panel.on_map_click, on_selected=page.panel.on_map_box)
+        _plot(page, "map", plots, on_click=page.panel.on_map_click, on_selected=page.panel.on_map_box)
         return
     names = " and ".join(score_label(score) for score in missing)
     if set(missing) <= set(measured_scores(page.ctx.dataset, model)):
@@ -215,7 +282,7 @@ def _lay_out_map(page: _Page, plots: Plots) -> None:
             f"The data map needs {names} by {network}. The run measured them but did not write them yet.",
             name="about_map",
         )
-        _button(root, "write_map", f"Write {names}", "add_chart", page.panel.on_write_map, "contained")
+        _button(root, "write_map", f"Write {names}", page.panel.on_write_map, "add_chart", "contained")
     else:
         root.md(
             f"The data map needs {names}, which {network} does not have. Choose a network that was trained here.",
@@ -230,7 +297,7 @@ def _lay_out_labels(page: _Page, plots: Plots) -> None:
             "See which labels the training contradicts and which labels it suggests. Your labels do not change.",
             name="about_labels",
         )
-        _button(root, "suggest", "Suggest label fixes", "rule", panel.on_suggest, "contained")
+        _button(root, "suggest", "Suggest label fixes", panel.on_suggest, "rule", "contained")
         return
     accepted = f" ({format_count(review.accepted)} of them have the suggested label now)" if review.accepted else ""
     root.md(
@@ -247,7 +314,7 @@ def _lay_out_labels(page: _Page, plots: Plots) -> None:
         ("accept", "Accept selected", "done_all", panel.on_accept),
         ("suggest", "Suggest again", "rule", panel.on_suggest),
     ):
-        _button(actions, name, label, icon, handler, componentsProps=_NARROW_BUTTON)
+        _button(actions, name, label, handler, icon)
     root.md(
         "The grid then shows the given label, the suggested label and the verdict on each sample. Select the samples "
         "whose suggestion is right and accept them. To accept many, tag them first, show the tag, and run *Apply label "
@@ -258,19 +325,24 @@ def _lay_out_labels(page: _Page, plots: Plots) -> None:
         hidden = sum(review.changes.values()) - review.num_shown
         more = f"; {format_count(hidden)} samples in less frequent classes are not shown" if hidden else ""
         root.md(f"**Given and suggested**: click a cell to see its samples{more}", name="about_changes")
-        _plot(root, "changes", plots, on_click=panel.on_change_of_label)
+        _plot(page, "changes", plots, on_click=panel.on_change_of_label)
 
 
 def _lay_out_examples(page: _Page, plots: Plots) -> None:
-    networks = " and ".join(network_label(model) for model in dict.fromkeys(page.choice.pair))
-    for name in ("easiest", "hardest"):
-        page.root.md(f"**{name.capitalize()}** for {networks}: label and ranks", name=f"about_{name}")
-        strip = _row(page.root, name)
-        for index, example in enumerate(page.ctx.panel.get_state(f"shown_{name}") or []):
-            cell = strip.v_stack(f"image_{index}", gap=0, width="88px")
-            params = {"id": example["id"]}
-            cell.img("picture", height=PICTURE, width=PICTURE, on_click=page.panel.on_example, params=params)
-            cell.md(f"{example['label']}  \n{example['ranks']}", name="caption")
+    if len(page.table.sources) > 1:
+        networks = _row(page.root, "networks", align="center")
+        networks.md(f"{network_label(page.choice.first)} and", name="about_networks", componentsProps=_NARROW)
+        _badge(page, networks, "second", "The network whose ranks count too", page.panel.on_second)
+    for name, examples in find_examples(page.ctx.dataset, page.table, page.choice).items():
+        page.root.md(f"**{name.capitalize()}**: label and ranks", name=f"about_{name}")
+        strip = _row(page.root, f"{name}_examples")
+        for index, example in enumerate(examples):
+            cell = strip.v_stack(f"{name}_{index}", gap=0, width="88px")
+            view = types.ImageView(
+                height=PICTURE, width=PICTURE, operator=page.panel.on_example, params={"id": example.id}
+            )
+            cell.str("picture", default=example.picture, view=view)
+            cell.md(f"{example.label}  \n{example.ranks}", name="caption")
 
 
 def _lay_out_classes(page: _Page, plots: Plots) -> None:
@@ -278,11 +350,15 @@ def _lay_out_classes(page: _Page, plots: Plots) -> None:
     if "classes" not in plots:
         root.md("The field of the labels is gone, so there are no classes to show.", name="about_classes")
         return
-    _dropdown(_row(root, "sorting"), "order", "Classes", ORDERS, panel.on_control, default=page.choice.order)
+    orders = _row(root, "orders")
+    for name, label in ORDERS.items():
+        chosen = {"borderColor": "primary.main"} if name == page.choice.order else {}
+        props = {"aria-pressed": name == page.choice.order, "sx": chosen}
+        _button(orders, f"order_{name}", label, panel.on_order, params={"order": name}, props=props)
     root.md(
         "Mean and distribution of learnability in each class; click a cell to see its samples", name="about_classes"
     )
-    _plot(root, "classes", plots, on_click=panel.on_class)
+    _plot(page, "classes", plots, on_click=panel.on_class)
 
 
 def _lay_out_curves(page: _Page, plots: Plots) -> None:
@@ -290,13 +366,13 @@ def _lay_out_curves(page: _Page, plots: Plots) -> None:
     if "samples" in plots:
         more = f"; the first {MOST_CURVES} of {len(selected)} selected" if len(selected) > MOST_CURVES else ""
         root.md(f"**Selected samples**: probability of the label after each epoch{more}", name="about_samples")
-        _plot(root, "samples", plots)
+        _plot(page, "samples", plots)
     elif selected:
         root.md("The runs of these scores kept no curves of single samples.", name="about_samples")
     else:
         root.md("**Select samples** in the grid to see how they were learned, epoch by epoch.", name="about_samples")
     root.md("**Training runs**: accuracy on the training images after each measured epoch", name="about_trainings")
-    _plot(root, "trainings", plots)
+    _plot(page, "trainings", plots)
 
 
 _TABS: dict[str, Callable[[_Page, Plots], None]] = {
@@ -308,40 +384,84 @@ _TABS: dict[str, Callable[[_Page, Plots], None]] = {
     "curves": _lay_out_curves,
 }
 
-_NARROW_BUTTON = {"item": {"sx": {"width": "auto", "flex": "0 0 auto"}}, "button": {"sx": {"whiteSpace": "nowrap"}}}
+# components
+
+_NARROW = {"item": {"sx": {"width": "auto", "flex": "0 1 auto"}}}
+"""Makes a component of a row as wide as its content."""
+
+_STICKY = {
+    "sx": {
+        "position": "sticky",
+        "top": 0,
+        "zIndex": 3,
+        "paddingTop": "4px",
+        "background": "var(--fo-palette-background-mediaSpace)",
+    }
+}
+"""Keeps a component visible when the panel is scrolled."""
 
 
 def _button(
-    parent: types.Object, name: str, label: str, icon: str, on_click: Any, variant: str = "outlined", **props: Any
+    parent: types.Object,
+    name: str,
+    label: str | None,
+    on_click: Any,
+    icon: str | None = None,
+    variant: str = "outlined",
+    props: dict[str, Any] | None = None,
+    **more: Any,
 ) -> None:
-    parent.btn(name, label=label, icon=icon, variant=variant, on_click=on_click, **props)
+    props = {**(props or {})}
+    props["sx"] = {"whiteSpace": "nowrap", **props.get("sx", {})}
+    components = {**_NARROW, "button": props}
+    parent.btn(name, label, icon=icon, variant=variant, on_click=on_click, componentsProps=components, **more)
 
 
-def _row(parent: types.Object, name: str) -> types.Object:
+def _column(parent: types.Object, name: str, item: dict[str, Any]) -> types.Object:
+    sx = {"gridTemplateColumns": "minmax(0, 1fr)"}
+    return parent.grid(name, orientation="vertical", gap=1, componentsProps={"grid": {"sx": sx}, "item": item})
+
+
+def _row(parent: types.Object, name: str, gap: int = 1, align: str = "flex-start", role: str | None = None) -> Any:
     """Add a row whose components wrap to the next line in a narrow panel."""
-    sx = {"display": "flex", "flexDirection": "row", "flexWrap": "wrap", "alignItems": "flex-start"}
-    return parent.grid(name, orientation="horizontal", gap=1, componentsProps={"grid": {"sx": sx}})
+    sx = {"display": "flex", "flexDirection": "row", "flexWrap": "wrap", "alignItems": align}
+    grid = {"sx": sx} if role is None else {"sx": sx, "role": role}
+    return parent.grid(name, orientation="horizontal", gap=gap, componentsProps={"grid": grid})
 
 
-def _dropdown(
-    parent: types.Object, name: str, label: str, choices: dict[str, str], on_change: Any, default: str | None = None
-) -> None:
-    view = types.DropdownView(componentsProps={"item": {"sx": {"flex": "1 1 140px", "maxWidth": "260px"}}})
-    for value, text in choices.items():
-        view.add_choice(value, label=text)
-    parent.enum(name, view.values(), label=label, view=view, on_change=on_change, default=default)
+def _badge(page: _Page, parent: types.Object, name: str, title: str, on_change: Any) -> None:
+    """Add a choice that opens when it is clicked. Unlike a dropdown, it does not write into the panel's state."""
+    options = list(options_of(page.table, page.choice, name).values())
+    view = types.PillBadgeView(
+        text=options if len(options) > 1 else options[0],
+        color="var(--fo-palette-text-primary)",
+        variant="outlined",
+        showIcon=False,
+        componentsProps={**_NARROW, "pillBadge": {"tooltipTitle": title}},
+    )
+    # a name per list of options, because a badge keeps the one that it began with
+    parent.view(f"{name}_{fingerprint(options)}", view, on_change=on_change)
 
 
-def _plot(root: types.Object, name: str, plots: Plots, **handlers: Any) -> None:
-    layout = plots[name][1]
-    root.plot(name, layout=layout, config=figures.CONFIG, height=f"{layout['height']}px", width="100%", **handlers)
+def _plot(page: _Page, name: str, plots: Plots, **handlers: Any) -> None:
+    traces, layout = plots[name]
+    shown = shown_by_panel(page.ctx)
+    if shown is not None and shown.mark is not None:
+        mark = shown.mark
+        if mark.plot == name and mark.drawn_for == page.choice:
+            layout = {**layout, "shapes": [*layout.get("shapes", ()), figures.frame(mark.x, mark.y)]}
+    page.root.plot(
+        f"{name}_plot",
+        data=traces,
+        layout=layout,
+        config=figures.CONFIG,
+        height=f"{layout['height']}px",
+        width="100%",
+        **handlers,
+    )
 
 
 def _omitted(*scores: FloatArray) -> str:
     """Return how many samples a plot omits, as the end of a caption."""
     text = describe_omitted(*scores)
     return text and f"; {text}"
-
-
-def _titles(scores: Iterable[str]) -> dict[str, str]:
-    return {score: SCORES[score].title for score in scores}

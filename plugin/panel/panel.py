@@ -1,48 +1,40 @@
 """The Learnability panel: its events, and what they do to the panel and the grid.
 
-An event sends new plot data (``panel.data``) only for the open tab, and only if something that the plots depend on has
-changed. FiftyOne sends many events twice, and some when the panel is mounted or its state is set. After each event,
-``render`` lays out the panel.
+After each event, ``render`` lays out the whole panel anew, with the data of its plots. Nothing is written into the
+panel's state: each change of it would make the App reload its page, which drops the filters of the sidebar, and plots
+would be merged with what the state still holds of earlier ones. What must be kept between events, the server
+remembers: :mod:`.choices` and :mod:`.scope`.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
-from urllib.parse import quote
 
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
+import numpy as np
 from fiftyone import ViewExpression as E
 from fiftyone import ViewField as F
 
 from fiftyone_learnability import add_scores, disagreement, label_problems, sort_by_learnability
 from fiftyone_learnability.dataset.appearance import PANEL
-from fiftyone_learnability.dataset.arrays import unpack_ids
 from fiftyone_learnability.dataset.notes import score_field
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
 from ..archives import load_ahead
-from ..jobs.job import Job, cancel_job, dismiss_job, latest_job
-from ..names import APPLY_FIXES, COMPUTE, SAVE_VIEW, SUGGEST_FIXES, TAG, WRITE_SCORES, network_label
+from ..jobs.job import cancel_job, dismiss_job, latest_job
+from ..names import APPLY_FIXES, COMPUTE, SAVE_VIEW, SUGGEST_FIXES, TAG, WRITE_SCORES, network_label, score_label
 from ..private_dataset import private_dataset
-from .binning import match_bins
+from .binning import Bins, Histogram2D
+from .choices import Choice, choose, option_named
 from .data_map import MAP_SCORES
-from .events import boxed, cell, check_event, clicked, sample_id, selected
-from .layout import lay_out
+from .events import boxed, cell, check_event, clicked, sample_id
+from .figures import Axis
+from .layout import describe_job, lay_out
 from .review import match_change, scope_review, show_label_fields
-from .scope import fingerprint, reset, scope_of, show
-from .table import ScoreTable, dataset_state, scope_table
-from .tabs import (
-    Choice,
-    bin_map,
-    class_rows,
-    draw_plots,
-    find_examples,
-    histogram_edges,
-    missing_for_map,
-    pair_histogram,
-)
+from .scope import Mark, reset, show
+from .table import scope_table
+from .tabs import bin_map, class_rows, histogram_edges, missing_for_map, pair_histogram
 
 
 class LearnabilityPanel(foo.Panel):
@@ -55,78 +47,90 @@ class LearnabilityPanel(foo.Panel):
             name=PANEL,
             label="Learnability",
             icon="insights",
+            category=foo.Categories.ANALYZE,
             help_markdown="See which samples networks find easy or hard to learn. Click in a plot or drag a box to "
             "show its samples in the grid.",
         )
 
     def execute(self, ctx: foo.ExecutionContext) -> Any:
-        """Check an event, then handle it."""
+        """Check an event, then handle it and lay out the panel, unless nothing has changed."""
         check_event(ctx)
-        return super().execute(ctx)
+        if self._is_irrelevant(ctx):
+            return None
+        result = super().execute(ctx)
+        if ctx.params.get("__method__") == "on_load":
+            # only now: loading in parallel would make the first plots take several times as long
+            load_ahead(ctx.dataset, scope_table(ctx).models)
+        return result
 
-    # events of the App
+    def _is_irrelevant(self, ctx: foo.ExecutionContext) -> bool:
+        """Return whether an event leaves the panel as it is."""
+        method = ctx.params.get("__method__")
+        if method == "on_timer":
+            return bool(ctx.params.get("seen") == describe_job(latest_job(ctx.dataset)))
+        return method == "on_change_selected" and Choice.read(ctx).tab != "curves"
+
+    # events of the App; `render` then shows what has changed
 
     def on_load(self, ctx: foo.ExecutionContext) -> None:
-        """Draw the panel when it opens."""
-        self._update_job(ctx)
-        self._draw(ctx)
-        # only now: loading in parallel would make the first plots take several times as long
-        load_ahead(ctx.dataset, scope_table(ctx).models)
+        """Open the panel."""
 
     def on_change_dataset(self, ctx: foo.ExecutionContext) -> None:
-        """Reset the panel for another dataset."""
-        ctx.panel.set_state({"own": {}, "controls": {}})
-        self.on_load(ctx)
+        """Follow the App to another dataset."""
 
     def on_change_view(self, ctx: foo.ExecutionContext) -> None:
-        """Draw for a new view or new filters, except those that the panel itself has set."""
-        if ctx.panel.get_state("drawn") != self._hash_drawn(ctx):
-            self._draw(ctx)
+        """Follow a new view, or new filters in the sidebar."""
 
     def on_change_selected(self, ctx: foo.ExecutionContext) -> None:
-        """Draw the curves of the selected samples."""
-        self.on_change_view(ctx)
+        """Follow the selection, whose curves are drawn."""
 
     def on_timer(self, ctx: foo.ExecutionContext) -> None:
-        """Show the progress of the job; when it completes, load the new fields."""
-        before = ctx.panel.get_state("job") or {}
-        job = self._update_job(ctx)
-        if job is not None and job.state == "completed" and before.get("state") in ("queued", "running"):
+        """Follow the job; when it completes, load the new fields."""
+        job = latest_job(ctx.dataset)
+        if job is not None and job.state == "completed" and ctx.params.get("running") == job.id:
             ctx.ops.reload_dataset()
             # the panel itself shows the remarks
             ctx.ops.notify(f"{job.title}: done", variant="warning" if job.remarks else "success")
-            self._draw(ctx)
-
-    def _update_job(self, ctx: foo.ExecutionContext) -> Job | None:
-        """Put the dataset's latest job into the panel's state and return it."""
-        job = latest_job(ctx.dataset)
-        state = {} if job is None else asdict(job)
-        if state != ctx.panel.get_state("job"):
-            ctx.panel.set_state("job", state)
-        return job
 
     # events of the panel's own controls
 
     def on_tab(self, ctx: foo.ExecutionContext) -> None:
-        """Draw the tab that was opened."""
-        self.on_change_view(ctx)
+        """Open a tab."""
+        choose(ctx, tab=ctx.params.get("tab"))
 
-    def on_control(self, ctx: foo.ExecutionContext) -> None:
-        """Draw for the chosen networks, scores or order."""
-        self.on_change_view(ctx)
-        # nothing is compared with itself: the dropdowns show what is drawn instead
-        self._set_controls(ctx, self._choice(ctx))
+    def on_order(self, ctx: foo.ExecutionContext) -> None:
+        """Choose the order of classes."""
+        choose(ctx, order=ctx.params.get("order"))
+
+    def on_first(self, ctx: foo.ExecutionContext) -> None:
+        """Choose the network."""
+        self._choose(ctx, "first")
+
+    def on_quantity(self, ctx: foo.ExecutionContext) -> None:
+        """Choose the score of the network."""
+        self._choose(ctx, "quantity")
+
+    def on_second(self, ctx: foo.ExecutionContext) -> None:
+        """Choose the network to compare with."""
+        self._choose(ctx, "second")
+
+    def on_against(self, ctx: foo.ExecutionContext) -> None:
+        """Choose the score to compare with."""
+        self._choose(ctx, "against")
+
+    def _choose(self, ctx: foo.ExecutionContext, name: str) -> None:
+        value = option_named(scope_table(ctx), Choice.read(ctx), name, ctx.params.get("value"))
+        choose(ctx, **{name: value})
 
     def on_compute(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that starts a computation."""
-        ctx.prompt(COMPUTE, on_success=self.on_timer)
+        ctx.prompt(COMPUTE, on_success=self.on_written)
 
     def on_cancel(self, ctx: foo.ExecutionContext) -> None:
         """Cancel the job."""
         job = latest_job(ctx.dataset)
         if job is not None and not cancel_job(job.id):
             ctx.ops.notify("Too late to cancel: the scores are being written", variant="warning")
-        self._update_job(ctx)
 
     def on_dismiss(self, ctx: foo.ExecutionContext) -> None:
         """Remove the message of an ended job."""
@@ -134,27 +138,37 @@ class LearnabilityPanel(foo.Panel):
         if job is not None:
             # has no effect on a job that another page has started meanwhile
             dismiss_job(job.id)
-        self._update_job(ctx)
 
     def on_hardest(self, ctx: foo.ExecutionContext) -> None:
         """Sort the grid, hardest first."""
-        show(ctx, lambda view: sort_by_learnability(view, self._choice(ctx).first))
+        model = Choice.read(ctx).first
+        what = f"sorted by {score_label('learnability', model)}, hardest first"
+        show(ctx, what, lambda view: sort_by_learnability(view, model))
 
     def on_easiest(self, ctx: foo.ExecutionContext) -> None:
         """Sort the grid, easiest first."""
-        show(ctx, lambda view: sort_by_learnability(view, self._choice(ctx).first, easiest_first=True))
+        model = Choice.read(ctx).first
+        what = f"sorted by {score_label('learnability', model)}, easiest first"
+        show(ctx, what, lambda view: sort_by_learnability(view, model, easiest_first=True))
 
-    def on_disagreement(self, ctx: foo.ExecutionContext) -> None:
+    def on_first_easier(self, ctx: foo.ExecutionContext) -> None:
         """Show the samples that the first network finds easier than the second, largest difference first."""
-        first, second = self._choice(ctx).pair
-        if first == second:
-            ctx.ops.notify("Choose two networks to see where they disagree", variant="info")
-            return
-        show(ctx, lambda view: disagreement(view, first, second))
+        self._show_disagreement(ctx, *Choice.read(ctx).pair)
+
+    def on_second_easier(self, ctx: foo.ExecutionContext) -> None:
+        """Show the samples that the second network finds easier than the first, largest difference first."""
+        self._show_disagreement(ctx, *reversed(Choice.read(ctx).pair))
+
+    def _show_disagreement(self, ctx: foo.ExecutionContext, easier: str, harder: str) -> None:
+        if easier != harder:
+            table = scope_table(ctx)
+            count = int((table.values(easier, "rank") < table.values(harder, "rank")).sum())
+            what = f"easier for {network_label(easier)} than for {network_label(harder)}, largest difference first"
+            show(ctx, what, lambda view: disagreement(view, easier, harder), count=count)
 
     def on_write_map(self, ctx: foo.ExecutionContext) -> None:
         """Write the scores that the data map needs and that the run has measured."""
-        table, model = scope_table(ctx), self._choice(ctx).first
+        table, model = scope_table(ctx), Choice.read(ctx).first
         missing = missing_for_map(table, model)
         if not missing:
             # the second click of a double click
@@ -167,11 +181,10 @@ class LearnabilityPanel(foo.Panel):
             return
         ctx.ops.reload_dataset()
         ctx.ops.notify(f"Wrote {', '.join(added)} by {network_label(model)}", variant="success")
-        self._draw(ctx)
 
     def on_write_scores(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that writes more scores of the first network."""
-        ctx.prompt(WRITE_SCORES, params={"models": [self._choice(ctx).first]}, on_success=self.on_written)
+        ctx.prompt(WRITE_SCORES, params={"models": [Choice.read(ctx).first]}, on_success=self.on_written)
 
     def on_suggest(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that suggests labels."""
@@ -185,26 +198,25 @@ class LearnabilityPanel(foo.Panel):
         ctx.prompt(APPLY_FIXES, params={"view_target": "SELECTED_SAMPLES"}, on_success=self.on_written)
 
     def on_written(self, ctx: foo.ExecutionContext) -> None:
-        """Draw after a form has written something."""
-        self.on_change_view(ctx)
+        """Show what a form has written or started."""
 
     def on_mislabelled(self, ctx: foo.ExecutionContext) -> None:
         """Show the samples that are probably mislabelled, with given and suggested label."""
-        self._show_problems(ctx, MISLABELLED)
+        self._show_problems(ctx, MISLABELLED, "probably mislabelled, most contradicted first")
 
     def on_hard(self, ctx: foo.ExecutionContext) -> None:
         """Show the samples that are hard but plausible, with given and suggested label."""
-        self._show_problems(ctx, HARD)
+        self._show_problems(ctx, HARD, "hard but plausible, most contradicted first")
 
-    def _show_problems(self, ctx: foo.ExecutionContext, verdict: str) -> None:
+    def _show_problems(self, ctx: foo.ExecutionContext, verdict: str, what: str) -> None:
         review = scope_review(ctx)
         if review is not None:
-            show(ctx, lambda view: label_problems(view, verdict))
+            show(ctx, what, lambda view: label_problems(view, verdict), count=review.counts[verdict])
             show_label_fields(ctx, review)
 
     def on_tag(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that tags samples by difficulty."""
-        ctx.prompt(TAG, params={"model": self._choice(ctx).first})
+        ctx.prompt(TAG, params={"model": Choice.read(ctx).first})
 
     def on_save_view(self, ctx: foo.ExecutionContext) -> None:
         """Open FiftyOne's form that saves the current view."""
@@ -224,8 +236,7 @@ class LearnabilityPanel(foo.Panel):
         row, column = position
         # the event may belong to a plot that has changed meanwhile
         if row != column and max(row, column) < len(models):
-            ctx.panel.set_state({"controls.first": models[row], "controls.second": models[column]})
-            self.on_change_view(ctx)
+            choose(ctx, first=models[row], second=models[column])
 
     def on_pair_click(self, ctx: foo.ExecutionContext) -> None:
         """Show the samples of a cell of the 2-D histogram."""
@@ -258,103 +269,93 @@ class LearnabilityPanel(foo.Panel):
             return
         inside = match_change(review, *position)
         if inside is not None:
-            show(ctx, lambda view: label_problems(view.match(inside)))
+            row, column = position
+            what = f"labelled {review.given[row]}, suggested {review.suggested[column]}"
+            mark = Mark("changes", Choice.read(ctx), _around(column), _around(row))
+            count = review.changes[review.given[row], review.suggested[column]]
+            show(ctx, what, lambda view: label_problems(view.match(inside)), mark, count)
             show_label_fields(ctx, review)
 
     def on_class(self, ctx: foo.ExecutionContext) -> None:
         """Show the samples of a class in one bin of its distribution."""
-        table, choice, position = scope_table(ctx), self._choice(ctx), cell(ctx)
+        table, choice, position = scope_table(ctx), Choice.read(ctx), cell(ctx)
         if position is None or not table.sources or not table.label_path:
             return
         rows, (row, column) = class_rows(table, choice), position
         if row >= len(rows.classes) or column >= len(rows.edges) - 1:
             return
+        name, bins = table.classes[rows.classes[row]], Bins(rows.edges, column, column)
         # $literal, because MongoDB would take a class "$x" for a field
-        label = E({"$literal": table.classes[rows.classes[row]]})
-        inside = match_bins(score_field(choice.first), rows.edges, column, column)
-        show(ctx, lambda view: view.match((F(table.label_path) == label) & inside))
+        label = E({"$literal": name})
+        inside = bins.match(score_field(choice.first))
+        what = f"{name}, {_describe((choice.first, 'learnability'), bins)}"
+        mark = Mark("classes", choice, bins.limits, _around(row))
+        show(
+            ctx,
+            what,
+            lambda view: view.match((F(table.label_path) == label) & inside),
+            mark,
+            int(rows.counts[rows.classes[row], column]),
+        )
 
     def on_example(self, ctx: foo.ExecutionContext) -> None:
         """Show one sample in the grid."""
         id = sample_id(ctx)
         if id is not None:
-            show(ctx, lambda view: view.select([id]))
+            show(ctx, "one example", lambda view: view.select([id]))
 
     def _show_cells(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
-        choice = self._choice(ctx)
-        if not choice.first:
-            return
-        histogram = pair_histogram(scope_table(ctx), choice)
-        _show_inside(ctx, histogram.match(points, score_field(*choice.x), score_field(*choice.y)))
+        choice = Choice.read(ctx)
+        if choice.first:
+            _show_box(ctx, "pair", choice, pair_histogram(scope_table(ctx), choice), points, (choice.x, choice.y))
 
     def _show_map(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
-        table, choice = scope_table(ctx), self._choice(ctx)
+        table, choice = scope_table(ctx), Choice.read(ctx)
         if missing_for_map(table, choice.first) or not choice.first:
             return
-        x, y = (score_field(choice.first, score) for score in MAP_SCORES[:2])
-        _show_inside(ctx, bin_map(table, choice).cells.match(points, x, y))
+        axes = (choice.first, MAP_SCORES[0]), (choice.first, MAP_SCORES[1])
+        _show_box(ctx, "map", choice, bin_map(table, choice).cells, points, axes)
 
     def _show_bars(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
-        choice = self._choice(ctx)
+        choice = Choice.read(ctx)
         if not choice.first:
             return
         edges = histogram_edges(scope_table(ctx), choice)
         points = [point for point in points if point < len(edges) - 1]
         if points:
-            _show_inside(ctx, match_bins(score_field(*choice.x), edges, min(points), max(points)))
+            values = scope_table(ctx).values(*choice.x)
+            bins = Bins(edges, min(points), max(points))
+            mark = Mark("histogram", choice, bins.limits, None)
+            inside = bins.match(score_field(*choice.x))
+            count = int(np.histogram(values[np.isfinite(values)], edges)[0][bins.first : bins.last + 1].sum())
+            show(ctx, _describe(choice.x, bins), lambda view: view.match(inside), mark, count)
 
     # drawing
 
     def render(self, ctx: foo.ExecutionContext) -> types.Property:
         """Lay out the panel."""
-        return lay_out(self, ctx, scope_table(ctx), self._choice(ctx))
-
-    def _choice(self, ctx: foo.ExecutionContext) -> Choice:
-        return Choice.read(ctx, scope_table(ctx))
-
-    def _hash_drawn(self, ctx: foo.ExecutionContext) -> str:
-        """Return a short hash of everything that the plots of the open tab depend on."""
-        table, choice = scope_table(ctx), self._choice(ctx)
-        selection = sorted(selected(ctx)) if choice.tab == "curves" else None
-        has_review = choice.tab == "labels" and scope_review(ctx) is not None
-        # these tabs show more of the samples than their scores
-        state = dataset_state(ctx.dataset) if choice.tab in ("labels", "examples") else None
-        return fingerprint(str((table.version, scope_of(ctx).fingerprint, choice, selection, has_review, state)))
-
-    def _set_controls(self, ctx: foo.ExecutionContext, choice: Choice) -> None:
-        """Make the dropdowns show the choices, some of which may be defaults."""
-        for name in ("first", "quantity", "second", "against"):
-            if ctx.panel.get_state(f"controls.{name}") != getattr(choice, name):
-                ctx.panel.set_state(f"controls.{name}", getattr(choice, name))
-
-    def _draw(self, ctx: foo.ExecutionContext) -> None:
-        """Send the plot data of the open tab."""
-        table, choice = scope_table(ctx), self._choice(ctx)
-        ctx.panel.set_state("drawn", self._hash_drawn(ctx))
-        if not table.sources:
-            return
-        self._set_controls(ctx, choice)
-        for name, (traces, _) in draw_plots(ctx, table, choice).items():
-            ctx.panel.set_data(name, traces)
-        if choice.tab == "examples":
-            _draw_examples(ctx, table, choice)
+        return lay_out(self, ctx, scope_table(ctx), Choice.read(ctx))
 
 
-def _draw_examples(ctx: foo.ExecutionContext, table: ScoreTable, choice: Choice) -> None:
-    """Put images and captions of the easiest and hardest samples into the state."""
-    for name, indices in find_examples(table, choice).items():
-        ids = unpack_ids(table.ids[indices])
-        files = dict(zip(*ctx.dataset.select(ids).values(["id", "filepath"]), strict=True))
-        examples: list[dict[str, str]] = []
-        for index, id in zip(indices.tolist(), ids, strict=True):
-            label = table.classes[table.labels[index]] if table.labels[index] >= 0 else ""
-            ranks = [f"{int(table.values(model, 'rank')[index]):,}" for model in dict.fromkeys(choice.pair)]
-            picture = f"/media?filepath={quote(files.get(id, ''))}"
-            ctx.panel.set_state(f"{name}.image_{len(examples)}.picture", picture)
-            examples.append({"id": id, "label": str(label), "ranks": " / ".join(ranks)})
-        ctx.panel.set_state(f"shown_{name}", examples)
+def _show_box(
+    ctx: foo.ExecutionContext, plot: str, choice: Choice, cells: Histogram2D, points: list[int], axes: tuple[Axis, Axis]
+) -> None:
+    """Show the samples in the smallest rectangle around some points of a plot."""
+    box = cells.around(points)
+    if box is None:
+        return
+    (x, y), (x_axis, y_axis) = box, axes
+    inside = x.match(score_field(*x_axis)) & y.match(score_field(*y_axis))
+    what = f"{_describe(x_axis, x)} and {_describe(y_axis, y)}"
+    count = int(cells.counts[x.first : x.last + 1, y.first : y.last + 1].sum())
+    show(ctx, what, lambda view: view.match(inside), Mark(plot, choice, x.limits, y.limits), count)
 
 
-def _show_inside(ctx: foo.ExecutionContext, inside: F | None) -> None:
-    if inside is not None:
-        show(ctx, lambda view: view.match(inside))
+def _describe(axis: Axis, bins: Bins) -> str:
+    model, score = axis
+    return f"{score_label(score, model)} {bins.describe(score)}"
+
+
+def _around(position: int) -> tuple[float, float]:
+    """Return the limits of a row or column of a heatmap whose axis names things."""
+    return position - 0.5, position + 0.5

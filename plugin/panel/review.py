@@ -103,7 +103,7 @@ def load_review(dataset: fo.Dataset, scope: Scope) -> Review | None:
     key = owning_run(dataset, CONTRADICTION)
     return remember(
         ("review", key, dataset_state(dataset), scope.fingerprint),
-        lambda: _read(dataset, key, build_view(dataset, scope.stages, scope.filters)),
+        lambda: _read(dataset, key, build_view(dataset, scope.stages)),
     )
 
 

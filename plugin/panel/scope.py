@@ -1,18 +1,20 @@
 """The scope of the panel: the view that the user chose, without the stages that the panel itself has added to it.
 
 A click in a plot filters the grid. If the panel followed the grid then, the plot would shrink to the clicked cell. So
-the panel's state records how many stages the panel added and a fingerprint of the view that resulted. As long as the
-App shows that very view, the scope is the view without those stages, and the next click replaces them. The state
-records the same for the view before, which the App still shows while it renders the event that changes it. The state
-holds fingerprints instead of views, because a view may name a million samples.
+the server remembers, for each view that the panel has shown, how many of its last stages are the panel's own. As long
+as the App shows one of these views, the scope is the view without those stages, and the next click replaces them.
+Views are remembered by a fingerprint, because a view may name a million samples.
+
+Nothing of this is kept in the panel's state: a change of the state makes the App reload its page, and with it the
+sidebar loses its filters.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,8 +23,10 @@ import fiftyone.core.collections as foc
 import fiftyone.core.view as fov
 import fiftyone.operators as foo
 
-from fiftyone_learnability.dataset.internals import build_app_view, serialize_stages
+from fiftyone_learnability.dataset.internals import build_app_view, dataset_id, serialize_stages
 from fiftyone_learnability.dataset.stages import check_stage_classes
+
+from ..memory import Recent
 
 Stages = list[dict[str, Any]]
 """The stages of a view, serialized."""
@@ -32,22 +36,72 @@ _PLAIN_TYPES = {str, int, bool, type(None)}
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """The samples that the panel shows.
+    """The samples that the panel covers.
 
     Attributes:
-        stages: the stages of their view
-        filters: the filters of the App's sidebar
-        fingerprint: differs for different stages or filters
+        stages: the stages of their view, the filters of the App's sidebar among them
+        fingerprint: differs for different stages
     """
 
     stages: Stages
-    filters: dict[str, Any]
     fingerprint: str
 
     @classmethod
-    def of(cls, stages: Stages, filters: dict[str, Any]) -> Scope:
-        """Return the scope of stages and filters."""
-        return cls(stages, filters, fingerprint([stages, filters]))
+    def of(cls, stages: Stages) -> Scope:
+        """Return the scope of stages."""
+        return cls(stages, fingerprint(stages))
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The part of a plot whose samples the grid shows.
+
+    Attributes:
+        plot: the name of the plot
+        drawn_for: what the plot was drawn for; it is marked as long as this stays the same
+        x: from where to where on the x axis
+        y: from where to where on the y axis, None for its whole height
+    """
+
+    plot: str
+    drawn_for: Hashable
+    x: tuple[float, float]
+    y: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A view that the panel has shown in the grid.
+
+    Attributes:
+        what: what it holds, in words
+        count: the number of its samples, None if it is not known
+        added: the number of stages that the panel added
+        mark: the part of a plot that it belongs to, None for a view that belongs to no plot
+        view_name: the saved view that the panel has narrowed, None for none
+    """
+
+    what: str
+    count: int | None
+    added: int
+    mark: Mark | None
+    view_name: str | None
+
+
+_shown: Recent[tuple[Any, str], Shown] = Recent(500)
+"""The views that the panel has shown, by dataset and fingerprint."""
+
+
+@dataclass(eq=False)
+class _Position:
+    """Where an event finds the App, and then where it moves it."""
+
+    scope: Scope
+    shown: Shown | None
+
+
+_positions: WeakKeyDictionary[foo.ExecutionContext, _Position] = WeakKeyDictionary()
+"""The position of each event: an event needs it several times, and hashing half a million ids takes a while."""
 
 
 def fingerprint(stages: Any) -> str:
@@ -69,7 +123,7 @@ def _normalized(value: Any) -> Any:
 
 
 def build_view(dataset: fo.Dataset, stages: Stages, filters: dict[str, Any] | None = None) -> foc.SampleCollection:
-    """Build the view of stages and filters.
+    """Build the view of stages, and of filters of the App's sidebar.
 
     Raises:
         ValueError: if a stage is not one of FiftyOne's
@@ -78,76 +132,84 @@ def build_view(dataset: fo.Dataset, stages: Stages, filters: dict[str, Any] | No
     return build_app_view(dataset, stages, filters)
 
 
-def shown_stages(ctx: foo.ExecutionContext) -> Stages:
-    """Return the stages of the view that the App shows, without the sidebar's filters."""
-    stages = ctx.request_params.get("view")
-    if not stages and ctx.request_params.get("view_name"):
-        stages = serialize_stages(ctx.dataset.load_saved_view(ctx.request_params["view_name"]))
-    return stages or []
-
-
-_scopes: WeakKeyDictionary[foo.ExecutionContext, tuple[dict[str, Any], Scope]] = WeakKeyDictionary()
-"""The scope of each event: an event needs it several times, and hashing half a million ids takes a while."""
-
-
 def scope_of(ctx: foo.ExecutionContext) -> Scope:
     """Return the scope of the panel."""
-    own = dict(ctx.panel.get_state("own") or {})
-    known = _scopes.get(ctx)
-    if known is None or known[0] != own:
-        scope = Scope.of(_without_own(shown_stages(ctx), own), ctx.request_params.get("filters") or {})
-        known = _scopes[ctx] = own, scope
-    return known[1]
+    return _position_of(ctx).scope
 
 
-def _without_own(stages: Stages, own: dict[str, Any]) -> Stages:
-    """Return the stages without those that the panel added."""
-    if not own or not stages:
-        return stages
-    shown = fingerprint(stages)
-    for name in ("now", "before"):
-        if own.get(name) == shown:
-            return stages[: len(stages) - own[f"{name}_count"]]
-    return stages
+def shown_by_panel(ctx: foo.ExecutionContext) -> Shown | None:
+    """Return what the panel shows in the grid, None if the grid shows what the user chose."""
+    return _position_of(ctx).shown
 
 
-def show(ctx: foo.ExecutionContext, narrow: Callable[[foc.SampleCollection], fov.DatasetView]) -> None:
+def _position_of(ctx: foo.ExecutionContext) -> _Position:
+    position = _positions.get(ctx)
+    if position is None:
+        position = _positions[ctx] = _find_position(ctx)
+    return position
+
+
+def _find_position(ctx: foo.ExecutionContext) -> _Position:
+    request = ctx.request_params
+    stages, name, filters = request.get("view") or [], request.get("view_name"), request.get("filters")
+    if not stages and name:
+        stages = serialize_stages(ctx.dataset.load_saved_view(name))
+    scope = Scope.of(stages)
+    # a saved view is the user's, even if the panel has shown the same samples before
+    shown = _shown.get((dataset_id(ctx.dataset), scope.fingerprint)) if stages and not name else None
+    if shown is not None:
+        scope = Scope.of(stages[: len(stages) - shown.added])
+    if filters:
+        scope = Scope.of(serialize_stages(build_view(ctx.dataset, scope.stages, filters).view()))
+        if shown is not None:
+            shown = replace(shown, count=None)
+    return _Position(scope, shown)
+
+
+def show(
+    ctx: foo.ExecutionContext,
+    what: str,
+    narrow: Callable[[foc.SampleCollection], fov.DatasetView],
+    mark: Mark | None = None,
+    count: int | None = None,
+) -> None:
     """Show a part of the scope in the grid, or say why it cannot be shown.
 
     Args:
         ctx: the context of a panel event
+        what: what the grid then shows, in words
         narrow: adds stages to the view of the scope; its ``ValueError`` is shown
+        mark (None): the part of a plot that it belongs to
+        count (None): the number of its samples. The database would take long to count those of an unknown number
     """
-    scope = scope_of(ctx).stages
+    position, request = _position_of(ctx), ctx.request_params
     try:
-        view = narrow(build_view(ctx.dataset, scope))
+        view = narrow(build_view(ctx.dataset, position.scope.stages))
     # a field that is needed may have been renamed or deleted
     except ValueError as error:
         ctx.ops.notify(str(error), variant="error")
         return
-    _record_own(ctx, scope, serialize_stages(view))
+    stages = serialize_stages(view)
+    name = request.get("view_name") if position.shown is None else position.shown.view_name
+    if request.get("filters"):
+        # the name alone would lose them
+        name = None
+    shown = Shown(what, count, len(stages) - len(position.scope.stages), mark, name)
+    _shown.put((dataset_id(ctx.dataset), fingerprint(stages)), shown)
+    position.shown = shown
     ctx.ops.set_view(view)
 
 
 def reset(ctx: foo.ExecutionContext) -> None:
-    """Remove the stages that the panel added; if there are none, clear the view."""
-    scope = scope_of(ctx).stages
-    if scope and len(scope) < len(shown_stages(ctx)):
-        view = build_view(ctx.dataset, scope)
-        _record_own(ctx, scope, serialize_stages(view))
-        ctx.ops.set_view(view)
+    """Take back what the panel shows in the grid: show what the user had chosen."""
+    position = _position_of(ctx)
+    shown, stages = position.shown, position.scope.stages
+    if shown is None:
+        return
+    position.shown = None
+    if shown.view_name in ctx.dataset.list_saved_views():
+        ctx.ops.set_view(name=shown.view_name)
+    elif stages:
+        ctx.ops.set_view(build_view(ctx.dataset, stages))
     else:
-        _record_own(ctx, scope, [])
         ctx.ops.clear_view()
-
-
-def _record_own(ctx: foo.ExecutionContext, scope: Stages, now: Stages) -> None:
-    """Record how many stages are the panel's own, in the view to come and in the one that is shown until then."""
-    before = shown_stages(ctx)
-    own = {
-        "now": fingerprint(now),
-        "now_count": max(0, len(now) - len(scope)),
-        "before": fingerprint(before),
-        "before_count": len(before) - len(scope),
-    }
-    ctx.panel.set_state("own", own)

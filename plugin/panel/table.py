@@ -117,13 +117,13 @@ def load_scores(dataset: fo.Dataset, scope: Scope) -> ScoreTable:
     """
     state = dataset_state(dataset)
     everything = remember(("table", state), lambda: _read(dataset, state))
-    if not scope.stages and not scope.filters:
+    if not scope.stages:
         return everything
 
     def narrow() -> ScoreTable:
         inside = _selected_ids(dataset, scope, everything.ids)
         if inside is None:
-            inside = ids_in_view(build_view(dataset, scope.stages, scope.filters))
+            inside = ids_in_view(build_view(dataset, scope.stages))
         return everything.select(find_ids(everything.ids, inside) >= 0, len(inside))
 
     return remember(("table", state, scope.fingerprint), narrow)
@@ -134,7 +134,7 @@ def _selected_ids(dataset: fo.Dataset, scope: Scope, scored: Ids) -> Ids | None:
 
     MongoDB takes long to match many ids, so it is asked only for those that are not known to exist.
     """
-    if len(scope.stages) != 1 or scope.filters or dataset.media_type == "group":
+    if len(scope.stages) != 1 or dataset.media_type == "group":
         return None
     (stage,) = scope.stages
     try:

@@ -1,9 +1,9 @@
-"""The choices that the user makes in the panel, and the plots of each tab."""
+"""The plots and pictures of each tab."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from urllib.parse import quote
 
 import fiftyone as fo
 import fiftyone.operators as foo
@@ -11,111 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiftyone_learnability import compare_scores
-from fiftyone_learnability.dataset.arrays import find_ids, pack_ids
+from fiftyone_learnability.dataset.arrays import find_ids, pack_ids, unpack_ids
 from fiftyone_learnability.scores.comparison import Comparison
 
 from ..archives import load_dynamics, load_training_curves
 from ..memory import remember
 from . import figures
 from .binning import FloatArray, Histogram2D, bin_two, score_edges
+from .choices import Choice
 from .data_map import MAP_SCORES, DataMap, draw_map, make_map
 from .events import selected
 from .review import draw_changes, scope_review
-from .table import ScoreTable
+from .table import ScoreTable, dataset_state
 
-TABS = {
-    "compare": "Compare",
-    "map": "Data map",
-    "labels": "Labels",
-    "examples": "Examples",
-    "classes": "Classes",
-    "curves": "Curves",
-}
-SAME = "same"
-"""The choice of the second score that always equals the first."""
-
-ORDERS = {"hardest": "Hardest first", "easiest": "Easiest first", "name": "By name"}
 NUM_EXAMPLES = 8
 MOST_CURVES = 6
 
 Plots = dict[str, figures.Figure]
-"""Plots by the name of the panel property that shows each."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The user's choices.
-
-    Attributes:
-        tab: the open tab, one of :data:`TABS`
-        first: the network (or the consensus) for sorting, tagging and the plots of one network
-        quantity: its score
-        second: the network that it is compared with; a different one unless two scores of one network are compared
-        against: the score of the second network, or :data:`SAME`
-        order: the order of classes, one of :data:`ORDERS`
-    """
-
-    tab: str
-    first: str
-    quantity: str
-    second: str
-    against: str
-    order: str
-
-    @classmethod
-    def read(cls, ctx: foo.ExecutionContext, table: ScoreTable) -> Choice:
-        """Read the choices from the panel's state; a choice that does not exist gets its default.
-
-        Args:
-            ctx: the context of the event
-            table: the scores of the samples in the panel's scope
-        """
-        first, second, quantity, against = (
-            ctx.panel.get_state(f"controls.{name}") for name in ("first", "second", "quantity", "against")
-        )
-        if first not in table.sources:
-            first = next(iter(table.sources), "")
-        scores = table.scores.get(first, ())
-        if quantity not in scores:
-            quantity = next(iter(scores), "learnability")
-        if second not in table.sources:
-            second = None
-        if second in (None, first) and not (second == first and against in scores and against != quantity):
-            # comparing a score with itself shows nothing
-            second = next((model for model in table.sources if model != first), first)
-        if second != first:
-            against = against if against in table.scores[second] else SAME
-            if against == SAME and quantity not in table.scores[second]:
-                against = "learnability"
-        elif against not in scores or against == quantity:
-            against = next(iter(comparable_scores(table, first, quantity)), SAME)
-        tab, order = ctx.panel.get_state("tab"), ctx.panel.get_state("sorting.order")
-        return cls(_one_of(tab, TABS), first, quantity, second, against, _one_of(order, ORDERS))
-
-    @property
-    def pair(self) -> tuple[str, str]:
-        """The two networks."""
-        return self.first, self.second
-
-    @property
-    def x(self) -> figures.Axis:
-        """Network and score of the x axis."""
-        return self.first, self.quantity
-
-    @property
-    def y(self) -> figures.Axis:
-        """Network and score of the y axis; those of the x axis if there is nothing to compare."""
-        return self.second, self.quantity if self.against == SAME else self.against
-
-
-def comparable_scores(table: ScoreTable, model: str, score: str) -> list[str]:
-    """Return the scores of a network that one of its scores can be compared with, the most useful first.
-
-    Rank orders samples exactly as learnability does, so comparing those two comes last, and never alone.
-    """
-    others = [name for name in table.scores.get(model, ()) if name != score]
-    independent = [name for name in others if {name, score} != {"learnability", "rank"}]
-    return [*independent, *(name for name in others if name not in independent)] if independent else []
+"""Plots by name."""
 
 
 def draw_plots(ctx: foo.ExecutionContext, table: ScoreTable, choice: Choice) -> Plots:
@@ -204,12 +117,46 @@ def class_rows(table: ScoreTable, choice: Choice) -> figures.ClassRows:
     )
 
 
-def find_examples(table: ScoreTable, choice: Choice) -> dict[str, NDArray[np.int64]]:
-    """Return the indices of the easiest and hardest samples by the sum of both networks' ranks, as in Figure 1c."""
-    ranks = table.values(choice.first, "rank") + table.values(choice.second, "rank")
+@dataclass(frozen=True)
+class Example:
+    """An easy or hard sample.
+
+    Attributes:
+        id: its id
+        label: its label, "" for none
+        ranks: its rank by each of the two networks, in words
+        picture: the address of its image
+    """
+
+    id: str
+    label: str
+    ranks: str
+    picture: str
+
+
+def find_examples(dataset: fo.Dataset, table: ScoreTable, choice: Choice) -> dict[str, list[Example]]:
+    """Return the "easiest" and "hardest" samples by the sum of both networks' ranks, as in Figure 1c."""
+    # an image may be moved while its scores stay
+    state = dataset_state(dataset)
+    return remember(("examples", table.version, choice.pair, state), lambda: _read_examples(dataset, table, choice))
+
+
+def _read_examples(dataset: fo.Dataset, table: ScoreTable, choice: Choice) -> dict[str, list[Example]]:
+    models = list(dict.fromkeys(choice.pair))
+    ranks = np.sum([table.values(model, "rank") for model in models], axis=0)
     known = np.flatnonzero(~np.isnan(ranks))
     order = known[np.argsort(ranks[known], kind="stable")]
-    return {"easiest": order[:NUM_EXAMPLES], "hardest": order[::-1][:NUM_EXAMPLES]}
+    extremes = {"easiest": order[:NUM_EXAMPLES], "hardest": order[::-1][:NUM_EXAMPLES]}
+    ids = unpack_ids(table.ids[np.concatenate(list(extremes.values()))])
+    files = dict(zip(*dataset.select(ids).values(["id", "filepath"]), strict=True))
+
+    def example(index: int) -> Example:
+        (id,) = unpack_ids(table.ids[index : index + 1])
+        label = table.classes[table.labels[index]] if table.labels[index] >= 0 else ""
+        words = [f"{int(table.values(model, 'rank')[index]):,}" for model in models]
+        return Example(id, str(label), " / ".join(words), f"/media?filepath={quote(files.get(id, ''))}")
+
+    return {name: [example(index) for index in indices.tolist()] for name, indices in extremes.items()}
 
 
 def selected_curves(
@@ -230,7 +177,3 @@ def selected_curves(
             label = table.classes[table.labels[row]] if row >= 0 and table.labels[row] >= 0 else "?"
             curves.append((f"{label} …{sample[-4:]}", model, dynamics.epochs, dynamics.probabilities[:, column]))
     return curves
-
-
-def _one_of(value: Any, choices: dict[str, str]) -> str:
-    return value if value in choices else next(iter(choices))

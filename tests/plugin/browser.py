@@ -82,6 +82,16 @@ def open_page(browser: Browser, url: str, journey: str) -> Iterator[App]:
         context.close()
 
 
+def _name_of(request: Request) -> str | None:
+    """The operation of GraphQL, or the event of the panel, that a request asks for; None for others."""
+    if request.url.endswith("/graphql"):
+        match = re.search(r"(?:query|mutation) (\w+)", str(request.post_data_json["query"]))
+        return match and match.group(1)
+    if "/operators/execute" in request.url and request.post_data_json["operator_uri"].endswith(PANEL):
+        return str(request.post_data_json["params"]["__method__"])
+    return None
+
+
 _ERRORS_OF_THE_APP = ("entry is loading",)
 """FiftyOne's grid raises this error when the view changes while it still loads."""
 
@@ -117,6 +127,7 @@ class App:
         journey: the start of the screenshots' file names
         errors: the errors that the page has shown or raised
         notices: the notifications that the page has shown
+        requests: what the page has asked of the server: operations of GraphQL, and events of the panel
     """
 
     page: Page
@@ -124,6 +135,7 @@ class App:
     journey: str
     errors: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     _shots: int = 0
     _pending: set[Request] = field(default_factory=set)
     _last_request: float = 0.0
@@ -138,6 +150,8 @@ class App:
         if not request.url.endswith("/events"):
             self._pending.add(request)
             self._last_request = time.monotonic()
+        if request.method == "POST" and (name := _name_of(request)):
+            self.requests.append(name)
 
     def _on_answer(self, request: Request) -> None:
         self._pending.discard(request)
@@ -167,6 +181,11 @@ class App:
             self.press(self.page.locator("[data-cy=new-panel-btn]").first)
             self.press(self.page.locator(f"[data-cy=new-panel-option-{PANEL}]"))
         expect(self.panel).to_be_visible()
+
+    def close_panel(self) -> None:
+        """Close the panel: the session remembers open panels across page loads."""
+        self.press(self.page.locator(f"[data-cy=panel-tab-{PANEL}] button").last)
+        expect(self.panel).to_have_count(0)
 
     def press(self, control: Locator) -> None:
         """Click a control once the page is at rest: a pending answer may redraw it.
@@ -239,13 +258,23 @@ class App:
 
     @property
     def chosen(self) -> list[str]:
-        """The chosen values of the panel's dropdowns, in their order."""
+        """What the panel's badges show, in their order."""
         return [text.strip("\n\u200b ") for text in self.panel.get_by_role("combobox").all_inner_texts()]
 
     def choose_in_panel(self, index: int, option: str) -> None:
-        """Choose an option of one of the panel's dropdowns."""
+        """Choose an option of one of the panel's badges."""
         self.press(self.panel.get_by_role("combobox").nth(index))
         self.press(self.page.get_by_role("option", name=option, exact=True))
+
+    def other_options(self, index: int) -> list[str]:
+        """What else one of the panel's badges offers."""
+        self.press(self.panel.get_by_role("combobox").nth(index))
+        options = self.page.get_by_role("option")
+        expect(options.first).to_be_visible()
+        texts = options.all_inner_texts()
+        self.page.keyboard.press("Escape")
+        expect(options).to_have_count(0)
+        return texts[1:]
 
     @property
     def epoch(self) -> int:
@@ -349,7 +378,8 @@ class App:
 
     def _point_at(self, index: int, x: Any, y: Any) -> None:
         area = self.plots().nth(index).locator(".nsewdrag").first
-        area.scroll_into_view_if_needed()
+        # to the middle, because the panel's tool bar covers what is at the top
+        area.evaluate("area => area.scrollIntoView({block: 'center'})")
         self.settle()
         at = self._place(index, x, y)
         self.page.mouse.move(at[0] - 1, at[1])

@@ -16,10 +16,12 @@ from typing import Any
 
 import fiftyone as fo
 import fiftyone.operators as foo
+from bson import ObjectId
 from fiftyone.operators.executor import ExecutionContext, ExecutionResult, Executor
 from fiftyone.operators.registry import OperatorRegistry
 
 from fiftyone_learnability.dataset.internals import build_view, serialize_stages
+from fiftyone_learnability.scores.catalog import SCORES
 
 PLUGIN = "@fiftyone-learnability/learnability"
 PANEL = f"{PLUGIN}/learnability_panel"
@@ -48,20 +50,17 @@ class Answer:
         calls: the operators that the server triggered in the browser, as (name, params)
         seconds: how long the server took
         result: the return value of the handler
+        drawn: the names of the plots that differ from those that the panel showed before
     """
 
     calls: list[tuple[str, dict[str, Any]]]
     seconds: float
     result: Any = None
+    drawn: list[str] = field(default_factory=list)
 
     def called(self, name: str) -> list[dict[str, Any]]:
         """Return the params of each call of an operator."""
         return [params for uri, params in self.calls if uri.rpartition("/")[2] == name]
-
-    @property
-    def drawn(self) -> list[str]:
-        """The names of the plots whose data were sent."""
-        return [name for params in self.called("patch_panel_data") for name in params["data"]]
 
     @property
     def kilobytes(self) -> float:
@@ -69,18 +68,40 @@ class Answer:
         return len(json.dumps(self.calls, default=str)) / 1000
 
     @property
+    def output(self) -> dict[str, Any] | None:
+        """The schema that was rendered, None if nothing was."""
+        outputs = self.called("show_panel_output")
+        return outputs[-1]["output"] if outputs else None
+
+    @property
     def layout(self) -> dict[str, Any]:
-        """The components that were rendered, by name."""
-        return self.called("show_panel_output")[-1]["output"]["type"]["properties"]
+        """The components that were rendered, by name, also those inside others; without the lists of a badge."""
+        assert self.output is not None, "nothing was rendered"
+        found: dict[str, Any] = {}
+
+        def collect(properties: dict[str, Any]) -> None:
+            for name, component in properties.items():
+                badge = component["view"]["name"] == "PillBadgeView"
+                found[name.rpartition("_")[0] if badge else name] = component
+                collect(component["type"].get("properties", {}))
+
+        collect(self.output["type"]["properties"])
+        return found
+
+    @property
+    def plots(self) -> dict[str, list[dict[str, Any]]]:
+        """The traces of the plots that were rendered, by name."""
+        views = {name: component["view"] for name, component in self.layout.items()}
+        return {name.removesuffix("_plot"): view["data"] for name, view in views.items() if "data" in view}
 
     def text(self) -> str:
         """Return the whole schema that was rendered."""
-        return json.dumps(self.called("show_panel_output")[-1]["output"], ensure_ascii=False)
+        return json.dumps(self.output, ensure_ascii=False)
 
 
 @dataclass
 class PanelHarness:
-    """The panel of a dataset, with the state that the browser keeps.
+    """The panel of a dataset, as a browser shows it.
 
     Attributes:
         dataset: the dataset
@@ -88,10 +109,11 @@ class PanelHarness:
         stages: the view that the App shows, serialized
         filters: the filters of the sidebar
         selected: the ids of the selected samples
-        state: the panel's state
-        data: the panel's data
+        state: the panel's state, which the panel must not change
         view_name: the saved view that the App shows
         active_fields: the fields that the grid shows on each sample
+        id: the panel's id
+        shown: the last answer that rendered the panel
     """
 
     dataset: fo.Dataset
@@ -99,51 +121,79 @@ class PanelHarness:
     stages: list[dict[str, Any]] = field(default_factory=list)
     filters: dict[str, Any] = field(default_factory=dict)
     selected: list[str] = field(default_factory=list)
-    state: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
+    state: Any = field(default_factory=dict)
     view_name: str | None = None
     active_fields: list[str] = field(default_factory=list)
+    id: str = field(default_factory=lambda: str(ObjectId()))
+    shown: Answer | None = None
 
     def event(self, method: str, **params: Any) -> Answer:
-        """Play one event. If it sets a view, the App shows it."""
+        """Play one event. If it sets a view, the App shows it, and forgets the filters of the sidebar."""
         answer = self._send(method, params)
         views = answer.called("set_view")
-        if views:
-            self.stages, self.view_name = through_browser(views[-1]["view"]), None
-        if answer.called("clear_view"):
-            self.stages, self.view_name = [], None
-        if self.follow and (views or answer.called("clear_view")):
-            for _ in range(2):
-                echo = self._send("on_change_view", {})
-                answer.calls += [call for call in echo.calls if not call[0].endswith("show_panel_output")]
+        if views or answer.called("clear_view"):
+            call = views[-1] if views else {}
+            self.stages, self.view_name = through_browser(call.get("view", [])), call.get("name")
+            self.filters = {}
+            if self.view_name:
+                self.stages = through_browser(serialize_stages(self.dataset.load_saved_view(self.view_name)))
+            for _ in range(2 if self.follow else 0):
+                answer.drawn += self._send("on_change_view", {}).drawn
         return answer
 
     def open(self) -> Answer:
         """Open the panel."""
         return self.event("on_load")
 
-    def choose(self, name: str, value: Any, method: str = "on_control") -> Answer:
-        """Set a control, such as "controls.first", and play its event."""
-        state = self.state
-        *parents, last = name.split(".")
-        for parent in parents:
-            state = state.setdefault(parent, {})
-        state[last] = value
-        return self.event(method, value=value)
+    def choose(self, name: str, value: str) -> Answer:
+        """Choose an option of a badge, such as "first", by its value."""
+        if name == "order":
+            return self.event("on_order", order=value)
+        text = plugin_module("names").network_label(value) if name in ("first", "second") else SCORES[value].title
+        return self.event(f"on_{name}", value=text)
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """What the badges show."""
+        return {
+            name: options[0] for name in ("first", "quantity", "second", "against") if (options := self.options(name))
+        }
+
+    def options(self, name: str) -> list[str]:
+        """What a badge offers; empty if it is not there."""
+        component = self.layout.get(name)
+        text = [] if component is None else component["view"]["text"]
+        return [text] if isinstance(text, str) else list(text)
 
     def tab(self, name: str) -> Answer:
         """Open a tab."""
-        return self.choose("tab", name, "on_tab")
+        return self.event("on_tab", tab=name)
+
+    def tick(self) -> Answer:
+        """Play the event of the panel's timer."""
+        (timer,) = [part["view"] for name, part in self.layout.items() if name.startswith("timer_")]
+        return self.event("on_timer", **timer["params"])
 
     def show(self, view: fo.DatasetView | None) -> Answer:
         """Choose a view, as the user does."""
-        self.stages = [] if view is None else through_browser(serialize_stages(view))
+        self.stages, self.view_name = [] if view is None else through_browser(serialize_stages(view)), None
         return self.event("on_change_view")
 
     def select(self, *ids: str) -> Answer:
         """Select samples, as the user does."""
         self.selected = list(ids)
         return self.event("on_change_selected")
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """The components that the panel shows, by name."""
+        assert self.shown is not None, "the panel is not open"
+        return self.shown.layout
+
+    @property
+    def data(self) -> dict[str, list[dict[str, Any]]]:
+        """The traces of the plots that the panel shows, by name."""
+        return {} if self.shown is None else self.shown.plots
 
     @property
     def view(self) -> fo.DatasetView:
@@ -162,7 +212,7 @@ class PanelHarness:
             "filters": self.filters,
             "selected": self.selected,
             "active_fields": self.active_fields,
-            "params": {"panel_id": "p1", "panel_state": self.state, "__method__": method, **params},
+            "params": {"panel_id": self.id, "panel_state": self.state, "__method__": method, **params},
         }
         if self.view_name:
             request["view_name"] = self.view_name
@@ -174,8 +224,12 @@ class PanelHarness:
         answer = Answer([(r.operator_uri, r.params) for r in executor._requests], time.perf_counter() - start, result)
         # every message must be JSON
         answer.calls = [(name, json.loads(json.dumps(params or {}, default=_plain))) for name, params in answer.calls]
-        self.state = through_browser(ctx.panel.state._data)
-        self.data.update(ctx.panel.data._data)
+        written = [name for name, _ in answer.calls if "panel_state" in name or "panel_data" in name]
+        assert not written, f"{method} makes the App reload its page by {written}"
+        if answer.output is not None:
+            before = self.data
+            self.shown = answer
+            answer.drawn = [name for name, traces in self.data.items() if traces != before.get(name)]
         return answer
 
 

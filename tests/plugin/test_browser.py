@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 
 import fiftyone_learnability as fol
 from fiftyone_learnability.dataset.internals import sample_collection
-from fiftyone_learnability.experiment.rate import remember_rate
 
 pytest.importorskip("playwright")
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from scripts.server import processes_of_database, serve
+from scripts.server import processes_of_database
 
-from .browser import App, open_page, start_browser
+from .browser import App
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
 
@@ -45,35 +44,6 @@ def images(request: pytest.FixtureRequest) -> Images:
     classes = sorted(set(labels))[:4]
     chosen = [index for name in classes for index in [i for i, label in enumerate(labels) if label == name][:50]]
     return [files[index] for index in chosen], [labels[index] for index in chosen]
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an App on a machine whose speed is known: no form measures it beside the training."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        for model in ("resnet20", "mobilenet"):
-            remember_rate(model, 32, "auto", 100.0)
-        with serve() as address:
-            yield address
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with start_browser(chromium) as started:
-        yield started
-
-
-@pytest.fixture
-def app(
-    url: str, browser: Browser, make_dataset: Callable[..., fo.Dataset], request: pytest.FixtureRequest
-) -> Iterator[App]:
-    """A page of the App that must show no error; it closes before the datasets are deleted."""
-    with open_page(browser, url, request.node.originalname.removeprefix("test_")) as page:
-        yield page
-        # the best clue when a test fails
-        page.screenshot("at-the-end")
-        assert page.errors == []
 
 
 def test_from_images_to_reviewed_labels(app: App, images: Images, make_dataset: Callable[..., fo.Dataset]) -> None:
@@ -192,10 +162,10 @@ def explore_the_plots(app: App, dataset: fo.Dataset) -> None:
     assert set(seen) == {"200 samples with scores by ResNet-20 and MobileNet"}
 
     # the opposite cell of the matrix swaps the pair
-    assert app.chosen == ["ResNet-20", "Learnability", "MobileNet", "The same"]
+    assert app.chosen == ["ResNet-20", "Learnability", "MobileNet", "Learnability"]
     app.click(0, "ResNet-20", "MobileNet")
     app.until(
-        lambda: app.chosen == ["MobileNet", "Learnability", "ResNet-20", "The same"],
+        lambda: app.chosen == ["MobileNet", "Learnability", "ResNet-20", "Learnability"],
         "the swapped pair",
         lambda: app.chosen,
     )
@@ -220,8 +190,10 @@ def sort_and_tag(app: App, dataset: fo.Dataset) -> None:
     app.expect_values(RESNET_RANK, "200", "199", "198")
     app.press(app.button("Easiest first"))
     app.expect_values(RESNET_RANK, "1", "2", "3")
-    app.press(app.button("Disagreement"))
+    app.press(app.button("Easier for ResNet-20"))
     app.expect_count(int((scores(dataset, MOBILENET_RANK) > ranks).sum()))
+    app.press(app.button("Easier for MobileNet"))
+    app.expect_count(int((scores(dataset, MOBILENET_RANK) < ranks).sum()))
     app.press(app.button("Reset"))
     app.expect_count(200)
 

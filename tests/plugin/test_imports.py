@@ -40,7 +40,7 @@ for name in names:
             form(name, dataset, {"advanced": True, "preset": "custom"}, selected=dataset.limit(1).values("id"))
 panel = PanelHarness(dataset)
 panel.open()
-for tab in ("map", "labels", "examples", "classes", "curves", "compare"):
+for tab in ("map", "labels", "examples", "classes", "compare", "curves"):
     panel.tab(tab)
     panel.select(*dataset.limit(2).values("id"))
 panel.event("on_matrix", idx=[1, 0])
@@ -59,7 +59,7 @@ chosen = {"selected": dataset.limit(5).values("id"), "view_target": "SELECTED_SA
 execute("apply_label_fixes", dataset, **chosen)
 execute("export_learnability", dataset, {"path": sys.argv[2]})
 execute("import_learnability", dataset, {"path": sys.argv[2], "name": "vgg16", "overwrite": True})
-assert panel.data["samples"] and panel.state["shown_easiest"]
+assert panel.data["samples"]
 loaded = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "torchvision", "timm"})
 print("loaded", *loaded)
 """

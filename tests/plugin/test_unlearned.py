@@ -85,5 +85,5 @@ def test_the_panel_shows_the_remarks_of_suggestions(dataset: fo.Dataset) -> None
     dataset.set_values("ground_truth.label", ["b", "a"] * 20)
     execute("suggest_label_fixes", dataset)
     panel = PanelHarness(dataset)
-    panel.state["tab"] = "labels"
-    assert "contradicts 40 of 40 labels" in panel.open().layout["label_remark_0"]["view"]["label"]
+    panel.open()
+    assert "contradicts 40 of 40 labels" in panel.tab("labels").layout["label_remark_0"]["view"]["label"]

@@ -34,7 +34,7 @@ def test_an_active_job_is_not_dismissed(digit_dataset: fo.Dataset, start: Start)
     job = start(digit_dataset, "scheduled")
     panel.event("on_dismiss")
     assert latest_job(digit_dataset).id == job
-    assert panel.state["job"]["state"] == "queued"
+    assert latest_job(digit_dataset).state == "queued"
 
 
 def stop_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_remarks_are_shown(
         run_here(job)
     remark = f"samples deleted during the run: 1 ({gone})"
     assert any(remark in text for text in latest_job(digit_dataset).remarks)
-    answer = panel.event("on_timer")
+    answer = panel.tick()
     assert answer.called("notify")[-1]["variant"] == "warning"
     shown = panel.open().layout["job_remarks"]["view"]
     assert shown["severity"] == "warning"
@@ -160,10 +160,10 @@ def test_a_failed_job_says_why(digit_dataset: fo.Dataset, start: Start, what: st
     assert not message.startswith("ValueError")
     assert_untouched(digit_dataset)
     panel.event("on_dismiss")
-    assert "job_failed" not in panel.event("on_timer").layout
+    assert "job_failed" not in panel.layout
     # the next one is shown again
     start(digit_dataset, "scheduled")
-    assert "job_title" in panel.event("on_timer").layout
+    assert "job_title" in panel.tick().layout
 
 
 def test_a_job_that_writes_cannot_be_cancelled(

@@ -46,7 +46,7 @@ def test_jobs_leave_nothing(digit_dataset: fo.Dataset, temporary: Path) -> None:
                     os.kill(process.pid, signal.SIGKILL)
         started += processes
         wait_for(lambda processes=processes: have_ended(processes), "the end of the processes")
-        panel.event("on_timer")
+        panel.tick()
         if end == "killed":
             # its log stays until the job is dismissed
             assert log_path(job).exists()

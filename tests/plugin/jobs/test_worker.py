@@ -45,10 +45,10 @@ def test_a_background_job_writes_its_scores(digit_dataset: fo.Dataset, start: St
     digit_dataset.reload()
     assert fol.list_runs(digit_dataset) == ["mine"]
     assert digit_dataset.count("learnability_resnet20") == 60
-    answer = panel.event("on_timer")
+    answer = panel.tick()
     assert answer.called("reload_dataset")
     assert answer.drawn == ["histogram"]
-    assert panel.state["job"]["state"] == "completed"
+    assert latest_job(digit_dataset).state == "completed"
     wait_for(lambda: have_ended(processes), "the end of the worker")
     # a worker that exits after its work has not failed
     assert latest_job(digit_dataset).state == "completed", latest_job(digit_dataset).error
@@ -61,15 +61,14 @@ def test_cancelling_kills_the_training(digit_dataset: fo.Dataset, start: Start) 
     wait_for_training(job)
     processes = processes_of(job)
     assert len(processes) > 1
-    panel.event("on_timer")
-    assert 0 < panel.state["job"]["progress"] < 1
-    assert "resnet20" in panel.state["job"]["label"]
+    progress = panel.tick().layout["job_progress"]
+    assert 0 < progress["default"] < 1
+    assert "resnet20" in progress["view"]["label"]
     panel.event("on_cancel")
-    assert (panel.state["job"]["state"], panel.state["job"]["error"]) == ("failed", "Cancelled by user")
+    assert (latest_job(digit_dataset).state, latest_job(digit_dataset).error) == ("failed", "Cancelled by user")
     wait_for(lambda: have_ended(processes), "the end of the processes")
-    panel.event("on_timer")
     # the worker has not replaced it with another error
-    assert (panel.state["job"]["state"], panel.state["job"]["error"]) == ("failed", "Cancelled by user")
+    assert (latest_job(digit_dataset).state, latest_job(digit_dataset).error) == ("failed", "Cancelled by user")
     assert_untouched(digit_dataset)
 
 
@@ -81,16 +80,15 @@ def test_a_killed_worker_is_noticed(digit_dataset: fo.Dataset, start: Start) -> 
     processes = processes_of(job)
     os.killpg(processes[0].pid, signal.SIGKILL)
     wait_for(lambda: have_ended(processes[:1]), "the end of the worker")
-    answer = panel.event("on_timer")
-    assert panel.state["job"]["state"] == "failed"
+    answer = panel.tick()
+    assert latest_job(digit_dataset).state == "failed"
     assert str(log_path(job)) in answer.layout["job_failed"]["view"]["description"]
     assert "Compute the same again to continue" in answer.layout["job_failed"]["view"]["description"]
     assert answer.layout["job_failed"]["view"]["severity"] == "error"
     # the training is in a process group of its own: it notices that the job has failed
     wait_for(lambda: have_ended(processes), "the end of the training")
-    panel.event("on_timer")
-    assert panel.state["job"]["state"] == "failed"
-    assert str(log_path(job)) in panel.state["job"]["error"]
+    assert latest_job(digit_dataset).state == "failed"
+    assert str(log_path(job)) in latest_job(digit_dataset).error
     assert_untouched(digit_dataset)
     panel.event("on_dismiss")
     assert latest_job(digit_dataset) is None

@@ -41,8 +41,9 @@ class ScoredDataset:
     def open_panel(self, **controls: str) -> PanelHarness:
         """Open the panel with these choices; the App's answer to new views is not played."""
         panel = PanelHarness(self.dataset, follow=False)
-        panel.state["controls"] = controls
         panel.open()
+        for name, value in controls.items():
+            panel.choose(name, value)
         return panel
 
 

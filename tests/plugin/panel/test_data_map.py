@@ -40,7 +40,7 @@ def test_the_data_map_is_exact(scored: ScoredDataset, rng: np.random.Generator) 
         (left, low), (end, high) = some.min(axis=0), some.max(axis=0)
         expected = inside_any(variability, right, left, end) & inside_any(learnability, up, low, high)
         assert sorted(panel.ids) == scored.chosen(expected)
-    shape = answer.layout["map"]["view"]["layout"]
+    shape = answer.layout["map_plot"]["view"]["layout"]
     names = {note["text"]: (note["x"], note["y"]) for note in shape["annotations"]}
     assert names["<b>easy to learn</b>"][1] > names["<b>ambiguous</b>"][1] > names["<b>hard to learn</b>"][1]
     assert names["<b>ambiguous</b>"][0] > 0.5 > names["<b>hard to learn</b>"][0]

@@ -64,6 +64,7 @@ def test_a_button_shows_its_samples_with_both_labels(reviewed: ReviewCase, metho
     panel, _ = open_labels(reviewed)
     answer = panel.event(method)
     assert panel.ids == [reviewed.ids[index] for index in reviewed.with_verdict(verdict)]
+    assert f"Showing **{len(panel.ids)}** of {len(reviewed.ids)}: " in panel.layout["about_shown"]["default"]
     (call,) = answer.called("set_active_fields")
     assert call["fields"] == ["ground_truth", "learnability_suggestion", "learnability_verdict"]
     # the panel still covers all samples
@@ -93,6 +94,7 @@ def test_a_cell_shows_exactly_its_samples(reviewed: ReviewCase) -> None:
                 answer = panel.event("on_change_of_label", idx=[row, column])
                 expected = [i for i in wrong if (reviewed.labels[i], reviewed.suggested[i]) == (old, new)]
                 assert panel.ids == [reviewed.ids[index] for index in expected]
+                assert f"Showing **{len(expected)}** of" in panel.layout["about_shown"]["default"]
                 assert answer.called("set_active_fields")
     assert sum(changes.values()) == len(wrong)
     for idx in ([9, 0], [0, 9], None, 3):

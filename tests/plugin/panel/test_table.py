@@ -47,7 +47,10 @@ def dataset(make_dataset: Callable[..., fo.Dataset], table_module: Any, monkeypa
 
 
 def load(dataset: fo.Dataset, view: fo.DatasetView | None = None, filters: dict[str, Any] | None = None) -> Any:
-    scope = plugin_module("panel.scope").Scope.of([] if view is None else serialize_stages(view), filters or {})
+    stages = [] if view is None else serialize_stages(view)
+    if filters:
+        stages = serialize_stages(plugin_module("panel.scope").build_view(dataset, stages, filters).view())
+    scope = plugin_module("panel.scope").Scope.of(stages)
     return plugin_module("panel.table").load_scores(dataset, scope)
 
 

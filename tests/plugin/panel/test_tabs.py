@@ -1,4 +1,4 @@
-"""Histograms, classes and dropdowns of every kind of score; NumPy counts again what a click has to show."""
+"""Histograms, classes and choices of every kind of score; NumPy counts again what a click has to show."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fiftyone_learnability as fol
+from fiftyone_learnability.scores.catalog import SCORES
 
 from ..harness import PanelHarness
 from ..made_up import write_scores
@@ -126,57 +127,77 @@ def test_bars_of_any_score_show_exactly_their_samples(scored: ScoredDataset, pla
 
 def test_the_caption_says_what_is_omitted(scored: ScoredDataset) -> None:
     panel = scored.open_panel(first="resnet20", quantity="forgetting", second="resnet20", against="ambiguity")
-    layout = panel.event("on_timer").layout
+    layout = panel.layout
     assert "omitted: 21 with an infinite value" in layout["about_histogram"]["default"]
     missing = np.isnan(scored.values["resnet20", "ambiguity"])
     infinite = np.isinf(scored.values["resnet20", "forgetting"]) & ~missing
     caption = f"omitted: 17 without a value, {infinite.sum()} with an infinite value"
     assert caption in layout["about_pair"]["default"]
     assert "infinite = never predicted" in layout["about_score"]["default"]
-    layout = scored.open_panel(first="resnet20", quantity="aum").event("on_timer").layout
+    layout = scored.open_panel(first="resnet20", quantity="aum").layout
     assert "omitted" not in layout["about_histogram"]["default"]
 
 
-def dropdown(panel: PanelHarness, name: str) -> list[str]:
-    controls = panel.event("on_timer").layout["controls"]["type"]["properties"]
-    return [choice["value"] for choice in controls[name]["view"]["choices"]] if name in controls else []
+def titles(panel: PanelHarness) -> tuple[str, str]:
+    """Return the titles of the axes of the 2-D histogram."""
+    layout = panel.layout["pair_plot"]["view"]["layout"]
+    return layout["xaxis"]["title"]["text"], layout["yaxis"]["title"]["text"]
 
 
-def test_the_dropdowns_offer_the_written_scores(scored: ScoredDataset) -> None:
+def test_the_badges_offer_the_written_scores(scored: ScoredDataset) -> None:
     panel = PanelHarness(scored.dataset)
     panel.open()
-    assert panel.state["controls"] == {
-        "first": "resnet20",
-        "quantity": "learnability",
-        "second": "vgg16",
-        "against": "same",
+    assert panel.chosen == {
+        "first": "ResNet-20",
+        "quantity": "Learnability",
+        "second": "VGG-16",
+        "against": "Learnability",
     }
-    assert dropdown(panel, "first") == dropdown(panel, "second") == ["resnet20", "vgg16", "mine", "consensus"]
+    assert panel.options("first") == ["ResNet-20", "VGG-16", "mine", "Consensus"]
+    # what is chosen comes first, because a badge shows the first one
+    assert panel.options("second") == ["VGG-16", "ResNet-20", "mine", "Consensus"]
     of_resnet = ["learnability", "rank", "hits", "variability", "forgetting", "learned_epoch", "aum", "ambiguity"]
-    assert dropdown(panel, "quantity") == of_resnet
+    assert panel.options("quantity") == [SCORES[score].title for score in of_resnet]
     # the others were measured but not written
-    assert dropdown(panel, "against") == ["same", "learnability", "rank"]
+    assert panel.options("against") == ["Learnability", "Rank"]
     # the second score follows the first until another is chosen
     assert panel.data["pair"][1]["hovertemplate"].count("ResNet-20") == 1
-    panel.choose("controls.quantity", "rank")
-    view = panel.event("on_timer").layout["pair"]["view"]["layout"]
-    assert (view["xaxis"]["title"]["text"], view["yaxis"]["title"]["text"]) == ("rank by ResNet-20", "rank by VGG-16")
+    panel.choose("quantity", "rank")
+    assert titles(panel) == ("rank by ResNet-20", "rank by VGG-16")
     # if the other network does not have the score, its learnability is shown
-    panel.choose("controls.quantity", "aum")
-    assert panel.state["controls"]["against"] == "learnability"
-    view = panel.event("on_timer").layout["pair"]["view"]["layout"]
-    titles = (view["xaxis"]["title"]["text"], view["yaxis"]["title"]["text"])
-    assert titles == ("AUM by ResNet-20", "learnability by VGG-16")
+    panel.choose("quantity", "aum")
+    assert panel.chosen["against"] == "Learnability"
+    assert titles(panel) == ("AUM by ResNet-20", "learnability by VGG-16")
     # the same network twice, with two scores
-    panel.choose("controls.second", "resnet20")
-    assert panel.state["controls"]["second"] == "resnet20"
-    assert panel.event("on_timer").layout["pair"]["view"]["layout"]["yaxis"]["title"]["text"] == (
-        "learnability by ResNet-20"
-    )
+    panel.choose("second", "resnet20")
+    assert panel.chosen["second"] == "ResNet-20"
+    assert titles(panel)[1] == "learnability by ResNet-20"
     # the newly chosen network does not have the score
-    panel.choose("controls.first", "vgg16")
-    assert (panel.state["controls"]["first"], panel.state["controls"]["quantity"]) == ("vgg16", "learnability")
-    assert not panel.event("on_control").drawn
+    panel.choose("first", "vgg16")
+    assert (panel.chosen["first"], panel.chosen["quantity"]) == ("VGG-16", "Learnability")
+
+
+def test_networks_of_the_same_name_can_be_told_apart(make_dataset: Any) -> None:
+    dataset = make_dataset([f"/no/{index}.png" for index in range(20)], list("ab") * 10)
+    for model in ("resnet20", "ResNet-20", "vgg16"):
+        write_scores(dataset, {model: np.linspace(0, 1, 20)}, model.replace("-", "_"))
+    panel = PanelHarness(dataset)
+    panel.open()
+    assert sorted(panel.options("first")) == ["ResNet-20 (ResNet-20)", "ResNet-20 (resnet20)", "VGG-16"]
+    panel.event("on_first", value="ResNet-20 (ResNet-20)")
+    assert titles(panel)[0] == "learnability by ResNet-20"
+    assert panel.chosen["first"] == "ResNet-20 (ResNet-20)"
+
+
+def test_an_option_that_does_not_exist_changes_nothing(scored: ScoredDataset) -> None:
+    panel = scored.open_panel(first="vgg16")
+    for value in ("Nothing", None, 5, ["VGG-16"], {"$gt": 0}):
+        for name in ("first", "quantity", "second", "against"):
+            panel.event(f"on_{name}", value=value)
+        panel.event("on_tab", tab=value)
+        panel.event("on_order", order=value)
+    assert panel.chosen["first"] == "VGG-16"
+    assert "pair" in panel.data
 
 
 def test_the_matrix_does_not_contain_the_consensus(scored: ScoredDataset) -> None:
@@ -187,8 +208,8 @@ def test_the_matrix_does_not_contain_the_consensus(scored: ScoredDataset) -> Non
     known = np.isfinite(second)
     assert trace["z"][0][2] == pytest.approx(np.corrcoef(first[known], second[known])[0, 1], abs=1e-4)
     # no cell is framed, because the pair contains the consensus
-    assert panel.event("on_timer").layout["matrix"]["view"]["layout"]["shapes"] == []
-    assert "ResNet-20, VGG-16, mine and Consensus" in panel.event("on_timer").layout["scope"]["default"]
+    assert panel.layout["matrix_plot"]["view"]["layout"]["shapes"] == []
+    assert "ResNet-20, VGG-16, mine and Consensus" in panel.layout["scope"]["default"]
 
 
 def test_the_consensus_sorts_the_grid(scored: ScoredDataset) -> None:
@@ -221,10 +242,9 @@ def test_classes_of_learnability_without_limits(scored: ScoredDataset, model: st
 def test_messages_to_the_browser_are_json(scored: ScoredDataset) -> None:
     """JavaScript knows neither NaN nor Infinity."""
     panel = scored.open_panel(first="resnet20", quantity="forgetting", second="mine")
-    for tab in ("map", "labels", "examples", "classes", "curves", "compare"):
+    for tab in ("map", "labels", "examples", "classes", "compare", "curves"):
         answer = panel.tab(tab)
         json.dumps(answer.calls, allow_nan=False)
-    json.dumps(panel.data, allow_nan=False)
     # imported scores have no epochs to draw
     assert {trace["name"] for trace in panel.data["trainings"]} == {"ResNet-20", "VGG-16"}
 
@@ -240,12 +260,11 @@ def test_one_network_shows_two_of_its_scores(make_dataset: Any, rng: np.random.G
     )
     panel = PanelHarness(dataset)
     assert panel.open().drawn == ["pair", "histogram"]
-    assert panel.state["controls"]["against"] == "aum"
-    assert dropdown(panel, "second") == []
-    assert dropdown(panel, "against") == ["aum", "rank"]
-    panel.choose("controls.quantity", "aum")
-    assert panel.state["controls"]["against"] == "learnability"
-    assert "Compute a second network" not in panel.event("on_timer").text()
+    assert panel.options("second") == []
+    assert panel.options("against") == ["AUM", "Rank"]
+    panel.choose("quantity", "aum")
+    assert panel.chosen["against"] == "Learnability"
+    assert "Compute a second network" not in panel.shown.text()
 
 
 def test_a_network_with_one_score_offers_more_scores(make_dataset: Any) -> None:
@@ -253,7 +272,7 @@ def test_a_network_with_one_score_offers_more_scores(make_dataset: Any) -> None:
     write_scores(dataset, {"resnet20": np.linspace(0, 1, 20)})
     panel = PanelHarness(dataset)
     assert panel.open().drawn == ["histogram"]
-    assert panel.event("on_timer").layout["more"]["view"]["label"] == "Write more scores"
+    assert panel.layout["more"]["view"]["label"] == "Write more scores"
     (prompt,) = panel.event("on_write_scores").called("prompt_user_for_operation")
     assert prompt["operator_uri"].endswith("/write_learnability_scores")
     assert prompt["params"] == {"models": ["resnet20"]}
@@ -266,8 +285,8 @@ def test_equal_scores_share_a_bin(make_dataset: Any) -> None:
         dataset, {"resnet20": np.full(20, 0.5)}, more={"resnet20": same}, written=["learnability", "rank", "aum"]
     )
     panel = PanelHarness(dataset)
-    panel.state["controls"] = {"quantity": "aum"}
     panel.open()
+    panel.choose("quantity", "aum")
     (bars,) = panel.data["histogram"]
     assert sorted(bars["y"])[-2:] == [0, 20]
     panel.event("on_histogram_click", idx=bars["y"].index(20))
@@ -280,6 +299,7 @@ def test_new_scores_appear_in_the_open_panel(make_dataset: Any, rng: np.random.G
     panel = PanelHarness(dataset)
     assert panel.open().drawn == ["histogram"]
     fol.add_scores(dataset)
-    assert panel.event("on_written").drawn == ["pair", "histogram"]
+    assert panel.event("on_written").drawn == ["pair"]
     dataset.delete_sample_field("learnability_resnet20_aum")
-    assert panel.event("on_change_view").drawn == ["histogram"]
+    panel.event("on_change_view")
+    assert list(panel.data) == ["histogram"]
