@@ -129,8 +129,9 @@ def compute_learnability(
             views, or of samples added since can stand side by side
         key (None): the key of the run, by default "learnability", then "learnability_2" and so on
         overwrite (False): replace the fields that runs of this dataset have written for these networks, and a run of
-            the same key. Copies and renamed fields are yours and stay. If samples outside ``samples`` would lose their
-            scores, the call is refused: give ``name``, or delete the run first
+            the same key; a warning names what else that run holds. Copies and renamed fields are yours and stay. If
+            samples outside ``samples`` would lose their scores, the call is refused: give ``name``, or delete the run
+            first
         skip_failures (False): leave out images that cannot be read, with a message, instead of raising an error
         scores (None): scores to write besides learnability and rank: hits, variability, forgetting, learned_epoch,
             aum, el2n, ambiguity and spread (over runs), or "all". All are measured in any case, at no extra cost, and
