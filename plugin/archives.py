@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiftyone_learnability.dataset.internals import dataset_id
-from fiftyone_learnability.dataset.registry import find_run, unpacked
+from fiftyone_learnability.dataset.registry import find_run, read_results, unpacked
 from fiftyone_learnability.experiment.curves import measured_epochs
 from fiftyone_learnability.experiment.files import Archive, open_archive
 from fiftyone_learnability.scores.catalog import SCORES
@@ -140,7 +140,7 @@ def _load_archives(dataset: fo.Dataset, version: _RunVersion) -> dict[str, Archi
 
     def load() -> dict[str, Archive]:
         # the database stores the networks of a run together, so load them together
-        results = dataset.load_run_results(version.key, cache=False, load_view=False)
+        results = read_results(dataset, version.key)
         archives = {} if results is None else unpacked(results.archives)
         return {model: open_archive(io.BytesIO(archive)) for model, archive in archives.items()}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +24,8 @@ from .notes import METHOD, fields_of_run, note_of, owning_run, rank_field, refre
 
 PIECE = 2**20
 """Characters of base64 decoded at a time, a multiple of four."""
+
+_reading = threading.Lock()
 
 _PACKERS = 2
 """Networks whose results are compressed at the same time; each takes memory."""
@@ -94,6 +97,18 @@ class LearnabilityRunResults(fors.RunResults):
             ValueError: if what the database holds cannot be read
         """
         return {model: ModelResults.from_npz(io.BytesIO(archive)) for model, archive in unpacked(self.archives).items()}
+
+
+def read_results(dataset: fo.Dataset, key: str) -> LearnabilityRunResults | None:
+    """Read the results of a run from the database, None if it has none.
+
+    Args:
+        dataset: the dataset
+        key: the key of the run
+    """
+    # a dataset object reads a run's results from one stream, which threads that read at once would take from each other
+    with _reading:
+        return dataset.load_run_results(key, cache=False, load_view=False)
 
 
 def unpacked(archives: Any) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from ..experiment.results import ModelResults
 from ..scores.checks import short_repr
 from .notes import fields_of_run
 from .recovery import recover
-from .registry import check_identifier, find_run, list_runs
+from .registry import check_identifier, find_run, list_runs, read_results
 from .target import check_writable
 
 __all__ = ["delete_run", "list_runs", "load_model_results", "load_results", "rename_run"]
@@ -30,7 +30,7 @@ def load_results(dataset: fo.Dataset, key: str) -> dict[str, ModelResults]:
         ValueError: if there is no such run
     """
     _check_key(dataset, key)
-    results = dataset.load_run_results(key, cache=False, load_view=False)
+    results = read_results(dataset, key)
     return results.models if results is not None else {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import fiftyone as fo
 import pytest
@@ -41,6 +42,12 @@ def test_results_are_decoded_in_pieces(dataset: fo.Dataset, piece: int, monkeypa
     monkeypatch.setattr(registry, "PIECE", piece)
     kept = dataset.load_run_results("first", cache=False).archives
     assert registry.unpacked(kept) == {"a": base64.b64decode(kept["a"])}
+
+
+def test_threads_can_read_the_results_of_a_run_at_once(dataset: fo.Dataset) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda _: registry.read_results(dataset, "first"), range(100)))
+    assert {tuple(result.archives) for result in results if result is not None} == {("a",)}
 
 
 def test_the_view_of_a_run_is_loaded(dataset: fo.Dataset) -> None:
