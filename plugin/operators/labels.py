@@ -27,9 +27,9 @@ from .forms import (
     add_list_input,
     count_of,
     find_lost_run,
+    hold,
     label_networks,
     quote_fields,
-    refuse,
     require_overwrite,
     sentence,
     show_error,
@@ -85,7 +85,7 @@ class SuggestLabelFixes(ScoreOperator):
             if ctx.dataset.has_field(CONTRADICTION):
                 require_overwrite(ctx, inputs, form, "There are suggestions already", "them and the verdicts")
         except ValueError as error:
-            show_error(inputs, form, error)
+            show_error(ctx, inputs, form, error)
         warn_of_unlearned(inputs, find_unlearned(ctx.dataset, list(_classes_by_network(ctx.dataset))), models)
         warn_of_selection(inputs, ctx, len(samples))
         inputs.md(
@@ -136,7 +136,7 @@ class ApplyLabelFixes(ScoreOperator):
         if not _is_chosen(samples):
             problem = "Select samples in the grid, or show a view of those whose suggestions you accept"
             inputs.view("unchosen", types.Warning(label="All samples at once are not allowed", description=problem))
-            refuse(form, problem)
+            hold(ctx, form, problem)
             return
         inputs.bool(
             "in_place",
@@ -151,7 +151,7 @@ class ApplyLabelFixes(ScoreOperator):
         try:
             into = _read_target(ctx.dataset, ctx.params)
         except ValueError as error:
-            show_error(inputs, form, error)
+            show_error(ctx, inputs, form, error)
             return
         changes = _count_changes(samples, label_field, into)
         total = sum(changes.values())
@@ -161,7 +161,7 @@ class ApplyLabelFixes(ScoreOperator):
             name="consequences",
         )
         if not total:
-            refuse(form, "There is nothing to change")
+            hold(ctx, form, "There is nothing to change")
 
     def run(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
         """Write the accepted labels."""

@@ -64,7 +64,7 @@ class WriteScores(ScoreOperator):
         try:
             chosen = _read_scores(ctx.dataset, ctx.params)
         except ValueError as error:
-            show_error(inputs, form, error)
+            show_error(ctx, inputs, form, error)
             return
         fields = [score_field(model, score) for model, scores in chosen.items() for score in scores]
         inputs.md(f"Writes {quote_fields(fields)}.", name="consequences")
@@ -111,7 +111,7 @@ class ComputeConsensus(ScoreOperator):
             if present:
                 require_overwrite(ctx, inputs, form, "A consensus already exists", quote_fields(present))
         except ValueError as error:
-            show_error(inputs, form, error)
+            show_error(ctx, inputs, form, error)
         warn_of_unlearned(inputs, unlearned, chosen)
         warn_of_selection(inputs, ctx, len(samples))
         inputs.md(

@@ -279,7 +279,7 @@ class App:
     @property
     def epoch(self) -> int:
         """The epoch that the progress bar names."""
-        match = re.search(r"epoch (\d+)/", self.panel.inner_text())
+        match = re.search(r"epoch (\d+) of", self.panel.inner_text())
         return int(match.group(1)) if match else 0
 
     def watch_samples_of_panel(self) -> list[str]:

@@ -259,6 +259,20 @@ def execute(uri: str, dataset: fo.Dataset, params: dict[str, Any] | None = None,
     return Answer(calls, time.perf_counter() - start, result)
 
 
+def submit(uri: str, dataset: fo.Dataset, params: dict[str, Any] | None = None, **request: Any) -> Answer:
+    """Execute an operator as the App asks for it: its server needs the operator's name in the request."""
+    return execute(uri, dataset, params, operator_uri=f"{PLUGIN}/{uri}", **request)
+
+
+def output(uri: str, dataset: fo.Dataset, results: Any) -> str:
+    """Return what the App shows after an operator has returned something, as JSON; empty if nothing."""
+    request = {"operator_uri": f"{PLUGIN}/{uri}", "target": "outputs", "results": through_browser(results)}
+    ctx, _ = make_context(uri, dataset, **request)
+    resolved = asyncio.run(foo.executor.resolve_type(OperatorRegistry(), ctx.operator_uri, ctx.request_params))
+    assert not isinstance(resolved, ExecutionResult), resolved.error
+    return "" if resolved is None else json.dumps(resolved.to_json(), default=_plain, ensure_ascii=False)
+
+
 def form(uri: str, dataset: fo.Dataset, params: dict[str, Any] | None = None, **request: Any) -> Form:
     """Resolve the form of an operator, as the server does."""
     ctx, _ = make_context(uri, dataset, params, **request)
@@ -292,6 +306,18 @@ class Form:
     def choices(self, name: str) -> list[str]:
         """Return the choices of an input."""
         return [choice["value"] for choice in self.fields[name]["view"]["choices"]]
+
+    @property
+    def red(self) -> dict[str, str]:
+        """What the App draws in red before anyone has typed, by input; "" for the form."""
+        inputs = {"": self.schema, **self.fields}
+        errors = {name: shown["error_message"] for name, shown in inputs.items() if shown.get("invalid")}
+        missing = {
+            name: "Required property"
+            for name, shown in self.fields.items()
+            if shown.get("required") and shown.get("default") is None and name not in errors
+        }
+        return {name: text for name, text in {**errors, **missing}.items() if text.strip()}
 
     @property
     def visible_text(self) -> str:

@@ -26,7 +26,7 @@ def test_the_form_of_write_scores(measured_scores: fo.Dataset) -> None:
     asked = {"models": ["resnet20", "vgg16"], "scores": ["aum"]}
     shown = form("write_learnability_scores", measured_scores, asked)
     assert shown.invalid
-    assert "VGG-16" in shown.schema["error_message"]
+    assert "VGG-16" in shown.red["scores"]
     assert not form("write_learnability_scores", measured_scores, {**asked, "models": ["resnet20"]}).invalid
 
 
