@@ -204,7 +204,7 @@ class ComputeLearnability(ScoreOperator):
         _recover(ctx)
         return _find_problem(ctx.target_view(require_flat=True))
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add labels, networks, length and options, then what will be written and how long that takes."""
         samples = ctx.target_view(require_flat=True)
         default = _add_training_inputs(inputs, ctx, samples)
@@ -215,14 +215,14 @@ class ComputeLearnability(ScoreOperator):
             # until the user chooses a field, the form shows a default of its own
             count = _count_labelled(samples, ctx.params.get("label_field") or default)
         except ValueError as error:
-            show_error(ctx, inputs, form, error)
+            show_error(inputs, error)
             return
-        request = _add_target(inputs, ctx, form, request, samples)
+        request = _add_target(inputs, ctx, request, samples)
         warn_of_selection(inputs, ctx, len(samples))
         seconds = request.estimate(count)
         _add_advice(inputs, request, count, seconds)
         left_out = len(samples) - count
-        about = f"**{format_count(count)}** images"
+        about = f"**{format_count(count)}** image{'' if count == 1 else 's'}"
         if left_out:
             about += f" with a label; **{format_count(left_out)}** without one are left out"
         if seconds is None:
@@ -341,7 +341,6 @@ def _add_advanced_inputs(inputs: types.Object, ctx: foo.ExecutionContext) -> Non
 def _add_target(
     inputs: types.Object,
     ctx: foo.ExecutionContext,
-    form: types.Property,
     request: Request,
     samples: foc.SampleCollection,
 ) -> Request:
@@ -352,7 +351,7 @@ def _add_target(
             check_identifier(key)
         is_key_taken = key in list_runs(ctx.dataset)
     except ValueError as error:
-        show_error(ctx, inputs, form, ValueError(f"key: {error}"))
+        show_error(inputs, ValueError(f"key: {error}"))
         return request
     free = free_names(samples, names, request.settings.scores)
     if free != names or is_key_taken:
@@ -364,7 +363,7 @@ def _add_target(
         request.check_target(samples)
     except ValueError as error:
         at = "key" if is_key_taken and request.keep else "existing"
-        show_error(ctx, inputs, form, ValueError(f"{at}: {error}") if at in inputs.properties else error)
+        show_error(inputs, ValueError(f"{at}: {error}") if at in inputs.properties else error)
     return request
 
 

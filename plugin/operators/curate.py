@@ -42,7 +42,7 @@ class SortByLearnability(ScoreOperator):
     )
     verb = "Sort"
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add network and direction."""
         add_model_input(ctx, inputs, "model", "Network")
         add_radio_input(inputs, "first", "First", _ENDS)
@@ -66,7 +66,7 @@ class TagByDifficulty(ScoreOperator):
     )
     verb = "Tag"
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add network, number of samples and tag."""
         samples = ctx.target_view()
         add_model_input(ctx, inputs, "model", "Network")
@@ -81,7 +81,7 @@ class TagByDifficulty(ScoreOperator):
         try:
             _read_tag(ctx.params, HARDEST)
         except ValueError as error:
-            show_error(ctx, inputs, form, error)
+            show_error(inputs, error)
         warn_of_selection(inputs, ctx, len(samples))
         inputs.md(f"Chosen among **{format_count(len(samples))}** samples", name="among")
 
@@ -136,7 +136,7 @@ class ShowDisagreement(ScoreOperator):
             return None
         return "Disagreement needs the scores of two networks: compute learnability with another one"
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add both networks and the number of samples."""
         models = preferred_networks(ctx.dataset)
         add_model_input(ctx, inputs, "easy_for", "Easy for", default=models[0])
@@ -145,7 +145,7 @@ class ShowDisagreement(ScoreOperator):
         try:
             _read_pair(ctx)
         except ValueError as error:
-            show_error(ctx, inputs, form, error)
+            show_error(inputs, error)
 
     def run(self, ctx: foo.ExecutionContext) -> None:
         """Set the view."""

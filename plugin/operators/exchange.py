@@ -33,7 +33,10 @@ from .forms import (
     show_error,
 )
 from .params import read_bool, read_choices, read_text, warn_of_selection
-from .server_files import allowed_folders, resolve_path
+from .server_files import allowed_folders, newest_files, resolve_path
+
+MOST_FILES = 5
+"""How many files of the folder the form names."""
 
 MOST_COLUMNS = 100
 """The most columns of a file that the form offers."""
@@ -56,28 +59,30 @@ class ImportScores(ScoreOperator):
         """Nothing is needed."""
         return None
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add the file, then what it needs: the networks to take from it, their names, the column to read."""
         samples = ctx.target_view()
-        description = f"In {allowed_folders()[0]} on the server; .csv, .npz or .parquet, with an id or a filepath"
-        inputs.str("path", label="File", description=description)
+        folder = allowed_folders()[0]
+        files = newest_files(folder, MOST_FILES)
+        there = f"In {folder} on the server: {', '.join(files) or 'no files yet'}"
+        inputs.str("path", label="File", description=f"{there}. A csv, npz or parquet file with an id or a filepath")
         # an empty form is not wrong yet
         if not ctx.params.get("path"):
-            hold(ctx, form, "path must name a file")
+            hold(inputs, "path must name a file")
             return
         try:
             source = Source.read(ctx.params)
         except ValueError as error:
-            show_error(ctx, inputs, form, error)
+            show_error(inputs, error)
             return
         source.add_inputs(ctx, inputs)
         if not source.models and not ctx.params.get("name"):
-            hold(ctx, form, "name must name the scores")
+            hold(inputs, "name must name the scores")
             return
         try:
             request = ImportRequest.read(ctx, source)
         except ValueError as error:
-            show_error(ctx, inputs, form, error)
+            show_error(inputs, error)
             return
         if request.wanted_names != free_names(samples, request.wanted_names, ["learnability"]):
             fields = [score_field(name) for name in request.wanted_names if ctx.dataset.has_field(score_field(name))]
@@ -212,7 +217,7 @@ class ExportScores(ScoreOperator):
     )
     verb = "Export"
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add the file."""
         samples = ctx.target_view()
         default = re.sub(r"[^A-Za-z0-9._-]+", "_", ctx.dataset.name).lstrip(".")[:80] + "-learnability.csv"
@@ -221,13 +226,13 @@ class ExportScores(ScoreOperator):
         try:
             target = _find_target({"path": default, **ctx.params})
         except ValueError as error:
-            show_error(ctx, inputs, form, error)
+            show_error(inputs, error)
         else:
             if target.exists():
                 inputs.view("exists", types.Warning(label=f"{target} exists and will be replaced"))
                 inputs.bool("overwrite", default=False, label="Replace it")
                 if ctx.params.get("overwrite") is not True:
-                    hold(ctx, form, "Tick “Replace it” to continue")
+                    hold(inputs, "Tick “Replace it” to continue")
         inputs.md(f"**{format_count(len(samples))}** samples", name="count")
 
     def run(self, ctx: foo.ExecutionContext) -> dict[str, Any]:

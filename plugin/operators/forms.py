@@ -24,9 +24,6 @@ from .params import read_bool, read_choice
 EASIEST, HARDEST = "easiest", "hardest"
 KEEP, REPLACE = "keep", "replace"
 
-_UNSAID = " "
-"""The message of a form that waits for an answer: it disables the submit button, and the App draws nothing in red."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -47,18 +44,18 @@ class ScoreOperator(foo.Operator):
         if ctx.delegated:
             return None
         inputs = types.Object()
-        view = types.View(label=self.config.label, submit_button_label=self.submit_label(ctx))
+        view = types.PromptView(label=self.config.label, submit_button_label=self.submit_label(ctx))
         form = types.Property(inputs, view=view)
         try:
             if problem := self.missing(ctx):
                 inputs.view("missing", types.Warning(label=problem))
-                hold(ctx, form, problem)
+                hold(inputs, problem)
             else:
-                self.add_inputs(ctx, inputs, form)
+                self.add_inputs(ctx, inputs)
         except Exception as error:
             if not explains_itself(error):
                 raise
-            show_error(ctx, inputs, form, error)
+            show_error(inputs, error)
         return form
 
     def execute(self, ctx: foo.ExecutionContext) -> Any:
@@ -78,8 +75,8 @@ class ScoreOperator(foo.Operator):
         except Exception as error:
             if not _is_for_the_app(ctx, error):
                 raise
-            ctx.ops.notify(str(error), variant="error")
-            return {"error": str(error)}
+            ctx.ops.notify(as_sentence(error), variant="error")
+            return {"error": as_sentence(error)}
 
     def _generate(self, ctx: foo.ExecutionContext) -> Iterator[Any]:
         """Pass on the events of :meth:`run`; in the App, end with the sentence of an error in place of the error."""
@@ -89,8 +86,8 @@ class ScoreOperator(foo.Operator):
         except Exception as error:
             if not _is_for_the_app(ctx, error):
                 raise
-            yield ctx.ops.notify(str(error), variant="error")
-            failed = ExecutionResult(result={"error": str(error)})
+            yield ctx.ops.notify(as_sentence(error), variant="error")
+            failed = ExecutionResult(result={"error": as_sentence(error)})
             yield GeneratedMessage(MessageType.SUCCESS, cls=ExecutionResult, body=failed)
 
     def _check(self, ctx: foo.ExecutionContext) -> None:
@@ -118,7 +115,7 @@ class ScoreOperator(foo.Operator):
             return None
         return sentence(describe_no_scores(ctx.dataset))
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add the inputs to the form."""
         raise NotImplementedError
 
@@ -136,6 +133,12 @@ def is_in_app(ctx: foo.ExecutionContext) -> bool:
 def explains_itself(error: Exception) -> bool:
     """True if an error says to users what they can do: an input that cannot be used, a file, or one of ours."""
     return isinstance(error, (ValueError, OSError)) or type(error).__module__.startswith("fiftyone_learnability")
+
+
+def as_sentence(error: Exception) -> str:
+    """Return a message with a capital letter first, unless it begins with a name."""
+    message = str(error)
+    return message[:1].upper() + message[1:] if re.match(r"[a-z]+ ", message) else message
 
 
 def _is_for_the_app(ctx: foo.ExecutionContext, error: Exception) -> bool:
@@ -218,22 +221,19 @@ def add_radio_input(inputs: types.Object, name: str, label: str, choices: Mappin
     inputs.enum(name, view.values(), default=view.values()[0], required=True, label=label, view=view)
 
 
-def require_overwrite(
-    ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property, label: str, replaced: str
-) -> None:
+def require_overwrite(ctx: foo.ExecutionContext, inputs: types.Object, label: str, replaced: str) -> None:
     """Warn of what would be replaced, and refuse the form until its user agrees.
 
     Args:
         ctx: the context of the form
         inputs: the inputs of the form
-        form: the form
         label: the title of the warning
         replaced: what would be replaced
     """
     inputs.view("replaces", types.Warning(label=label, description=f"This would replace {replaced}"))
     inputs.bool("overwrite", default=False, label="Replace them")
     if ctx.params.get("overwrite") is not True:
-        hold(ctx, form, "Tick “Replace them” to continue")
+        hold(inputs, "Tick “Replace them” to continue")
 
 
 def add_existing_input(inputs: types.Object, existing: list[str], names: list[str]) -> None:
@@ -278,34 +278,31 @@ def warn_of_unlearned(inputs: types.Object, problems: Mapping[str, str], chosen:
         inputs.view(f"unlearned_{model}", types.Warning(label=f"{network_label(model)} {problem}", description=outcome))
 
 
-def refuse(form: types.Property, reason: str) -> None:
-    """Mark a form or an input as invalid, which disables the submit button and shows the reason in red.
+def refuse(shown: types.Property, reason: str) -> None:
+    """Mark an input as invalid, which disables the submit button and shows the reason in red.
 
     Args:
-        form: the form, or the input
+        shown: the input
         reason: why, as its users and SDK callers see it
     """
-    form.invalid, form.error_message = True, reason
+    shown.invalid, shown.error_message = True, reason
 
 
-def hold(ctx: foo.ExecutionContext, form: types.Property, reason: str) -> None:
+def hold(inputs: types.Object, reason: str) -> None:
     """Disable the submit button of a form whose user has to answer something first, without anything in red.
 
     Args:
-        ctx: the context of the form
-        form: the form
-        reason: what is missing, for callers from Python
+        inputs: the inputs of the form
+        reason: what is missing; the App shows it beside the mouse on the button
     """
-    refuse(form, _UNSAID if is_in_app(ctx) else reason)
+    refuse(inputs.view("unanswered", types.HiddenView()), reason)
 
 
-def show_error(ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property, error: Exception) -> None:
+def show_error(inputs: types.Object, error: Exception) -> None:
     """Show what is wrong once, at the input that the message begins with, else at the end of the form.
 
     Args:
-        ctx: the context of the form
         inputs: the inputs of the form
-        form: the form
         error: what is wrong
     """
     message = str(error)
@@ -315,8 +312,8 @@ def show_error(ctx: foo.ExecutionContext, inputs: types.Object, form: types.Prop
         text = message[len(name) :].lstrip(": ")
         refuse(shown, text[:1].upper() + text[1:])
         return
-    inputs.view("wrong", types.Error(label=message))
-    hold(ctx, form, message)
+    inputs.view("wrong", types.Error(label=as_sentence(error)))
+    hold(inputs, message)
 
 
 def find_lost_run(dataset: fo.Dataset) -> str | None:

@@ -312,12 +312,19 @@ class Form:
         """What the App draws in red before anyone has typed, by input; "" for the form."""
         inputs = {"": self.schema, **self.fields}
         errors = {name: shown["error_message"] for name, shown in inputs.items() if shown.get("invalid")}
+        errors = {name: text for name, text in errors.items() if inputs[name]["view"]["name"] != "HiddenView"}
         missing = {
             name: "Required property"
             for name, shown in self.fields.items()
             if shown.get("required") and shown.get("default") is None and name not in errors
         }
-        return {name: text for name, text in {**errors, **missing}.items() if text.strip()}
+        return {**errors, **missing}
+
+    @property
+    def reasons(self) -> str:
+        """Why the form cannot be submitted: everything that a caller from Python is told."""
+        inputs = {"": self.schema, **self.fields}
+        return "; ".join(shown["error_message"] for shown in inputs.values() if shown.get("invalid"))
 
     @property
     def visible_text(self) -> str:
@@ -325,6 +332,8 @@ class Form:
         lines: list[str] = []
 
         def collect(part: Any) -> None:
+            if isinstance(part, dict) and (part.get("view") or {}).get("name") == "HiddenView":
+                return
             for name, value in part.items() if isinstance(part, dict) else enumerate(part):
                 if isinstance(value, (dict, list)):
                     collect(value)

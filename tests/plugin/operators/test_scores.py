@@ -47,7 +47,7 @@ def test_write_scores(measured_scores: fo.Dataset) -> None:
     }
     shown = form("write_learnability_scores", measured_scores)
     assert shown.invalid
-    assert "written already" in shown.schema["error_message"]
+    assert "written already" in shown.reasons
     with pytest.raises(ValueError, match="written already"):
         execute("write_learnability_scores", measured_scores)
 
