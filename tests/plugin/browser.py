@@ -183,8 +183,10 @@ class App:
         expect(self.panel).to_be_visible()
 
     def close_panel(self) -> None:
-        """Close the panel: the session remembers open panels across page loads."""
-        self.press(self.page.locator(f"[data-cy=panel-tab-{PANEL}] button").last)
+        """Close the panel, if it is open: the session remembers open panels across page loads."""
+        self.settle()
+        if self.page.locator(f"[data-cy=panel-tab-{PANEL}]").count():
+            self.press(self.page.locator(f"[data-cy=panel-tab-{PANEL}] button").last)
         expect(self.panel).to_have_count(0)
 
     def press(self, control: Locator) -> None:

@@ -68,10 +68,10 @@ def dataset(digits: tuple[list[str], list[str]]) -> Iterator[fo.Dataset]:
 
 
 def open_panel(app: App, dataset: fo.Dataset) -> None:
-    """Open the dataset and the panel, which remembers the tab of the test before."""
+    """Open the dataset and a new panel: an open one remembers what was chosen in the test before."""
     app.open(dataset.name)
+    app.close_panel()
     app.open_panel()
-    app.press(app.tab("Compare"))
     expect(app.plots()).to_have_count(3)
     app.settle()
 
