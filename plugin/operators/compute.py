@@ -378,23 +378,27 @@ def _count_labelled(samples: foc.SampleCollection, label_field: str) -> int:
     except ValueError as error:
         raise ValueError(f"label_field: {error}") from error
 
-    def count() -> tuple[int, bool]:
+    def count() -> tuple[int, list[Any]]:
+        """Count the labels, and return one or two of the classes."""
         labelled = samples.exists(path)
         first = labelled.limit(1).values(path)
         # $literal, because MongoDB would take a class "$x" for a field
-        others = labelled.match(F(path) != E({"$literal": first[0]})).limit(1) if first else labelled
-        return labelled.count(), bool(first) and len(others) > 0
+        others = labelled.match(F(path) != E({"$literal": first[0]})).limit(1).values(path) if first else []
+        return labelled.count(), first + others
 
     dataset = root_dataset(samples)
     newest = sample_collection(dataset).find_one({}, {"last_modified_at": 1}, sort=[("last_modified_at", -1)]) or {}
     size = sample_collection(dataset).estimated_document_count()
     state = (str(dataset_id(dataset)), str(newest.get("last_modified_at")), size)
     stages = "" if isinstance(samples, fo.Dataset) else str(serialize_stages(samples))
-    total, has_classes = remember(("labelled", state, stages, path), count)
-    if not total:
-        raise ValueError(f"label_field: no sample has a label in {label_field!r}")
-    if not has_classes:
-        raise ValueError(f"label_field: {label_field!r} has only one class: training needs at least two")
+    total, classes = remember(("labelled", state, stages, path), count)
+    if not classes:
+        raise ValueError(f"label_field: none of the {len(samples)} samples has a label in the field {label_field!r}")
+    if len(classes) < 2:
+        raise ValueError(
+            f"label_field: the field {label_field!r} has only one class, {short_repr(classes[0])}: training needs at "
+            "least two"
+        )
     return total
 
 

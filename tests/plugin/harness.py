@@ -328,8 +328,8 @@ class Form:
 
     @property
     def visible_text(self) -> str:
-        """Errors, labels and descriptions, one per line."""
-        lines: list[str] = []
+        """Errors, labels and descriptions, one per line; the error of an input begins with its name."""
+        lines = [f"{name} {text[:1].lower()}{text[1:]}" for name, text in self.red.items()]
 
         def collect(part: Any) -> None:
             if isinstance(part, dict) and (part.get("view") or {}).get("name") == "HiddenView":
@@ -337,7 +337,7 @@ class Form:
             for name, value in part.items() if isinstance(part, dict) else enumerate(part):
                 if isinstance(value, (dict, list)):
                     collect(value)
-                elif isinstance(value, str) and name in ("error_message", "label", "description"):
+                elif isinstance(value, str) and name in ("label", "description"):
                     lines.append(value)
 
         collect(self.schema)

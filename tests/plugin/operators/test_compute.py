@@ -88,7 +88,7 @@ def test_the_form_counts_the_labelled_images(unscored: fo.Dataset) -> None:
 def test_the_form_refuses_labels_of_one_class(unscored: fo.Dataset) -> None:
     unscored.set_values("ground_truth.label", ["$a"] * 9 + [None])
     unscored.add_sample_field("empty", fo.StringField)
-    for field, reason in (("ground_truth", "only one class"), ("empty", "no sample has a label")):
+    for field, reason in (("ground_truth", "only one class"), ("empty", "none of the 10 samples has a label")):
         shown = form("compute_learnability", unscored, {"label_field": field})
         assert list(shown.red) == ["label_field"]
         assert reason in shown.red["label_field"].lower()

@@ -107,7 +107,7 @@ def test_each_error_is_shown_at_its_field_once(
     shown = form(name, predicted.dataset, params, **in_app(name))
     assert list(shown.red) == [field]
     message = shown.red[field]
-    assert shown.visible_text.count(message[:20]) == 1
+    assert shown.visible_text.count(message[1:20]) == 1
     assert message[0].isupper()
 
 
@@ -116,7 +116,7 @@ def test_an_error_without_a_field_of_its_own_is_shown_once(kept: fo.Dataset) -> 
     shown = form("compute_learnability", kept, {"models": ["mobilenet"], "runs": 0}, **in_app("compute_learnability"))
     assert shown.invalid
     assert shown.red == {}
-    assert shown.visible_text.count("runs must be") == 1
+    assert shown.visible_text.count("Runs must be") == 1
 
 
 FAILING = [
@@ -143,12 +143,12 @@ def test_the_app_shows_an_error_as_a_sentence(
     answer = submit(name, kept, params)
     result = answer.result[-1].body.to_json() if isinstance(answer.result, list) else answer.result
     shown = output(name, kept, result)
-    assert culprit in shown
+    assert culprit in shown.lower()
     assert "This did not work" in shown
     assert "Traceback" not in shown
     (notice,) = answer.called("notify")
     assert notice["variant"] == "error"
-    assert culprit in notice["message"]
+    assert culprit in notice["message"].lower()
     # Python gets the exception
     with pytest.raises(ValueError, match=culprit):
         execute(name, kept, params)
