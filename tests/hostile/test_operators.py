@@ -33,7 +33,8 @@ def test_case(case: Case, world: World) -> None:
         assert not shown.result.invalid, shown.result.text
     elif case.known:
         assert shown.result.invalid
-        missing = [word for word in case.words(APP) if word not in shown.result.visible_text]
+        shown_text = shown.result.visible_text.lower()
+        missing = [word for word in case.words(APP) if word.lower() not in shown_text]
         assert not missing, f"the form lacks {missing}: {shown.result.visible_text}"
 
     outcome = in_time(lambda: execute(*arguments, **operation.request))
