@@ -114,11 +114,11 @@ def write_and_export(dataset: fo.Dataset, folder: Path) -> None:
     with step("export parquet"):
         assert fol.export_scores(dataset, folder / "all.parquet", ["tracked", "other"]) == count
     with step("export csv"):
-        assert fol.export_scores(part_of(dataset), folder / "part.csv") == len(part_of(dataset))
+        assert fol.export_scores(part_of(dataset), folder / "exported.csv") == len(part_of(dataset))
     exported = pd.read_parquet(folder / "all.parquet")
     assert exported["learnability_other"].tolist() == table["learnability"].tolist()
     assert (
-        pd.read_csv(folder / "part.csv")["learnability_other"].tolist()
+        pd.read_csv(folder / "exported.csv")["learnability_other"].tolist()
         == exported["learnability_other"].tolist()[: len(part_of(dataset))]
     )
 

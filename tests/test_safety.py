@@ -322,7 +322,10 @@ def test_an_export_does_not_write_through_a_link(digit_dataset: fo.Dataset, tmp_
     elsewhere = tmp_path / "elsewhere.csv"
     elsewhere.write_text("not ours")
     (tmp_path / "scores.csv").symlink_to(elsewhere)
-    fol.export_scores(digit_dataset, tmp_path / "scores.csv")
+    with pytest.raises(ValueError, match="holds no exported scores"):
+        fol.export_scores(digit_dataset, tmp_path / "scores.csv")
+    assert (tmp_path / "scores.csv").is_symlink()
+    fol.export_scores(digit_dataset, tmp_path / "scores.csv", overwrite=True)
     assert elsewhere.read_text() == "not ours"
     assert len(pd.read_csv(tmp_path / "scores.csv")) == 60
 

@@ -75,8 +75,8 @@ class ScoreOperator(foo.Operator):
         except Exception as error:
             if not _is_for_the_app(ctx, error):
                 raise
-            ctx.ops.notify(as_sentence(error), variant="error")
-            return {"error": as_sentence(error)}
+            ctx.ops.notify(sentence(str(error)), variant="error")
+            return {"error": sentence(str(error))}
 
     def _generate(self, ctx: foo.ExecutionContext) -> Iterator[Any]:
         """Pass on the events of :meth:`run`; in the App, end with the sentence of an error in place of the error."""
@@ -86,8 +86,8 @@ class ScoreOperator(foo.Operator):
         except Exception as error:
             if not _is_for_the_app(ctx, error):
                 raise
-            yield ctx.ops.notify(as_sentence(error), variant="error")
-            failed = ExecutionResult(result={"error": as_sentence(error)})
+            yield ctx.ops.notify(sentence(str(error)), variant="error")
+            failed = ExecutionResult(result={"error": sentence(str(error))})
             yield GeneratedMessage(MessageType.SUCCESS, cls=ExecutionResult, body=failed)
 
     def _check(self, ctx: foo.ExecutionContext) -> None:
@@ -133,12 +133,6 @@ def is_in_app(ctx: foo.ExecutionContext) -> bool:
 def explains_itself(error: Exception) -> bool:
     """True if an error says to users what they can do: an input that cannot be used, a file, or one of ours."""
     return isinstance(error, (ValueError, OSError)) or type(error).__module__.startswith("fiftyone_learnability")
-
-
-def as_sentence(error: Exception) -> str:
-    """Return a message with a capital letter first, unless it begins with a name."""
-    message = str(error)
-    return message[:1].upper() + message[1:] if re.match(r"[a-z]+ ", message) else message
 
 
 def _is_for_the_app(ctx: foo.ExecutionContext, error: Exception) -> bool:
@@ -312,7 +306,7 @@ def show_error(inputs: types.Object, error: Exception) -> None:
         text = message[len(name) :].lstrip(": ")
         refuse(shown, text[:1].upper() + text[1:])
         return
-    inputs.view("wrong", types.Error(label=as_sentence(error)))
+    inputs.view("wrong", types.Error(label=sentence(str(error))))
     hold(inputs, message)
 
 
@@ -323,8 +317,8 @@ def find_lost_run(dataset: fo.Dataset) -> str | None:
 
 
 def sentence(text: str) -> str:
-    """Return a message of the package as a sentence of a form: it begins with a capital letter."""
-    return text[:1].upper() + text[1:]
+    """Return a message of the package as a sentence of a form: with a capital letter first, unless that is a name's."""
+    return text[:1].upper() + text[1:] if re.match(r"[a-z]+ ", text) else text
 
 
 def label_networks(models: list[str]) -> dict[str, str]:

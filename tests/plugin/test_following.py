@@ -97,6 +97,7 @@ def watch(app: App, seconds: float, count: int) -> list[str]:
     return app.requests
 
 
+@pytest.mark.slow
 def test_sidebar_filters_stay(app: App, dataset: fo.Dataset) -> None:
     open_panel(app, dataset)
     count = filter_labels(app, dataset, "7")
@@ -137,6 +138,7 @@ def test_a_point_shows_as_many_samples_as_it_says(app: App, dataset: fo.Dataset)
     app.expect_count(count)
 
 
+@pytest.mark.slow
 def test_plots_are_those_of_the_view(app: App, dataset: fo.Dataset) -> None:
     open_panel(app, dataset)
     for name, plots in (("Compare", 3), ("Data map", 1), ("Labels", 1), ("Classes", 1)):
