@@ -86,7 +86,7 @@ def choose_learned(models: Iterable[str], problems: Mapping[str, str], named: bo
 
 
 def first_learned(dataset: fo.Dataset, models: Sequence[str], count: int = 1) -> list[str]:
-    """Return the first networks that learned something, and others only for want of these; for calls that name none.
+    """Return the first networks that learned something, then others, for calls that name no network.
 
     A warning names the networks that are passed over.
 
