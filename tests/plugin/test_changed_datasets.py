@@ -12,6 +12,8 @@ import pytest
 from ..dataset.changed import CHANGES, COUNT, RAW, message, write_everything
 from .harness import PanelHarness, execute, form
 
+pytestmark = pytest.mark.slow
+
 OPERATORS: dict[str, dict[str, Any]] = {
     "sort_by_learnability": {},
     "tag_by_difficulty": {"count": 3, "per_class": True},
@@ -26,7 +28,16 @@ OPERATORS: dict[str, dict[str, Any]] = {
 """With their params; those that write come last."""
 
 TABS = ("compare", "map", "labels", "examples", "classes", "curves")
-EVENTS = ("on_hardest", "on_easiest", "on_disagreement", "on_write_map", "on_mislabelled", "on_hard", "on_timer")
+EVENTS = (
+    "on_hardest",
+    "on_easiest",
+    "on_first_easier",
+    "on_second_easier",
+    "on_write_map",
+    "on_mislabelled",
+    "on_hard",
+    "on_timer",
+)
 
 
 @pytest.fixture
