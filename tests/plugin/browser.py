@@ -318,8 +318,7 @@ class App:
         parts: list[str] = self.panel.evaluate(
             """(panel) => {
                 const right = panel.getBoundingClientRect().right + 1;
-                // tabs without room are scrolled to, by arrows of their own
-                const excused = (part) => part.parentElement.closest(".js-plotly-plot, .MuiTabs-root");
+                const excused = (part) => part.parentElement.closest(".js-plotly-plot");
                 const parts = [panel, ...panel.querySelectorAll("*")]
                     .filter((part) => part instanceof HTMLElement && part.clientWidth > 1 && !excused(part))
                     .filter((part) => part.scrollWidth > part.clientWidth + 1
@@ -344,7 +343,7 @@ class App:
         """The pixels at the right of the panel that its tabs and plots leave empty."""
         pixels: float = self.panel.evaluate(
             """(panel) => panel.getBoundingClientRect().right
-                - Math.max(...[...panel.querySelectorAll(".MuiTabs-root, .js-plotly-plot")]
+                - Math.max(...[...panel.querySelectorAll("[role=tablist], .js-plotly-plot")]
                     .map((part) => part.getBoundingClientRect().right))"""
         )
         return pixels

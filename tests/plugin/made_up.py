@@ -88,6 +88,33 @@ def write_scores(
     write_results(samples, results, key, settings, overwrite, written)
 
 
+def write_contradicted_scores(dataset: fo.Dataset, models: Sequence[str], epochs: int = 5) -> None:
+    """Write all that the panel can show, as if networks had learned the labels and contradicted every tenth.
+
+    Args:
+        dataset: a dataset with labels of at least two classes
+        models: the networks
+        epochs: their epochs
+    """
+    rng = np.random.default_rng(3)
+    labels = dataset.values("ground_truth.label")
+    classes, count = sorted(set(labels)), len(labels)
+    right = np.array([classes.index(label) for label in labels])
+    predicted = np.where(np.arange(count) % 10 == 0, (right + 1) % len(classes), right)
+    predictions = 0.2 / len(classes) + 0.8 * np.eye(len(classes), dtype=np.float32)[predicted]
+    measured = {"variability": rng.uniform(0, 0.5, count), "hits": rng.integers(0, epochs + 1, count) / epochs}
+    write_scores(
+        dataset,
+        {model: np.clip(rng.beta(3, 1, count) - (predicted != right) * 0.5, 0, 1) for model in models},
+        epochs=epochs,
+        dynamics={model: rng.random((epochs, count)).astype(np.float16) for model in models},
+        more=dict.fromkeys(models, measured),
+        written=["learnability", "rank", *measured],
+        predictions=dict.fromkeys(models, predictions),
+        classes=classes,
+    )
+
+
 def awkward_scores(count: int, bins: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return scores of which a third lie on edges of bins or just beside them, including 0 and 1, and many are tied."""
     edges = np.concatenate([np.linspace(0, 1, bins + 1), np.linspace(0, 1, 41), np.linspace(0, 1, 21)])

@@ -20,7 +20,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
 from .browser import App
-from .made_up import write_scores
+from .made_up import write_contradicted_scores
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
 
@@ -43,26 +43,9 @@ def dataset(digits: tuple[list[str], list[str]]) -> Iterator[fo.Dataset]:
         ],
         progress=False,
     )
-    rng = np.random.default_rng(3)
-    classes = sorted(set(labels))
-    right = np.array([classes.index(label) for label in labels])
-    # the networks contradict every tenth label
-    predicted = np.where(np.arange(COUNT) % 10 == 0, (right + 1) % len(classes), right)
-    predictions = 0.02 + 0.8 * np.eye(len(classes), dtype=np.float32)[predicted]
-    scores = {model: np.clip(rng.beta(3, 1, COUNT) - (predicted != right) * 0.5, 0, 1) for model in MODELS}
-    measured = {"variability": rng.uniform(0, 0.5, COUNT), "hits": rng.integers(0, EPOCHS + 1, COUNT) / EPOCHS}
-    write_scores(
-        made,
-        scores,
-        epochs=EPOCHS,
-        dynamics={model: rng.random((EPOCHS, COUNT)).astype(np.float16) for model in MODELS},
-        more=dict.fromkeys(MODELS, measured),
-        written=["learnability", "rank", "variability", "hits"],
-        predictions=dict.fromkeys(MODELS, predictions),
-        classes=classes,
-    )
+    write_contradicted_scores(made, MODELS, EPOCHS)
     fol.suggest_label_fixes(made)
-    made.save_view("Some of them", made.match(fo.ViewField("ground_truth.label").is_in(classes[:2])))
+    made.save_view("Some of them", made.match(fo.ViewField("ground_truth.label").is_in(sorted(set(labels))[:2])))
     yield made
     made.delete()
 
