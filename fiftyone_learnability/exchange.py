@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset.fields import WriteReport
-from .dataset.imported import PreparedScores, prepare_scores
+from .dataset.imported import prepare_scores
 from .dataset.internals import root_dataset
 from .dataset.notes import score_field
 from .dataset.registry import describe_no_run
@@ -26,9 +26,17 @@ from .dataset.scored import (
     warn_of_no_labels,
 )
 from .experiment.results import ModelResults
-from .experiment.score_files import check_replaceable, check_score_path, ending_of, read_table, write_table
+from .experiment.results_file import read_model_name
+from .experiment.score_files import (
+    check_replaceable,
+    check_score_path,
+    ending_of,
+    read_columns,
+    read_table,
+    write_table,
+)
 from .scores.catalog import SCORES
-from .scores.checks import check_bool
+from .scores.checks import check_bool, check_names
 from .scores.formulas import IntArray
 
 if TYPE_CHECKING:
@@ -52,7 +60,12 @@ class Predictions(NamedTuple):
 
 
 def import_scores(
-    samples: foc.SampleCollection, path: str | Path, name: str | None = None, **options: Any
+    samples: foc.SampleCollection,
+    path: str | Path,
+    name: str | Sequence[str] | None = None,
+    *,
+    models: str | Sequence[str] | None = None,
+    **options: Any,
 ) -> list[WriteReport]:
     """Read scores from a file and write them as fields. Each model becomes a run of its own.
 
@@ -62,24 +75,52 @@ def import_scores(
         samples: a dataset or view
         path: a csv, npz or parquet file with a column ``id`` or ``filepath`` and scores, or a file written by
             :func:`export_scores` or :meth:`ModelResults.to_npz`
-        name (None): the name of the model. A file of :func:`export_scores` names its models itself: there, ``name``
-            chooses one of them, and None imports all
+        name (None): the name to save the scores under, or one for each model, in their order. Files of
+            :func:`export_scores` and :meth:`ModelResults.to_npz` name their models themselves; other files need it
+        models (None): the models to take from a file that names them, by default all
         **options: see :func:`write_scores`
 
     Returns:
         what was written, for each model
 
     Raises:
-        ValueError: if the file cannot be read, or a ``key`` is given for several models; see also
-            :func:`write_scores`
+        ValueError: if the file cannot be read, it does not have one of ``models``, ``name`` has not one name for each
+            model, or a ``key`` is given for several models; see also :func:`write_scores`
     """
     path = check_score_path(path)
-    results = _read_results(path)
-    if results is not None:
-        prepared = [prepare_scores(samples, results, name or results.model, **options)]
+    results, table = _read_results(path), None
+    if results is None:
+        table = read_table(path)
+        chosen = _choose_models(path, _exported_models(table.columns), models)
     else:
-        prepared = _prepare_table(samples, path, name, options)
+        chosen = _choose_models(path, [results.model], models)
+    names = _choose_names(path, chosen, name)
+    if options.get("key") is not None and len(names) > 1:
+        raise ValueError(
+            f"the key {options['key']!r} is for one run, and {path.name} has {', '.join(chosen)}: choose one with "
+            "models="
+        )
+    prepared = []
+    for index, name in enumerate(names):
+        source = results if table is None else _columns_of(table, chosen[index]) if chosen else table
+        prepared.append(prepare_scores(samples, source, name, **options))
     return [model.write() for model in prepared]
+
+
+def models_in(path: str | Path) -> list[str]:
+    """Return the models that a file of scores names; none for a file of another tool.
+
+    This reads the names of the columns alone.
+
+    Args:
+        path: a csv, npz or parquet file
+
+    Raises:
+        ValueError: if the file cannot be read
+    """
+    path = check_score_path(path)
+    model = read_model_name(path) if ending_of(path) == ".npz" else None
+    return _exported_models(read_columns(path)) if model is None else [model]
 
 
 def pred_probs(samples: foc.SampleCollection, model: str) -> Predictions:
@@ -200,35 +241,42 @@ def _read_results(path: Path) -> ModelResults | None:
         return None
 
 
-def _prepare_table(
-    samples: foc.SampleCollection, path: Path, name: str | None, options: dict[str, Any]
-) -> list[PreparedScores]:
-    """Prepare each model of a table. A table not written by :func:`export_scores` has one model, called ``name``."""
-    table = read_table(path)
-    models = _exported_models(table)
-    if not models:
-        if name is None:
+def _choose_models(path: Path, named: list[str], models: str | Sequence[str] | None) -> list[str]:
+    """Return the models to take, of those that a file names; none if it names none."""
+    if models is None:
+        return named
+    chosen = [resolve_name(model, named) for model in check_names("models", models)]
+    for model in chosen:
+        if model not in named:
+            raise ValueError(f"{path.name} has no model {model!r}; it has: {', '.join(named) or 'none'}")
+    return chosen
+
+
+def _choose_names(path: Path, models: list[str], name: str | Sequence[str] | None) -> list[str]:
+    """Return the names to save the models of a file under."""
+    if name is None:
+        if not models:
             raise ValueError(f"{path.name} does not name its model: give name=")
-        return [prepare_scores(samples, table, name, **options)]
-    if name is not None:
-        name = resolve_name(name, models)
-        if name not in models:
-            raise ValueError(f"{path.name} has no model {name!r}; it has: {', '.join(models)}")
-        models = [name]
-    if options.get("key") is not None and len(models) > 1:
+        return models
+    names = check_names("name", name)
+    if len(names) != max(len(models), 1) or len(set(names)) < len(names):
+        taken = ", ".join(models) or "no model that it names"
         raise ValueError(
-            f"the key {options['key']!r} is for one run, and {path.name} has {', '.join(models)}: choose one with name="
+            f"name must be one name for each of the models of {path.name}, each once, not {', '.join(names)}: it has "
+            f"{taken}. Choose some of them with models="
         )
-    prepared = []
-    for model in models:
-        columns = {score_field(model, score): score for score in SCORES if not SCORES[score].derived}
-        kept = [column for column in table if column in columns or column in ("id", "filepath")]
-        prepared.append(prepare_scores(samples, table[kept].rename(columns=columns), model, **options))
-    return prepared
+    return names
 
 
-def _exported_models(table: pd.DataFrame) -> list[str]:
+def _exported_models(columns: Iterable[str]) -> list[str]:
     """The models in a table that :func:`export_scores` wrote; none for other tables."""
-    prefix = "learnability_rank_"
-    ranked = [column.removeprefix(prefix) for column in table.columns if column.startswith(prefix)]
-    return [model for model in ranked if score_field(model) in table and model != "consensus"]
+    prefix, columns = "learnability_rank_", list(columns)
+    ranked = [column.removeprefix(prefix) for column in columns if column.startswith(prefix)]
+    return [model for model in ranked if score_field(model) in columns and model != "consensus"]
+
+
+def _columns_of(table: pd.DataFrame, model: str) -> pd.DataFrame:
+    """The scores of one model in a table that :func:`export_scores` wrote, under their own names."""
+    columns = {score_field(model, score): score for score in SCORES if not SCORES[score].derived}
+    kept = [column for column in table if column in columns or column in ("id", "filepath")]
+    return table[kept].rename(columns=columns)

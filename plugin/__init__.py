@@ -21,6 +21,7 @@ from .operators.exchange import ExportScores, ImportScores
 from .operators.labels import ApplyLabelFixes, SuggestLabelFixes
 from .operators.runs import ManageRuns
 from .operators.scores import ComputeConsensus, WriteScores
+from .operators.speed import MeasureSpeed
 from .panel.panel import LearnabilityPanel
 
 
@@ -39,6 +40,7 @@ def register(plugin: Any) -> None:
         ExportScores,
         ManageRuns,
         CompareModels,
+        MeasureSpeed,
         LearnabilityPanel,
     ):
         plugin.register(cls)

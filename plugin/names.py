@@ -8,6 +8,7 @@ from fiftyone_learnability.scores.catalog import SCORES
 
 PLUGIN = "@fiftyone-learnability/learnability"
 COMPUTE = f"{PLUGIN}/compute_learnability"
+MEASURE_SPEED = f"{PLUGIN}/measure_learnability_speed"
 TAG = f"{PLUGIN}/tag_by_difficulty"
 SUGGEST_FIXES = f"{PLUGIN}/suggest_label_fixes"
 APPLY_FIXES = f"{PLUGIN}/apply_label_fixes"

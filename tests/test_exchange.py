@@ -16,6 +16,7 @@ from cleanlab.filter import find_label_issues
 import fiftyone_learnability as fol
 from fiftyone_learnability import LearnabilityTracker
 from fiftyone_learnability.dataset.notes import score_field
+from fiftyone_learnability.exchange import models_in
 from fiftyone_learnability.experiment.score_files import is_exported
 from tests.plugin.made_up import add_samples, write_scores
 
@@ -209,11 +210,55 @@ def test_one_model_of_a_file(rich: fo.Dataset, tmp_path: Path) -> None:
     fol.export_scores(rich, path)
     before = scores_of(rich)
     fol.delete_run(rich, "run_two")
-    (report,) = fol.import_scores(rich, path, "two", key="mine")
+    (report,) = fol.import_scores(rich, path, models="two", key="mine")
     assert report.key == "mine"
     assert scores_of(rich) == before
     with pytest.raises(ValueError, match=r"scores\.csv has no model 'three'; it has: one, two"):
-        fol.import_scores(rich, path, "three")
+        fol.import_scores(rich, path, models=["three"])
+
+
+@pytest.mark.parametrize("ending", ["csv", "npz", "parquet"])
+def test_models_of_a_file_are_saved_under_other_names(rich: fo.Dataset, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"scores.{ending}"
+    fol.export_scores(rich, path)
+    before = scores_of(rich)
+    assert models_in(path) == ["one", "two"]
+    (report,) = fol.import_scores(rich, path, "mine", models="two")
+    assert report.num_written == 8
+    fol.import_scores(rich, path, ["first", "second"])
+    after = scores_of(rich)
+    for field, values in before.items():
+        assert after[field] == values, "what was there stays"
+        for model, names in (("one", ["first"]), ("two", ["mine", "second"])):
+            for name in names if field.startswith(f"learnability_{model}") else []:
+                assert after[field.replace(f"_{model}", f"_{name}", 1)] == pytest.approx(values)
+    wrong: list[Any] = ["mine", ["a"], ["a", "a"], ["a", "b", "c"]]
+    for names in wrong:
+        with pytest.raises(ValueError, match=r"name must be one name for each of the models of scores\..*one, two"):
+            fol.import_scores(rich, path, names)
+    assert scores_of(rich) == after
+
+
+def test_the_results_of_one_network_are_saved_under_another_name(rich: fo.Dataset, tmp_path: Path) -> None:
+    results = rich.load_run_results("run_one").models["one"]
+    results.to_npz(tmp_path / "one.npz")
+    assert models_in(tmp_path / "one.npz") == ["one"]
+    fol.import_scores(rich, tmp_path / "one.npz", "again")
+    assert rich.values("learnability_again") == rich.values("learnability_one")
+    with pytest.raises(ValueError, match=r"one\.npz has no model 'two'; it has: one"):
+        fol.import_scores(rich, tmp_path / "one.npz", models="two")
+
+
+def test_the_models_of_files_that_name_none(dataset: fo.Dataset, tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": dataset.values("id"), "learnability": 0.5})
+    table.to_csv(tmp_path / "theirs.csv", index=False)
+    assert models_in(tmp_path / "theirs.csv") == []
+    with pytest.raises(ValueError, match=r"theirs\.csv has no model 'one'; it has: none"):
+        fol.import_scores(dataset, tmp_path / "theirs.csv", "mine", models="one")
+    (tmp_path / "broken.npz").write_bytes(b"not an archive")
+    for name in ("broken.npz", "none.csv"):
+        with pytest.raises(ValueError, match=name):
+            models_in(tmp_path / name)
 
 
 def test_a_file_of_several_models_is_imported_whole_or_not_at_all(rich: fo.Dataset, tmp_path: Path) -> None:

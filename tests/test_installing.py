@@ -88,14 +88,14 @@ def test_missing_torch_is_reported_by_form_and_operator(
     operator = foo.get_operator(f"{NAME}/compute_learnability")
     request = {"dataset_name": digit_dataset.name, "params": {"how": "now"}}
     context = ExecutionContext(request_params=request, operator_uri=operator.uri)
-    assert not operator.resolve_input(context).invalid
+    assert "unanswered" not in operator.resolve_input(context).type.properties
     found = PathFinder.find_spec
     monkeypatch.setattr(PathFinder, "find_spec", lambda name, *rest: None if name == "torch" else found(name, *rest))
     for name in [name for name in sys.modules if name.split(".")[0] == "torch"]:
         monkeypatch.delitem(sys.modules, name)
-    form = operator.resolve_input(context)
-    assert form.invalid
-    assert "pip install torch torchvision" in form.error_message
+    unanswered = operator.resolve_input(context).type.properties["unanswered"]
+    assert unanswered.invalid
+    assert "pip install torch torchvision" in unanswered.error_message
     with pytest.raises(ValueError, match="Training needs torch: pip install torch torchvision"):
         list(operator.execute(context))
 

@@ -203,7 +203,12 @@ def import_file(dataset: fo.Dataset, options: argparse.Namespace) -> None:
     from ..exchange import import_scores
 
     for report in import_scores(
-        dataset, options.file, options.name, learnability=options.learnability, overwrite=options.overwrite
+        dataset,
+        options.file,
+        options.name,
+        models=options.models,
+        learnability=options.learnability,
+        overwrite=options.overwrite,
     ):
         _print_report(report)
         if report.vanished:

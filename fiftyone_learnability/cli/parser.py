@@ -205,11 +205,17 @@ def _add_exchange(command: Command) -> None:
         "import", "Read scores from a csv, npz or parquet file, by id or filepath.", commands.import_file
     )
     imported.add_argument("file", type=Path, help="The file")
-    imported.add_argument("--name", help="Name of the model; not needed for files of the export command")
+    imported.add_argument(
+        "--name",
+        nargs="+",
+        metavar="NAME",
+        help="Names to save the models under, in their order; not needed for files of the export command",
+    )
+    imported.add_argument("--models", nargs="+", metavar="NAME", help="Models to take from the file. By default all")
     imported.add_argument(
         "--learnability", default="learnability", metavar="COLUMN", help="Column to read as learnability; high is easy"
     )
-    imported.add_argument("--overwrite", action="store_true", help="Replace existing scores of that name")
+    imported.add_argument("--overwrite", action="store_true", help="Replace existing scores of these names")
 
 
 def _add_runs(command: Command) -> None:

@@ -305,6 +305,29 @@ def free_key(
     return next(candidate for candidate in candidates if candidate not in taken and not is_used(candidate))
 
 
+def free_names(samples: foc.SampleCollection, models: Sequence[str], scores: Sequence[str]) -> list[str]:
+    """Return a name for each network under which its scores replace nothing: its own, or with _2, _3, ...
+
+    Args:
+        samples: the collection that is scored
+        models: the networks
+        scores: the scores that become fields
+    """
+    names: list[str] = []
+    for model in models:
+        candidates = (model if number == 1 else f"{model}_{number}" for number in count(1))
+        names.append(next(name for name in candidates if name not in names and _is_free(samples, name, scores)))
+    return names
+
+
+def _is_free(samples: foc.SampleCollection, name: str, scores: Sequence[str]) -> bool:
+    dataset = root_dataset(samples)
+    fields = dataset.get_field_schema()
+    if any(score_field(name, score) in fields for score in scores):
+        return False
+    return all(note.model != name for note in notes_of(dataset).values())
+
+
 def is_indexed(score: str) -> bool:
     """Return whether the field of a score gets an index."""
     # MongoDB allows few indexes per collection, so only the fields that users sort by most get one

@@ -82,6 +82,21 @@ def read_results(file: str | Path | BinaryIO) -> dict[str, Any]:
     return fields
 
 
+def read_model_name(path: str | Path) -> str | None:
+    """Return the model of a file that :func:`write_results` wrote, None for any other file. Its arrays are not read.
+
+    Args:
+        path: the file
+    """
+    try:
+        with open_archive(path) as archive:
+            model = json.loads(str(archive["header"]))["model"]
+    # any other file: reading it whole says what is wrong with it
+    except Exception:  # noqa: BLE001
+        return None
+    return model if isinstance(model, str) else None
+
+
 def _read_fields(archive: Archive) -> dict[str, Any]:
     header = json.loads(str(archive["header"]))
     if header["format"] != FORMAT_VERSION:

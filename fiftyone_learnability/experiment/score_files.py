@@ -6,6 +6,7 @@ every kind of damage ends in a ``ValueError`` that names the file.
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,12 +132,29 @@ def is_exported(path: str | Path) -> bool:
     Args:
         path: the file
     """
+    try:
+        columns = read_columns(path)
+    # this package can read what it wrote
+    except ValueError:
+        return False
+    return columns[:3] == ["id", "filepath", "label"] and any(name.startswith("learnability") for name in columns)
+
+
+def read_columns(path: str | Path) -> list[str]:
+    """Return the names of the columns of a table of scores, in their order; the rest of the file is not read.
+
+    Args:
+        path: a csv, npz or parquet file
+
+    Raises:
+        ValueError: if the file cannot be read
+    """
     path = check_score_path(path)
     try:
         check_regular(path)
         if ending_of(path) == ".csv":
             with path.open("rb") as file:
-                columns = file.readline(100_000).decode().rstrip("\r\n").split(",")
+                (columns,) = csv.reader([file.readline(100_000).decode("utf-8-sig")])
         elif ending_of(path) == ".parquet":
             import pyarrow.parquet
 
@@ -145,10 +163,12 @@ def is_exported(path: str | Path) -> bool:
         else:
             with open_archive(path) as archive:
                 columns = archive.files
-    # this package can read what it wrote
-    except Exception:  # noqa: BLE001
-        return False
-    return columns[:3] == ["id", "filepath", "label"] and any(name.startswith("learnability") for name in columns)
+    # a damaged file can raise anything
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as a {ending_of(path)[1:]} file: {short_repr(str(error), 300)}"
+        ) from error
+    return columns
 
 
 def check_replaceable(path: Path, advice: str = "") -> None:

@@ -25,6 +25,7 @@ from .logs import delete_log, log_path
 from .processes import is_worker, start_worker
 
 CANCELLED = "Cancelled by user"
+STARTING = "Starting a process for the training"
 WRITING = "Writing the scores"
 _ENDED = "The training process ended unexpectedly. Compute the same again to continue from its last checkpoint."
 _ACTIVE = (ExecutionRunState.QUEUED, ExecutionRunState.SCHEDULED, ExecutionRunState.RUNNING)
@@ -61,25 +62,28 @@ class Job:
         return self.state in _ACTIVE
 
 
-def queue_job(ctx: foo.ExecutionContext, title: str) -> str:
+def queue_job(ctx: foo.ExecutionContext, title: str, params: dict[str, Any] | None = None) -> str:
     """Queue the computation that a form describes.
 
     Args:
         ctx: the context of the operator; its params are the form
         title: what is computed, for people
+        params (None): other params in their place
 
     Returns:
         the id of the job
     """
-    request = {**serialize_request(ctx), "params": ctx.params, "delegated": True}
+    params = ctx.params if params is None else params
+    request = {**serialize_request(ctx), "params": params, "delegated": True}
     operation = DelegatedOperationService().queue_operation(
-        operator=COMPUTE, label=title, context={"request_params": request, "params": ctx.params}
+        operator=COMPUTE, label=title, context={"request_params": request, "params": params}
     )
     return str(operation.id)
 
 
 def start_job(job_id: str) -> None:
     """Start the worker process of a queued job; it keeps running when this process ends."""
+    _operations().update_one({"_id": ObjectId(job_id)}, {"$set": {"status": _status(0.0, STARTING)}})
     worker = {"pid": start_worker(job_id, _message_if_killed(job_id)), "host": platform.node()}
     _operations().update_one({"_id": ObjectId(job_id)}, {"$set": {"metadata.worker": worker}})
 
@@ -155,7 +159,7 @@ def begin_writing(job_id: str) -> bool:
     # one atomic update, as cancel_job() is: either the job is cancelled or it writes
     running = _operations().find_one_and_update(
         {"_id": ObjectId(job_id), "run_state": ExecutionRunState.RUNNING},
-        {"$set": {"status": {"progress": 1.0, "label": WRITING, "updated_at": datetime.now(timezone.utc)}}},
+        {"$set": {"status": _status(1.0, WRITING)}},
     )
     return running is not None
 
@@ -205,6 +209,11 @@ def message_of_traceback(error: str) -> str:
 
 def _message_if_killed(job_id: str) -> str:
     return f"{_ENDED} Its log is {log_path(job_id)}"
+
+
+def _status(progress: float, label: str) -> dict[str, Any]:
+    """Return a progress as FiftyOne stores it."""
+    return {"progress": progress, "label": label, "updated_at": datetime.now(timezone.utc)}
 
 
 def _has_lost_its_worker(document: dict[str, Any]) -> bool:

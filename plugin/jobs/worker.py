@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 CHECK_INTERVAL_SECONDS = 1
+ALIVE = "Loading FiftyOne and the plugin"
 
 
 class RetryingRepository:
@@ -44,6 +45,7 @@ def main() -> None:
     job_id, log, message = sys.argv[1:]
     service = DelegatedOperationService(RetryingRepository(RepositoryFactory.delegated_operation_repo()))
     operation = service.get(ObjectId(job_id))
+    _report(operation.id, ALIVE)
     if (
         service.execute_operation(operation, log=True, monitor=True, check_interval_seconds=CHECK_INTERVAL_SECONDS)
         is None
@@ -58,6 +60,16 @@ def main() -> None:
     )
     if service.get(operation.id).run_state == ExecutionRunState.COMPLETED:
         _delete(log)
+
+
+def _report(operation_id: Any, label: str) -> None:
+    """Show that this process has come up, before the child loads everything that it needs."""
+    from fiftyone_learnability.dataset.internals import get_database
+    from fiftyone_learnability.dataset.retry import retry_while_unreachable
+
+    waiting = {"_id": operation_id, "run_state": "queued"}
+    operations = get_database()["delegated_ops"]
+    retry_while_unreachable(lambda: operations.update_one(waiting, {"$set": {"status.label": label}}))
 
 
 def _detach(operation_id: Any) -> None:

@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
+import fiftyone as fo
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
+from fiftyone import ViewExpression as E
+from fiftyone import ViewField as F
 
 from fiftyone_learnability import ModelResults, compute_learnability
 from fiftyone_learnability.dataset.appearance import PANEL
+from fiftyone_learnability.dataset.internals import dataset_id, root_dataset, sample_collection, serialize_stages
 from fiftyone_learnability.dataset.journal import find_abandoned
 from fiftyone_learnability.dataset.notes import fields_of
 from fiftyone_learnability.dataset.recovery import recover
 from fiftyone_learnability.dataset.registry import check_identifier, list_runs
 from fiftyone_learnability.dataset.samples import check_images, find_label_fields, is_empty, label_path, reading
 from fiftyone_learnability.dataset.scored import resolve_name
-from fiftyone_learnability.dataset.target import choose_target
+from fiftyone_learnability.dataset.target import choose_target, free_names
 from fiftyone_learnability.experiment.rate import estimate_seconds, known_rates
-from fiftyone_learnability.scores.catalog import DEFAULT_SCORES, SCORES
+from fiftyone_learnability.scores.catalog import DEFAULT_SCORES, SCORES, check_network_name
 from fiftyone_learnability.scores.checks import short_repr
 from fiftyone_learnability.training.options import IF_SAME, RunSettings, public_settings
 
 from ..jobs.job import queue_job, start_job
-from ..jobs.processes import start_process
-from ..names import NETWORKS, format_count, format_duration, network_label
+from ..memory import remember
+from ..names import MEASURE_SPEED, NETWORKS, format_count, format_duration, network_label
 from ..private_dataset import private_dataset
-from .forms import add_list_input, quote_fields, refuse, show_error
-from .params import read_bool, read_choice, read_choices, read_text, warn_of_selection
+from .forms import (
+    ScoreOperator,
+    add_existing_input,
+    add_list_input,
+    quote_fields,
+    read_existing,
+    refuse,
+    show_error,
+)
+from .params import read_choice, read_choices, read_text, warn_of_selection
 from .settings import FORM_SETTINGS, add_setting, read_setting
 from .training import compute_delegated, compute_now
 
@@ -41,6 +50,9 @@ PRESETS = {"paper": RunSettings.epochs, "standard": 60, "quick": 20}
 CUSTOM, CUSTOM_EPOCHS = "custom", 100
 BACKGROUND, SCHEDULED, NOW = "background", "scheduled", "now"
 LONGEST_IMMEDIATE_SECONDS = 600.0
+LONG_SECONDS = 3600.0
+"""From this estimate on, the form suggests how to train less."""
+
 ALL = "all"
 MEASURED_SCORES = {name: score.title for name, score in SCORES.items() if not score.derived}
 
@@ -53,11 +65,13 @@ class Request:
         models: the networks
         settings: the settings of the run
         how: "background", "scheduled" or "now"
+        keep: True if the scores get other names where scores of these names exist
     """
 
     models: list[str]
     settings: RunSettings
     how: str
+    keep: bool = False
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> Request:
@@ -74,20 +88,33 @@ class Request:
             raise ValueError(f"models must be a list of at least one network, each once, not {short_repr(models)}")
         for model in models:
             if not isinstance(model, str) or model not in NETWORKS:
-                raise ValueError(f"unknown network {short_repr(model)}: choose from {', '.join(NETWORKS)}")
+                raise ValueError(f"models: unknown network {short_repr(model)}: choose from {', '.join(NETWORKS)}")
         values = {name: read_setting(params, name) for name in FORM_SETTINGS}
+        _check_names(values["name"] or ())
+        keep, overwrite = read_existing(params)
         settings = RunSettings(
             epochs=_read_epochs(params),
             scores=_read_scores(params),
             label_field=read_text(params, "label_field") or RunSettings.label_field,
-            overwrite=read_bool(params, "overwrite"),
+            overwrite=overwrite,
             # a user who cancels a job and starts another one means the new one
             resume=IF_SAME,
             **{name: value for name, value in values.items() if value is not None},
         )
         how = read_choice(params, "how", (BACKGROUND, SCHEDULED, NOW), BACKGROUND)
         settings.names_of(models)
-        return cls(list(models), settings, how)
+        return cls(list(models), settings, how, keep)
+
+    def named(self, samples: foc.SampleCollection) -> Request:
+        """Return the same request with the names that the scores will get.
+
+        Args:
+            samples: the collection to score
+        """
+        names = free_names(samples, self.names, self.settings.scores)
+        if not self.keep or names == self.names:
+            return self
+        return replace(self, settings=replace(self.settings, name=tuple(names)))
 
     @property
     def title(self) -> str:
@@ -106,22 +133,34 @@ class Request:
         """The fields that will be written."""
         return fields_of(self.names, self.settings.scores)
 
-    def check_target(self, ctx: foo.ExecutionContext) -> None:
+    def check_target(self, samples: foc.SampleCollection) -> None:
         """Check that the run and its fields can be written.
 
         Raises:
             ValueError: if they cannot
         """
         settings = self.settings
-        samples = ctx.target_view(require_flat=True)
         choose_target(samples, self.names, settings.key, settings.overwrite, settings.scores)
 
-    def estimate(self, num_samples: int) -> float | None:
-        """Return the expected seconds, None if the speed of this machine is not known yet."""
+    def estimate(self, num_samples: int, epochs: int | None = None) -> float | None:
+        """Return the expected seconds, None if the speed of this machine is not known yet.
+
+        Args:
+            num_samples: the number of images to train on
+            epochs (None): another number of epochs
+        """
         rates = known_rates(self.models, self.settings.pixels, self.settings.device)
         if len(rates) < len(self.models):
             return None
-        return estimate_seconds(rates, num_samples, self.settings.epochs, self.settings.runs)
+        return estimate_seconds(rates, num_samples, epochs or self.settings.epochs, self.settings.runs)
+
+
+def _check_names(names: Iterable[str]) -> None:
+    try:
+        for name in names:
+            check_network_name(name)
+    except ValueError as error:
+        raise ValueError(f"name: {error}") from error
 
 
 def _read_epochs(params: dict[str, Any]) -> int:
@@ -139,21 +178,19 @@ def _read_scores(params: dict[str, Any]) -> tuple[str, ...]:
     return tuple(read_choices(params, "scores", [ALL, *MEASURED_SCORES], list(DEFAULT_SCORES), least=0))
 
 
-class ComputeLearnability(foo.Operator):
+class ComputeLearnability(ScoreOperator):
     """Trains networks over images and writes learnability and rank onto the samples."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """The registration of the operator."""
-        return foo.OperatorConfig(
-            name="compute_learnability",
-            label="Compute learnability",
-            description="Train networks on the images and score how easily each one is learned",
-            icon="/plugin/assets/icon.svg",
-            dynamic=True,
-            execute_as_generator=True,
-            risk_level=types.RiskLevel.MEDIUM,
-        )
+    config = foo.OperatorConfig(
+        name="compute_learnability",
+        label="Compute learnability",
+        description="Train networks on the images and score how easily each one is learned",
+        icon="/plugin/assets/icon.svg",
+        dynamic=True,
+        execute_as_generator=True,
+        risk_level=types.RiskLevel.MEDIUM,
+    )
+    verb = "Compute"
 
     def resolve_placement(self, ctx: foo.ExecutionContext) -> types.Placement:
         """Return the button above the grid."""
@@ -162,52 +199,63 @@ class ComputeLearnability(foo.Operator):
             types.Button(label="Compute learnability", icon="/plugin/assets/icon.svg", prompt=True),
         )
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        """Return the form: labels, networks, length and options, then what it will write and how long it takes."""
-        inputs = types.Object()
-        form = types.Property(inputs, view=types.View(label="Compute learnability", submit_button_label="Compute"))
+    def missing(self, ctx: foo.ExecutionContext) -> str | None:
+        """Images with labels are needed, and torch."""
         _recover(ctx)
+        return _find_problem(ctx.target_view(require_flat=True))
+
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
+        """Add labels, networks, length and options, then what will be written and how long that takes."""
         samples = ctx.target_view(require_flat=True)
-        if problem := _find_problem(samples):
-            inputs.view("unusable", types.Error(label="Learnability cannot be computed here", description=problem))
-            refuse(form, problem)
-            return form
-        _add_training_inputs(inputs, ctx, samples)
+        default = _add_training_inputs(inputs, ctx, samples)
         _add_run_input(inputs)
         _add_advanced_inputs(inputs, ctx)
         try:
             request = Request.from_params(ctx.params)
             # until the user chooses a field, the form shows a default of its own
-            if ctx.params.get("label_field"):
-                label_path(samples, request.settings.label_field)
+            count = _count_labelled(samples, ctx.params.get("label_field") or default)
         except ValueError as error:
-            show_error(inputs, form, error)
-            return form
-        _add_target(inputs, ctx, form, request)
-        _add_estimate(inputs, ctx, form, request, len(samples))
-        return form
+            show_error(inputs, error)
+            return
+        request = _add_target(inputs, ctx, request, samples)
+        warn_of_selection(inputs, ctx, len(samples))
+        seconds = request.estimate(count)
+        _add_advice(inputs, request, count, seconds)
+        left_out = len(samples) - count
+        about = f"**{format_count(count)}** image{'' if count == 1 else 's'}"
+        if left_out:
+            about += f" with a label; **{format_count(left_out)}** without one are left out"
+        if seconds is None:
+            _add_measurement(inputs, ctx, request)
+        else:
+            at_most = "at most " if request.settings.stop_when_stable else "about "
+            about += f".\n\nTakes {at_most}**{format_duration(seconds)}** at this machine's measured speed"
+            if request.how == NOW and seconds > LONGEST_IMMEDIATE_SECONDS:
+                refuse(inputs.properties["how"], "Too long to run now: run it in the background")
+        inputs.md(f"{about}.\n\nWrites {quote_fields(request.fields)}.", name="consequences")
 
-    def execute(self, ctx: foo.ExecutionContext) -> Iterator[Any]:
+    def run(self, ctx: foo.ExecutionContext) -> Iterator[Any]:
         """Start a background job, schedule one, or train right away."""
         request = Request.from_params(ctx.params)
-        models, settings = request.models, request.settings
         if ctx.delegated:
-            compute_delegated(ctx, models, settings)
+            compute_delegated(ctx, request.models, request.settings)
             return
-        _recover(ctx)
         samples = ctx.target_view(require_flat=True)
         # refuse now what would make a job fail later
-        if problem := _find_problem(samples):
-            raise ValueError(problem)
-        label_path(samples, settings.label_field)
-        request.check_target(ctx)
+        label_path(samples, request.settings.label_field)
+        _count_labelled(samples, request.settings.label_field)
+        request = request.named(samples)
+        request.check_target(samples)
         if request.how == NOW:
             with private_dataset(ctx):
-                for event in compute_now(ctx.target_view(require_flat=True), models, settings):
-                    yield ctx.ops.set_progress(label=event.message, progress=event.fraction)
+                samples = ctx.target_view(require_flat=True)
+                for fraction, label in compute_now(samples, request.models, request.settings):
+                    yield ctx.ops.set_progress(label=label, progress=fraction)
             yield ctx.ops.reload_dataset()
         else:
-            job_id = queue_job(ctx, request.title)
+            # the names as they are now: when the job is run again, its own scores must not give it others
+            names = {"name": ", ".join(request.names), "existing": None} if request.keep else {}
+            job_id = queue_job(ctx, request.title, {**ctx.params, **names})
             if request.how == SCHEDULED:
                 yield ctx.ops.notify("Scheduled: `fiftyone delegated launch` will run it", variant="success")
             else:
@@ -254,7 +302,8 @@ def _find_problem(samples: foc.SampleCollection) -> str | None:
     return None
 
 
-def _add_training_inputs(inputs: types.Object, ctx: foo.ExecutionContext, samples: foc.SampleCollection) -> None:
+def _add_training_inputs(inputs: types.Object, ctx: foo.ExecutionContext, samples: foc.SampleCollection) -> str:
+    """Add labels, networks and length; return the label field that is chosen at first."""
     fields = find_label_fields(samples)
     default = RunSettings.label_field if RunSettings.label_field in fields else fields[0]
     labels = public_settings()["label_field"]
@@ -267,6 +316,7 @@ def _add_training_inputs(inputs: types.Object, ctx: foo.ExecutionContext, sample
     inputs.enum("preset", presets.values(), default="paper", required=True, label="Length", view=presets)
     if ctx.params.get("preset") == CUSTOM:
         add_setting(inputs, "epochs", default=CUSTOM_EPOCHS, required=True)
+    return default
 
 
 def _add_run_input(inputs: types.Object) -> None:
@@ -288,66 +338,104 @@ def _add_advanced_inputs(inputs: types.Object, ctx: foo.ExecutionContext) -> Non
         add_setting(inputs, name)
 
 
-def _add_target(inputs: types.Object, ctx: foo.ExecutionContext, form: types.Property, request: Request) -> None:
-    """Show what will be replaced and ask for consent, or say why the run cannot be written."""
-    key, overwrite = request.settings.key, request.settings.overwrite
+def _add_target(
+    inputs: types.Object,
+    ctx: foo.ExecutionContext,
+    request: Request,
+    samples: foc.SampleCollection,
+) -> Request:
+    """Ask what becomes of scores that exist, or say why the run cannot be written; return the request with names."""
+    key, names = request.settings.key, request.names
     try:
         if key is not None:
             check_identifier(key)
-        existing = [name for name in request.fields if ctx.dataset.has_field(name)]
-        if existing or (key is not None and key in list_runs(ctx.dataset)):
-            replaced = quote_fields(existing) or f"the run `{key}`"
-            warning = types.Warning(label="Scores already exist", description=f"This would replace {replaced}")
-            inputs.view("replaces", warning)
-            inputs.bool("overwrite", default=False, label="Replace them")
-        request.check_target(ctx)
+        is_key_taken = key in list_runs(ctx.dataset)
     except ValueError as error:
-        if key is None and not overwrite:
-            refuse(form, "Tick “Replace them” to continue, or give the new scores a name under “More options”")
-            return
-        refuse(form, str(error))
-        inputs.view("clash", types.Error(label="The run cannot be written", description=str(error)))
+        show_error(inputs, ValueError(f"key: {error}"))
+        return request
+    free = free_names(samples, names, request.settings.scores)
+    if free != names or is_key_taken:
+        existing = [name for name in request.fields if ctx.dataset.has_field(name)]
+        add_existing_input(inputs, existing or [f"the run {key}"], free)
+        if not request.settings.overwrite:
+            request = replace(request, keep=True).named(samples)
+    try:
+        request.check_target(samples)
+    except ValueError as error:
+        at = "key" if is_key_taken and request.keep else "existing"
+        show_error(inputs, ValueError(f"{at}: {error}") if at in inputs.properties else error)
+    return request
 
 
-def _add_estimate(
-    inputs: types.Object, ctx: foo.ExecutionContext, form: types.Property, request: Request, num_samples: int
-) -> None:
-    """Show how many images will be trained on, for how long, and which fields will be written."""
-    warn_of_selection(inputs, ctx, num_samples)
-    seconds = request.estimate(num_samples)
-    if seconds is None:
-        measure_rates(request)
-        duration = "the speed of this machine is being measured; change any input to see the estimate"
-    else:
-        duration = f"about **{format_duration(seconds)}** at this machine's measured speed"
-        if request.how == NOW and seconds > LONGEST_IMMEDIATE_SECONDS:
-            refuse(form, "Too long to run now: run it in the background")
-            inputs.view("long", types.Warning(label="Too long to run now", description="Run it in the background"))
-    text = f"**{format_count(num_samples)}** images, {duration}.\n\nWrites {quote_fields(request.fields)}."
-    inputs.md(text, name="consequences")
+def _count_labelled(samples: foc.SampleCollection, label_field: str) -> int:
+    """Return the number of samples with a label.
 
-
-MEASURING_SECONDS = 120.0
-"""How long a measurement of the speed may take before another one is started."""
-
-measuring_since: dict[tuple[str, ...], float] = {}
-"""When the measurements of this process were started."""
-
-
-def measure_rates(request: Request) -> None:
-    """Measure in another process how fast this machine trains, unless that is already under way.
-
-    Args:
-        request: names networks, image size and device
+    Raises:
+        ValueError: if the field does not fit, or has fewer than two classes
     """
-    image_size, device = str(request.settings.pixels), request.settings.device
-    measurement = (*request.models, image_size, device)
-    if time.monotonic() - measuring_since.get(measurement, -1e9) < MEASURING_SECONDS:
+    try:
+        path = label_path(samples, label_field)
+    except ValueError as error:
+        raise ValueError(f"label_field: {error}") from error
+
+    def count() -> tuple[int, list[Any]]:
+        """Count the labels, and return one or two of the classes."""
+        labelled = samples.exists(path)
+        first = labelled.limit(1).values(path)
+        # $literal, because MongoDB would take a class "$x" for a field
+        others = labelled.match(F(path) != E({"$literal": first[0]})).limit(1).values(path) if first else []
+        return labelled.count(), first + others
+
+    dataset = root_dataset(samples)
+    newest = sample_collection(dataset).find_one({}, {"last_modified_at": 1}, sort=[("last_modified_at", -1)]) or {}
+    size = sample_collection(dataset).estimated_document_count()
+    state = (str(dataset_id(dataset)), str(newest.get("last_modified_at")), size)
+    stages = "" if isinstance(samples, fo.Dataset) else str(serialize_stages(samples))
+    total, classes = remember(("labelled", state, stages, path), count)
+    if not classes:
+        raise ValueError(f"label_field: none of the {len(samples)} samples has a label in the field {label_field!r}")
+    if len(classes) < 2:
+        raise ValueError(
+            f"label_field: the field {label_field!r} has only one class, {short_repr(classes[0])}: training needs at "
+            "least two"
+        )
+    return total
+
+
+def _add_advice(inputs: types.Object, request: Request, count: int, seconds: float | None) -> None:
+    """Suggest how to train less if the estimate is long."""
+    settings = request.settings
+    if seconds is None or seconds < LONG_SECONDS or settings.epochs <= min(PRESETS.values()):
         return
-    measuring_since[measurement] = time.monotonic()
-    root = Path(__file__).resolve().parents[2]
-    code = (
-        "import sys; sys.path.append(sys.argv.pop(1)); from fiftyone_learnability.experiment.rate import main; main()"
+    if not settings.stop_when_stable:
+        shorter = " or ".join(
+            f"{name.capitalize()} ({epochs} epochs, about {format_duration(request.estimate(count, epochs) or 0)})"
+            for name, epochs in PRESETS.items()
+            if epochs < settings.epochs
+        )
+        advice = types.Notice(
+            label=f"{settings.epochs} epochs take about {format_duration(seconds)} on this machine",
+            description="Often the ranking of the images has settled before half of the epochs: let the training stop "
+            f"then. Or choose a shorter length: {shorter}. Short trainings rank less exactly.",
+        )
+        inputs.view("advice", advice)
+    if "stop_when_stable" not in inputs.properties:
+        add_setting(inputs, "stop_when_stable")
+
+
+def _add_measurement(inputs: types.Object, ctx: foo.ExecutionContext, request: Request) -> None:
+    """Let the page measure this machine's speed; the form is resolved again when that is done."""
+    asked = {"models": request.models, "image_size": request.settings.pixels, "device": request.settings.device}
+    answer = ctx.params.get("speed")
+    answer = answer.get("data") if isinstance(answer, dict) else None
+    if isinstance(answer, dict) and all(answer.get(name) == value for name, value in asked.items()):
+        inputs.view("unmeasured", types.Notice(label="The speed of this machine could not be measured: no estimate"))
+        return
+    inputs.loader(
+        "speed",
+        types.Object(),
+        operator=MEASURE_SPEED,
+        params=asked,
+        label="Measuring how fast this machine trains, for an estimate of the time…",
+        dependencies=list(asked),
     )
-    options = ["--image-size", image_size, "--device", device]
-    start_process([sys.executable, "-c", code, str(root), *request.models, *options])

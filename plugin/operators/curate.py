@@ -22,7 +22,7 @@ from .forms import (
     add_radio_input,
     count_of,
     preferred_networks,
-    refuse,
+    show_error,
 )
 from .params import read_bool, read_choice, read_integer, read_number, read_text, warn_of_selection
 
@@ -42,7 +42,7 @@ class SortByLearnability(ScoreOperator):
     )
     verb = "Sort"
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add network and direction."""
         add_model_input(ctx, inputs, "model", "Network")
         add_radio_input(inputs, "first", "First", _ENDS)
@@ -66,7 +66,7 @@ class TagByDifficulty(ScoreOperator):
     )
     verb = "Tag"
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add network, number of samples and tag."""
         samples = ctx.target_view()
         add_model_input(ctx, inputs, "model", "Network")
@@ -77,11 +77,11 @@ class TagByDifficulty(ScoreOperator):
         else:
             inputs.int("count", default=100, min=1, required=True, label="Number")
         inputs.bool("per_class", default=False, label="Of each class")
-        tag = inputs.str("tag", default=_default_tag(ctx.params.get("which")), required=True, label="Tag")
+        inputs.str("tag", default=_default_tag(ctx.params.get("which")), required=True, label="Tag")
         try:
             _read_tag(ctx.params, HARDEST)
         except ValueError as error:
-            refuse(tag, str(error))
+            show_error(inputs, error)
         warn_of_selection(inputs, ctx, len(samples))
         inputs.md(f"Chosen among **{format_count(len(samples))}** samples", name="among")
 
@@ -136,7 +136,7 @@ class ShowDisagreement(ScoreOperator):
             return None
         return "Disagreement needs the scores of two networks: compute learnability with another one"
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add both networks and the number of samples."""
         models = preferred_networks(ctx.dataset)
         add_model_input(ctx, inputs, "easy_for", "Easy for", default=models[0])
@@ -145,7 +145,7 @@ class ShowDisagreement(ScoreOperator):
         try:
             _read_pair(ctx)
         except ValueError as error:
-            refuse(form, str(error))
+            show_error(inputs, error)
 
     def run(self, ctx: foo.ExecutionContext) -> None:
         """Set the view."""
@@ -184,7 +184,7 @@ def _read_pair(ctx: foo.ExecutionContext) -> tuple[str, str]:
     models = preferred_networks(ctx.dataset)
     easy_for, hard_for = _read_model(ctx, "easy_for", models[0]), _read_model(ctx, "hard_for", models[1])
     if easy_for == hard_for:
-        raise ValueError(f"easy_for and hard_for must be two different networks, not {easy_for!r} twice")
+        raise ValueError(f"hard_for must be another network than easy_for, not {hard_for!r} twice")
     return easy_for, hard_for
 
 

@@ -27,9 +27,9 @@ from .forms import (
     add_list_input,
     count_of,
     find_lost_run,
+    hold,
     label_networks,
     quote_fields,
-    refuse,
     require_overwrite,
     sentence,
     show_error,
@@ -61,7 +61,7 @@ class SuggestLabelFixes(ScoreOperator):
             return problem
         return "No run has stored its predictions, which suggestions are made from: compute learnability again"
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add networks and threshold, and a warning if there are suggestions."""
         samples = ctx.target_view()
         add_list_input(
@@ -83,9 +83,9 @@ class SuggestLabelFixes(ScoreOperator):
         try:
             models, _ = _read_networks(ctx)
             if ctx.dataset.has_field(CONTRADICTION):
-                require_overwrite(ctx, inputs, form, "There are suggestions already", "them and the verdicts")
+                require_overwrite(ctx, inputs, "There are suggestions already", "them and the verdicts")
         except ValueError as error:
-            show_error(inputs, form, error)
+            show_error(inputs, error)
         warn_of_unlearned(inputs, find_unlearned(ctx.dataset, list(_classes_by_network(ctx.dataset))), models)
         warn_of_selection(inputs, ctx, len(samples))
         inputs.md(
@@ -130,13 +130,13 @@ class ApplyLabelFixes(ScoreOperator):
             return f"The field {label_field!r}, which the suggestions were made for, was deleted or renamed"
         return None
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add where the suggestions go."""
         samples, label_field = ctx.target_view(), _label_field(ctx.dataset)
         if not _is_chosen(samples):
             problem = "Select samples in the grid, or show a view of those whose suggestions you accept"
             inputs.view("unchosen", types.Warning(label="All samples at once are not allowed", description=problem))
-            refuse(form, problem)
+            hold(inputs, problem)
             return
         inputs.bool(
             "in_place",
@@ -151,7 +151,7 @@ class ApplyLabelFixes(ScoreOperator):
         try:
             into = _read_target(ctx.dataset, ctx.params)
         except ValueError as error:
-            show_error(inputs, form, error)
+            show_error(inputs, error)
             return
         changes = _count_changes(samples, label_field, into)
         total = sum(changes.values())
@@ -161,7 +161,7 @@ class ApplyLabelFixes(ScoreOperator):
             name="consequences",
         )
         if not total:
-            refuse(form, "There is nothing to change")
+            hold(inputs, "There is nothing to change")
 
     def run(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
         """Write the accepted labels."""

@@ -14,7 +14,7 @@ from fiftyone_learnability.scores.checks import LONGEST_NAME
 
 from ..names import format_count, format_models
 from ..private_dataset import private_dataset
-from .forms import ScoreOperator, add_radio_input, refuse
+from .forms import ScoreOperator, add_radio_input, hold, show_error
 from .params import read_bool, read_choice
 
 
@@ -38,7 +38,7 @@ class ManageRuns(ScoreOperator):
         """A run is needed."""
         return None if list_runs(ctx.dataset) else "There are no learnability runs on this dataset"
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add the run and what to do with it."""
         runs = list_runs(ctx.dataset)
         inputs.enum("key", runs, default=runs[0], required=True, label="Run")
@@ -50,14 +50,16 @@ class ManageRuns(ScoreOperator):
             inputs.view("deletes", types.Warning(label="This deletes the run's fields from all samples"))
             inputs.bool("confirmed", default=False, label="Delete the fields")
             if not ctx.params.get("confirmed"):
-                refuse(form, "Tick “Delete the fields” to continue")
+                hold(inputs, "Tick “Delete the fields” to continue")
             return
-        new_key = inputs.str("new_key", required=True, label="New key")
-        if ctx.params.get("new_key"):
-            try:
-                _check_new_key(ctx.dataset, ctx.params["new_key"])
-            except ValueError as error:
-                refuse(new_key, str(error))
+        inputs.str("new_key", label="New key")
+        if not ctx.params.get("new_key"):
+            hold(inputs, "new_key must be the new key of the run")
+            return
+        try:
+            _check_new_key(ctx.dataset, ctx.params["new_key"])
+        except ValueError as error:
+            show_error(inputs, error)
 
     def run(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
         """Rename or delete the run."""

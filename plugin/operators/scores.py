@@ -55,7 +55,7 @@ class WriteScores(ScoreOperator):
         lost = super().missing(ctx) or find_lost_run(ctx.dataset)
         return lost or "All scores that the runs have measured are written already"
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add networks and scores."""
         unwritten = _unwritten_scores(ctx.dataset)
         add_list_input(inputs, "models", "Networks", label_networks(list(unwritten)), list(unwritten))
@@ -64,7 +64,7 @@ class WriteScores(ScoreOperator):
         try:
             chosen = _read_scores(ctx.dataset, ctx.params)
         except ValueError as error:
-            show_error(inputs, form, error)
+            show_error(inputs, error)
             return
         fields = [score_field(model, score) for model, scores in chosen.items() for score in scores]
         inputs.md(f"Writes {quote_fields(fields)}.", name="consequences")
@@ -97,7 +97,7 @@ class ComputeConsensus(ScoreOperator):
         """Two networks are needed."""
         return None if len(find_models(ctx.dataset)) > 1 else "A consensus needs the scores of at least two networks"
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, form: types.Property) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add the networks, and a warning if there is a consensus."""
         samples, models = ctx.target_view(), find_models(ctx.dataset)
         unlearned = find_unlearned(ctx.dataset, models)
@@ -109,9 +109,9 @@ class ComputeConsensus(ScoreOperator):
         try:
             chosen = read_choices(ctx.params, "models", models, default, 2)
             if present:
-                require_overwrite(ctx, inputs, form, "A consensus already exists", quote_fields(present))
+                require_overwrite(ctx, inputs, "A consensus already exists", quote_fields(present))
         except ValueError as error:
-            show_error(inputs, form, error)
+            show_error(inputs, error)
         warn_of_unlearned(inputs, unlearned, chosen)
         warn_of_selection(inputs, ctx, len(samples))
         inputs.md(

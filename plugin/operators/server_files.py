@@ -13,7 +13,7 @@ from typing import Any
 
 import fiftyone as fo
 
-from fiftyone_learnability.experiment.score_files import check_score_path
+from fiftyone_learnability.experiment.score_files import ENDINGS, check_score_path
 from fiftyone_learnability.scores.checks import short_repr
 
 VARIABLE = "FIFTYONE_LEARNABILITY_DIR"
@@ -25,6 +25,21 @@ def allowed_folders() -> list[Path]:
     names = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name.strip()]
     default = Path(fo.config.default_dataset_dir) / "learnability"
     return [Path(name).expanduser().resolve() for name in names or [str(default)]]
+
+
+def newest_files(folder: Path, most: int) -> list[str]:
+    """Return the names of the newest files of scores in a folder; none if it cannot be read.
+
+    Args:
+        folder: the folder
+        most: how many names to return
+    """
+    try:
+        files = [file for file in os.scandir(folder) if Path(file).suffix.lower() in ENDINGS and file.is_file()]
+        newest = sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
+    except OSError:
+        return []
+    return [file.name for file in newest[:most]]
 
 
 def resolve_path(value: Any) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
@@ -15,11 +16,15 @@ from fiftyone_learnability.dataset.internals import dataset_id
 from fiftyone_learnability.dataset.notes import owning_run, score_field
 from fiftyone_learnability.dataset.retry import retry_while_unreachable
 from fiftyone_learnability.dataset.samples import name_of
+from fiftyone_learnability.experiment.rate import known_rates
 from fiftyone_learnability.training.options import RunSettings
 
 from ..jobs.job import CANCELLED, set_remarks
 from ..jobs.progress_reporter import ProgressReporter
-from ..names import format_duration
+from ..jobs.time_left import TimeLeft, round_duration
+from ..names import format_duration, network_label
+
+LOADING = "Loading PyTorch"
 
 
 def compute_delegated(ctx: foo.ExecutionContext, models: list[str], settings: RunSettings) -> None:
@@ -31,9 +36,10 @@ def compute_delegated(ctx: foo.ExecutionContext, models: list[str], settings: Ru
         settings: the settings
     """
     job_id = str(ctx.request_params["run_doc"])
-    scope = " for this training" if len(models) * settings.runs > 1 else ""
+    narrator = Narrator(models, settings)
 
     with ProgressReporter(ctx, job_id) as reporter:
+        reporter.report(0.0, LOADING)
 
         def progress(event: ProgressEvent) -> None:
             if event.stage == "writing" and event.fraction == 0:
@@ -42,8 +48,7 @@ def compute_delegated(ctx: foo.ExecutionContext, models: list[str], settings: Ru
                 # the job's label stays that of writing, which can no longer be cancelled
                 print(event.message, flush=True)
             else:
-                left = f", {format_duration(event.seconds_left)} left{scope}" if event.seconds_left else ""
-                reporter.report(event.fraction if event.stage == "training" else 0.0, event.message + left)
+                reporter.report(event.fraction if event.stage == "training" else 0.0, narrator.describe(event))
 
         try:
             samples = ctx.target_view(require_flat=True)
@@ -59,6 +64,47 @@ def compute_delegated(ctx: foo.ExecutionContext, models: list[str], settings: Ru
             print(f"the remarks of the run could not be stored: {error}", flush=True)
 
 
+class Narrator:
+    """Describes the progress of a job in the words of the form, with the time left of all of it.
+
+    Args:
+        models: the networks
+        settings: the settings
+        clock (time.monotonic): tells the time in seconds
+    """
+
+    def __init__(self, models: list[str], settings: RunSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._runs = settings.runs
+        self._labels = {
+            name: network_label(model) if name == model else f"{network_label(model)} as {name}"
+            for model, name in zip(models, settings.names_of(models), strict=True)
+        }
+        rates = known_rates(models, settings.pixels, settings.device)
+        known = len(rates) == len(models)
+        weights = [1 / rates[model] if known else 1.0 for model in models for _ in range(settings.runs)]
+        self._time_left = TimeLeft(weights, clock)
+        # a training that stops once it is stable ends sooner
+        self._at_most = "at most " if settings.stop_when_stable else ""
+        self._training: tuple[str, int] | None = None
+        self._accuracy = ""
+
+    def describe(self, event: ProgressEvent) -> str:
+        """Return one line about an event."""
+        if event.stage != "training" or event.model is None:
+            return event.message[:1].upper() + event.message[1:]
+        if self._training != (event.model, event.run):
+            self._training, self._accuracy = (event.model, event.run), ""
+        run = f", run {event.run} of {self._runs}" if self._runs > 1 else ""
+        epoch = min(event.epoch + (event.loss is None), event.epochs)
+        if event.accuracy is not None:
+            self._accuracy = f", accuracy {event.accuracy:.0%}"
+        seconds = self._time_left.update(event.fraction)
+        left = "" if seconds is None else f", {self._at_most}{format_duration(round_duration(seconds))} left"
+        return (
+            f"{self._labels.get(event.model, event.model)}{run}: epoch {epoch} of {event.epochs}{self._accuracy}{left}"
+        )
+
+
 def _keep_remarks(ctx: foo.ExecutionContext, job_id: str, model: str) -> None:
     """Store the remarks of the run that has just been written with its job."""
     name = name_of(dataset_id(ctx.dataset))
@@ -70,7 +116,7 @@ def _keep_remarks(ctx: foo.ExecutionContext, job_id: str, model: str) -> None:
         set_remarks(job_id, getattr(dataset.get_run_info(run).config, "remarks", []))
 
 
-def compute_now(samples: foc.SampleCollection, models: list[str], settings: RunSettings) -> Iterator[ProgressEvent]:
+def compute_now(samples: foc.SampleCollection, models: list[str], settings: RunSettings) -> Iterator[tuple[float, str]]:
     """Train in a thread of the server; closing this generator, as happens when the page is left, ends the training.
 
     Args:
@@ -79,8 +125,9 @@ def compute_now(samples: foc.SampleCollection, models: list[str], settings: RunS
         settings: the settings
 
     Returns:
-        the latest progress, again and again
+        the finished fraction and one line about it, again and again
     """
+    narrator = Narrator(models, settings)
     events: queue.Queue[ProgressEvent | BaseException | None] = queue.Queue()
     closed = threading.Event()
 
@@ -103,6 +150,6 @@ def compute_now(samples: foc.SampleCollection, models: list[str], settings: RunS
             if isinstance(event, BaseException):
                 raise event
             if events.empty() and event.stage != "notice":
-                yield event
+                yield event.fraction, narrator.describe(event)
     finally:
         closed.set()

@@ -279,7 +279,7 @@ class App:
     @property
     def epoch(self) -> int:
         """The epoch that the progress bar names."""
-        match = re.search(r"epoch (\d+)/", self.panel.inner_text())
+        match = re.search(r"epoch (\d+) of", self.panel.inner_text())
         return int(match.group(1)) if match else 0
 
     def watch_samples_of_panel(self) -> list[str]:
@@ -421,6 +421,20 @@ class App:
         # the App's menu of more items stays open while the mouse is over it
         self.page.mouse.move(5, 995)
         expect(self.form.get_by_role("button").last).to_be_enabled()
+
+    def open_form(self, label: str) -> None:
+        """Open the form of an operator from the operator browser."""
+        self.settle(0.3)
+        self.page.keyboard.press("Backquote")
+        self.page.get_by_placeholder("Search operations by name...").fill(label)
+        self.page.get_by_text(label, exact=True).last.click()
+        expect(self.form).to_be_visible()
+        self.settle()
+
+    def close_form(self) -> None:
+        """Close the form without submitting it."""
+        self.press(self.form_button("Cancel"))
+        expect(self.form).to_be_hidden()
 
     def form_button(self, name: str) -> Locator:
         """A button of the form."""

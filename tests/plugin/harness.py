@@ -259,6 +259,20 @@ def execute(uri: str, dataset: fo.Dataset, params: dict[str, Any] | None = None,
     return Answer(calls, time.perf_counter() - start, result)
 
 
+def submit(uri: str, dataset: fo.Dataset, params: dict[str, Any] | None = None, **request: Any) -> Answer:
+    """Execute an operator as the App asks for it: its server needs the operator's name in the request."""
+    return execute(uri, dataset, params, operator_uri=f"{PLUGIN}/{uri}", **request)
+
+
+def output(uri: str, dataset: fo.Dataset, results: Any) -> str:
+    """Return what the App shows after an operator has returned something, as JSON; empty if nothing."""
+    request = {"operator_uri": f"{PLUGIN}/{uri}", "target": "outputs", "results": through_browser(results)}
+    ctx, _ = make_context(uri, dataset, **request)
+    resolved = asyncio.run(foo.executor.resolve_type(OperatorRegistry(), ctx.operator_uri, ctx.request_params))
+    assert not isinstance(resolved, ExecutionResult), resolved.error
+    return "" if resolved is None else json.dumps(resolved.to_json(), default=_plain, ensure_ascii=False)
+
+
 def form(uri: str, dataset: fo.Dataset, params: dict[str, Any] | None = None, **request: Any) -> Form:
     """Resolve the form of an operator, as the server does."""
     ctx, _ = make_context(uri, dataset, params, **request)
@@ -294,15 +308,36 @@ class Form:
         return [choice["value"] for choice in self.fields[name]["view"]["choices"]]
 
     @property
+    def red(self) -> dict[str, str]:
+        """What the App draws in red before anyone has typed, by input; "" for the form."""
+        inputs = {"": self.schema, **self.fields}
+        errors = {name: shown["error_message"] for name, shown in inputs.items() if shown.get("invalid")}
+        errors = {name: text for name, text in errors.items() if inputs[name]["view"]["name"] != "HiddenView"}
+        missing = {
+            name: "Required property"
+            for name, shown in self.fields.items()
+            if shown.get("required") and shown.get("default") is None and name not in errors
+        }
+        return {**errors, **missing}
+
+    @property
+    def reasons(self) -> str:
+        """Why the form cannot be submitted: everything that a caller from Python is told."""
+        inputs = {"": self.schema, **self.fields}
+        return "; ".join(shown["error_message"] for shown in inputs.values() if shown.get("invalid"))
+
+    @property
     def visible_text(self) -> str:
-        """Errors, labels and descriptions, one per line."""
-        lines: list[str] = []
+        """Errors, labels and descriptions, one per line; the error of an input begins with its name."""
+        lines = [f"{name} {text[:1].lower()}{text[1:]}" for name, text in self.red.items()]
 
         def collect(part: Any) -> None:
+            if isinstance(part, dict) and (part.get("view") or {}).get("name") == "HiddenView":
+                return
             for name, value in part.items() if isinstance(part, dict) else enumerate(part):
                 if isinstance(value, (dict, list)):
                     collect(value)
-                elif isinstance(value, str) and name in ("error_message", "label", "description"):
+                elif isinstance(value, str) and name in ("label", "description"):
                     lines.append(value)
 
         collect(self.schema)

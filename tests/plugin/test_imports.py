@@ -27,17 +27,19 @@ class Popen:  # start no process that measures or trains
     def __init__(self, *args, **kwargs):
         print("started", *args[0][-5:])
     def wait(self): ...
+    def poll(self): return 1
 
 subprocess.Popen = Popen
 assert "torch" not in sys.modules
 names = [operator.name for operator in foo.list_operators() if operator.plugin_name == PLUGIN]
-assert len(names) == 13, names
+assert len(names) == 14, names
 dataset = fo.load_dataset(sys.argv[1])
 for name in names:
     if f"{PLUGIN}/{name}" != PANEL:
         foo.get_operator(f"{PLUGIN}/{name}")
-        if name != "compare_learnability":
+        if name not in ("compare_learnability", "measure_learnability_speed"):
             form(name, dataset, {"advanced": True, "preset": "custom"}, selected=dataset.limit(1).values("id"))
+execute("measure_learnability_speed", dataset, {"models": ["resnet20"]})
 panel = PanelHarness(dataset)
 panel.open()
 for tab in ("map", "labels", "examples", "classes", "compare", "curves"):
@@ -58,7 +60,7 @@ execute("suggest_label_fixes", dataset)
 chosen = {"selected": dataset.limit(5).values("id"), "view_target": "SELECTED_SAMPLES"}
 execute("apply_label_fixes", dataset, **chosen)
 execute("export_learnability", dataset, {"path": sys.argv[2]})
-execute("import_learnability", dataset, {"path": sys.argv[2], "name": "vgg16", "overwrite": True})
+execute("import_learnability", dataset, {"path": sys.argv[2], "models": ["vgg16"], "overwrite": True})
 assert panel.data["samples"]
 loaded = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "torchvision", "timm"})
 print("loaded", *loaded)
@@ -91,7 +93,7 @@ def test_forms_and_panel_never_load_torch(make_dataset: Callable[..., fo.Dataset
     )
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
-    # the form found no measured training rate and wanted to start a process that measures it
+    # a process of its own measures the speed
     assert any(line.startswith("started") and "resnet20" in line for line in lines)
     assert lines[-1] == "loaded"
     dataset.reload()
@@ -99,16 +101,26 @@ def test_forms_and_panel_never_load_torch(make_dataset: Callable[..., fo.Dataset
     assert (tmp_path / "scores.csv").exists()
 
 
-def test_one_process_at_a_time_measures_the_training_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    compute = plugin_module("operators.compute")
+def test_one_process_at_a_time_measures_the_training_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    speed = plugin_module("operators.speed")
     started: list[list[str]] = []
-    monkeypatch.setattr(compute, "start_process", started.append)
-    monkeypatch.setattr(compute, "measuring_since", {})
-    request = compute.Request.from_params({"models": ["vgg16", "mobilenet"], "image_size": 48, "device": "cpu"})
+
+    class Process:
+        def poll(self) -> int | None:
+            return None if len(started) == 1 else 0
+
+    def start(command: list[str]) -> Process:
+        started.append(command)
+        return Process()
+
+    monkeypatch.setattr(speed, "start_process", start)
     for _ in range(3):
-        compute.measure_rates(request)
+        speed.measure_rates(["vgg16", "mobilenet"], 48, "cpu")
     (command,) = started
     assert command[0] == sys.executable
     assert command[-6:] == ["vgg16", "mobilenet", "--image-size", "48", "--device", "cpu"]
-    compute.measure_rates(compute.Request.from_params({"models": ["vgg16"]}))
-    assert len(started) == 2
+    # one that has ended without a result is started again
+    speed.measure_rates(["vgg16"], 48, "cpu")
+    speed.measure_rates(["vgg16"], 48, "cpu")
+    assert len(started) == 3

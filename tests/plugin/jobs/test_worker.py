@@ -63,7 +63,7 @@ def test_cancelling_kills_the_training(digit_dataset: fo.Dataset, start: Start) 
     assert len(processes) > 1
     progress = panel.tick().layout["job_progress"]
     assert 0 < progress["default"] < 1
-    assert "resnet20" in progress["view"]["label"]
+    assert "ResNet-20: epoch" in progress["view"]["label"]
     panel.event("on_cancel")
     assert (latest_job(digit_dataset).state, latest_job(digit_dataset).error) == ("failed", "Cancelled by user")
     wait_for(lambda: have_ended(processes), "the end of the processes")

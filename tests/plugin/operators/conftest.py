@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import fiftyone as fo
 import numpy as np
 import pytest
 
-from ..harness import plugin_module
 from ..made_up import add_samples, write_scores
 
 MakeDataset = Callable[..., fo.Dataset]
 
 
 @pytest.fixture(autouse=True)
-def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
-    """Keep forms from measuring this machine's speed; collect the requests whose speed they would measure."""
+def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder of files for each test, and one of measured speeds."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("FIFTYONE_LEARNABILITY_DIR", str(tmp_path))
-    requests: list[Any] = []
-    monkeypatch.setattr(plugin_module("operators.compute"), "measure_rates", requests.append)
-    return requests
 
 
 @pytest.fixture

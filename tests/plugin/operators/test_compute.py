@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,7 +26,7 @@ def count_jobs(dataset: fo.Dataset) -> int:
     return get_database()["delegated_ops"].count_documents({"dataset_id": dataset_id(dataset)})
 
 
-def test_the_form_of_compute(unscored: fo.Dataset, measured: list[Any]) -> None:
+def test_the_form_of_compute(unscored: fo.Dataset) -> None:
     unscored.add_sample_field("price", fo.FloatField)
     unscored.add_sample_field("kind", fo.StringField)
     unscored.add_sample_field("boxes", fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
@@ -37,15 +38,15 @@ def test_the_form_of_compute(unscored: fo.Dataset, measured: list[Any]) -> None:
     assert shown.choices("how") == ["background", "scheduled", "now"]
     assert "epochs" not in shown.fields
     assert "runs" not in shown.fields
-    assert "replaces" not in shown.fields
+    assert "existing" not in shown.fields
     assert "**10** images" in shown.defaults["consequences"]
     assert "`learnability_resnet20`, `learnability_rank_resnet20`" in shown.defaults["consequences"]
     # the defaults are valid: they are the paper's experiment
     request = plugin_module("operators.compute").Request.from_params(shown.defaults)
     assert (request.models, request.settings.epochs, request.settings.runs) == (["resnet20"], 200, 1)
     assert request.settings.overwrite is False
-    # it measures the speed of the chosen network
-    assert [request.models for request in measured] == [["resnet20"]]
+    # the page measures the speed of the chosen network
+    assert shown.fields["speed"]["view"]["params"] == {"models": ["resnet20"], "image_size": 32, "device": "auto"}
     advanced = form("compute_learnability", unscored, {"advanced": True, "preset": "custom"})
     names = {"epochs", "runs", "key", "batch_size", "lr", "image_size", "seed", "device", "skip_failures"}
     names |= {"measure", "measure_every", "stop_when_stable"}
@@ -68,45 +69,135 @@ def test_the_form_speaks_of_the_target(unscored: fo.Dataset) -> None:
     assert "`learnability_rank_mobilenet`" in shown.defaults["consequences"]
 
 
-def test_the_estimate_comes_from_the_measured_rate(unscored: fo.Dataset, measured: list[Any]) -> None:
+def test_the_form_counts_the_labelled_images(unscored: fo.Dataset) -> None:
+    labels = unscored.values("ground_truth.label")
+    remember_rate("resnet20", 32, "auto", 0.5)
+    assert (
+        "**10** images.\n\nTakes about **67 minutes**"
+        in form("compute_learnability", unscored).defaults["consequences"]
+    )
+    unscored.set_values("ground_truth.label", [None] * 4 + labels[4:])
+    text = form("compute_learnability", unscored).defaults["consequences"]
+    assert "**6** images with a label; **4** without one are left out" in text
+    # the time is that of the images that are trained on
+    assert "**40 minutes**" in text
+    text = form("compute_learnability", unscored, **in_view(unscored.skip(3).limit(4))).defaults["consequences"]
+    assert "**3** images with a label; **1** without one" in text
+
+
+def test_the_form_refuses_labels_of_one_class(unscored: fo.Dataset) -> None:
+    unscored.set_values("ground_truth.label", ["$a"] * 9 + [None])
+    unscored.add_sample_field("empty", fo.StringField)
+    for field, reason in (("ground_truth", "only one class"), ("empty", "none of the 10 samples has a label")):
+        shown = form("compute_learnability", unscored, {"label_field": field})
+        assert list(shown.red) == ["label_field"]
+        assert reason in shown.red["label_field"].lower()
+        with pytest.raises(ValueError, match=reason):
+            execute("compute_learnability", unscored, {"label_field": field})
+
+
+def test_the_estimate_comes_from_the_measured_rate(unscored: fo.Dataset) -> None:
     for model, rate in (("resnet20", 2.0), ("vgg16", 0.5)):
         remember_rate(model, 32, "auto", rate)
     params = {"models": ["resnet20", "vgg16"], "preset": "custom", "epochs": 12, "advanced": True, "runs": 3}
     # 10 samples, 12 epochs, 3 runs: 360 images by each
-    text = form("compute_learnability", unscored, params).defaults["consequences"]
-    assert "15 minutes" in text
-    assert not measured
+    shown = form("compute_learnability", unscored, params)
+    assert "15 minutes" in shown.defaults["consequences"]
+    assert "speed" not in shown.fields
     params = {**params, "image_size": 64}
-    assert "being measured" in form("compute_learnability", unscored, params).defaults["consequences"]
-    assert [request.settings.pixels for request in measured] == [64]
+    shown = form("compute_learnability", unscored, params)
+    asked = {"models": ["resnet20", "vgg16"], "image_size": 64, "device": "auto"}
+    assert shown.fields["speed"]["view"]["params"] == asked
+    assert not shown.invalid
+    # a measurement that found nothing is not repeated
+    answer = {"speed": {"state": "loaded", "data": {**asked, "known": False}}}
+    shown = form("compute_learnability", unscored, {**params, **answer})
+    assert "speed" not in shown.fields
+    assert "could not be measured" in shown.text
     # too long to wait for
     now = {"models": ["resnet20", "vgg16"], "preset": "paper", "how": "now"}
     shown = form("compute_learnability", unscored, now)
-    assert shown.invalid
-    assert "background" in shown.schema["error_message"]
+    assert list(shown.red) == ["how"]
+    assert "background" in shown.red["how"]
     assert not form("compute_learnability", unscored, {**now, "preset": "custom", "epochs": 5}).invalid
 
 
-def test_the_form_warns_before_it_replaces(kept: fo.Dataset) -> None:
+def test_a_long_training_is_advised_against(unscored: fo.Dataset) -> None:
+    remember_rate("resnet20", 32, "auto", 0.5)
+    shown = form("compute_learnability", unscored)
+    advice = shown.fields["advice"]["view"]
+    assert "200 epochs take about 67 minutes" in advice["label"]
+    assert "Standard (60 epochs, about 20 minutes) or Quick (20 epochs, about 7 minutes)" in advice["description"]
+    assert shown.fields["stop_when_stable"]["view"]["label"] == "Stop when the ranking is stable"
+    # one that follows the advice reads what it now takes
+    shown = form("compute_learnability", unscored, {"stop_when_stable": True})
+    assert "advice" not in shown.fields
+    assert "stop_when_stable" in shown.fields
+    assert "at most **67 minutes**" in shown.defaults["consequences"]
+    for short in ({"preset": "standard"}, {"preset": "quick"}):
+        shown = form("compute_learnability", unscored, short)
+        assert "advice" not in shown.fields
+        assert "stop_when_stable" not in shown.fields
+
+
+def test_the_speed_is_measured(unscored: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    speed = plugin_module("operators.speed")
+
+    class Process:
+        def poll(self) -> None:
+            # what the measuring process does at its end
+            remember_rate("resnet20", 32, "cpu", 5.0)
+
+    monkeypatch.setattr(speed, "start_process", lambda command: Process())
+    asked = {"models": ["resnet20"], "image_size": 32, "device": "cpu"}
+    assert execute("measure_learnability_speed", unscored, asked).result == {**asked, "known": True}
+    for wrong in ({"models": ["os:system"]}, {"models": []}, {"image_size": 10**9}, {"device": "; rm"}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            execute("measure_learnability_speed", unscored, {**asked, **wrong})
+
+
+def test_the_form_offers_to_keep_existing_scores(kept: fo.Dataset) -> None:
     shown = form("compute_learnability", kept, {"models": ["resnet20"]})
-    assert shown.invalid
-    assert "`learnability_resnet20`, `learnability_rank_resnet20`" in shown.fields["replaces"]["view"]["description"]
-    assert not form("compute_learnability", kept, {"models": ["resnet20"], "overwrite": True}).invalid
-    assert not form("compute_learnability", kept, {"models": ["mobilenet"]}).invalid
-    same_key = {"models": ["mobilenet"], "key": "learnability"}
+    # as it opens: nothing is lost
+    assert not shown.invalid
+    assert shown.choices("existing") == ["keep", "replace"]
+    assert shown.defaults["existing"] == "keep"
+    assert "resnet20_2" in shown.text
+    assert "`learnability_resnet20_2`, `learnability_rank_resnet20_2`" in shown.defaults["consequences"]
+    shown = form("compute_learnability", kept, {"models": ["resnet20"], "existing": "replace"})
+    assert not shown.invalid
+    assert "`learnability_resnet20`, `learnability_rank_resnet20`" in shown.defaults["consequences"]
+    assert "existing" not in form("compute_learnability", kept, {"models": ["mobilenet"]}).fields
+    both = form("compute_learnability", kept, {"models": ["resnet20", "mobilenet"]}).defaults["consequences"]
+    assert "`learnability_resnet20_2`" in both
+    assert "`learnability_mobilenet`" in both
+    same_key = {"models": ["mobilenet"], "advanced": True, "key": "learnability"}
     shown = form("compute_learnability", kept, same_key)
-    assert shown.invalid
-    assert "`learnability`" in shown.fields["replaces"]["view"]["description"]
-    assert not form("compute_learnability", kept, {**same_key, "overwrite": True}).invalid
-    assert "identifier" in form("compute_learnability", kept, {"models": ["mobilenet"], "key": "a b"}).text
+    assert list(shown.red) == ["key"]
+    assert not form("compute_learnability", kept, {**same_key, "existing": "replace"}).invalid
+    shown = form("compute_learnability", kept, {"models": ["mobilenet"], "advanced": True, "key": "a b"})
+    assert "identifier" in shown.red["key"]
+
+
+def test_a_job_gets_the_names_that_keep_existing_scores(scored: fo.Dataset) -> None:
+    params = {"models": ["resnet20", "mobilenet"], "existing": "keep", "how": "scheduled"}
+    execute("compute_learnability", scored, params)
+    operations = get_database()["delegated_ops"]
+    (job,) = operations.find({"dataset_id": dataset_id(scored)})
+    try:
+        request = plugin_module("operators.compute").Request.from_params(job["context"]["request_params"]["params"])
+        assert request.names == ["resnet20_2", "mobilenet"]
+        assert not request.settings.overwrite
+    finally:
+        operations.delete_one({"_id": job["_id"]})
 
 
 def test_the_form_says_what_cannot_be_replaced(unscored: fo.Dataset) -> None:
     unscored.add_sample_field("learnability_resnet20", fo.StringField)
-    shown = form("compute_learnability", unscored, {"overwrite": True})
-    assert shown.invalid
-    assert "StringField" in shown.schema["error_message"]
-    assert "Tick" not in shown.schema["error_message"]
+    shown = form("compute_learnability", unscored, {"existing": "replace"})
+    assert list(shown.red) == ["existing"]
+    assert "StringField" in shown.red["existing"]
+    assert not form("compute_learnability", unscored).invalid
 
 
 @pytest.mark.parametrize("what", ["empty", "unlabelled", "video", "patches"])
@@ -126,7 +217,7 @@ def test_the_form_says_why_it_cannot_compute(make_dataset: MakeDataset, what: st
     shown = form("compute_learnability", dataset, **request)
     assert shown.invalid
     reason = {"empty": "no samples", "unlabelled": "no Classification", "video": "video", "patches": "patches"}[what]
-    assert reason in shown.schema["error_message"]
+    assert reason in shown.reasons
     assert "consequences" not in shown.fields
     with pytest.raises(ValueError, match=reason):
         execute("compute_learnability", dataset, **request)
@@ -249,7 +340,7 @@ def test_the_scores_of_a_request() -> None:
 def test_compute_refuses_scores(unscored: fo.Dataset, params: dict[str, Any], culprit: str) -> None:
     shown = form("compute_learnability", unscored, params)
     assert shown.invalid
-    assert culprit in shown.schema["error_message"]
+    assert culprit in shown.text
     with pytest.raises(ValueError, match=culprit):
         execute("compute_learnability", unscored, params)
     assert count_jobs(unscored) == 0
@@ -260,8 +351,7 @@ def test_the_form_warns_of_each_score_it_would_replace(measured_scores: fo.Datas
     execute("write_learnability_scores", scored, {"models": ["resnet20"], "scores": ["aum"]})
     scored.reload()
     shown = form("compute_learnability", scored, {"models": ["resnet20"], "scores": ["aum"]})
-    assert shown.invalid
-    assert "`learnability_resnet20_aum`" in shown.fields["replaces"]["view"]["description"]
+    assert "learnability_resnet20_aum" in json.dumps(shown.fields["existing"])
     with pytest.raises(ValueError, match="learnability_resnet20"):
         execute("compute_learnability", scored, {"models": ["resnet20"], "scores": ["aum"]})
 
@@ -280,7 +370,7 @@ def test_compute_now(digit_dataset: fo.Dataset) -> None:
     names = [name for name, _ in answer.calls]
     assert names[-2:] == ["reload_dataset", "open_panel"]
     reports = answer.called("set_progress")
-    assert any("resnet20" in params["label"] and params["progress"] > 0 for params in reports)
+    assert any("ResNet-20" in params["label"] and params["progress"] > 0 for params in reports)
 
 
 def test_compute_now_reports_a_failure(make_dataset: MakeDataset, digits: tuple[list[str], list[str]]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import fiftyone_learnability as fol
 
-from ..harness import execute, form
+from ..harness import execute, form, submit
 from .helpers import in_view, learnability_fields
 
 
@@ -35,13 +35,20 @@ def test_import_of_another_trainings_scores(unscored: fo.Dataset, tmp_path: Path
     assert answer.called("reload_dataset")
     unscored.reload()
     assert unscored.values("learnability_mine") == pytest.approx(ease.tolist())
-    # again only if the box is ticked
+    # again: beside them, or in their place
     shown = form("import_learnability", unscored, params)
-    assert shown.invalid
-    assert "`learnability_mine`" in shown.fields["replaces"]["view"]["description"]
+    assert not shown.invalid
+    assert shown.choices("existing") == ["keep", "replace"]
+    assert "`learnability_mine_2`" in shown.defaults["among"]
     with pytest.raises(ValueError, match="overwrite"):
         execute("import_learnability", unscored, params)
-    assert not form("import_learnability", unscored, {**params, "overwrite": True}).invalid
+    answer = execute("import_learnability", unscored, {**params, "existing": "keep"})
+    assert "learnability_mine_2" in answer.result["fields"]
+    unscored.set_values("learnability_mine", [0.0] * 10)
+    answer = execute("import_learnability", unscored, {**params, "existing": "replace"})
+    assert "learnability_mine" in answer.result["fields"]
+    unscored.reload()
+    assert unscored.values("learnability_mine") == pytest.approx(ease.tolist())
     assert execute("import_learnability", unscored, {**params, "overwrite": True}).result["samples"] == 10
 
 
@@ -58,7 +65,8 @@ def test_exported_scores_can_be_imported(measured_scores: fo.Dataset, tmp_path: 
     # the file names its models
     shown = form("import_learnability", scored, {"path": path})
     assert not shown.invalid
-    assert shown.defaults["overwrite"] is False
+    assert shown.defaults["models"] == shown.choices("models") == ["resnet20", "vgg16"]
+    assert "existing" not in shown.fields
     answer = execute("import_learnability", scored, {"path": path})
     assert set(answer.result["fields"]) == learnability_fields(scored) == set(values)
     for name, before in values.items():
@@ -67,15 +75,47 @@ def test_exported_scores_can_be_imported(measured_scores: fo.Dataset, tmp_path: 
         execute("import_learnability", scored, {"path": path})
 
 
+def test_a_file_just_exported_is_imported_under_another_name(scored: fo.Dataset, tmp_path: Path) -> None:
+    path = str(tmp_path / "scores.csv")
+    execute("export_learnability", scored, {"path": path})
+    before = {name: scored.values(name) for name in learnability_fields(scored)}
+    params: dict[str, Any] = {"path": path, "models": ["vgg16"], "name": "mine"}
+    shown = form("import_learnability", scored, params)
+    assert not shown.invalid
+    assert "existing" not in shown.fields
+    answer = submit("import_learnability", scored, params)
+    assert answer.result["fields"] == ["learnability_mine", "learnability_rank_mine"]
+    scored.reload()
+    assert scored.values("learnability_mine") == pytest.approx(scored.values("learnability_vgg16"))
+    # the form's own values: both networks, whose scores exist already, keep what is there
+    params = {"path": path, **form("import_learnability", scored, {"path": path}).defaults}
+    answer = submit("import_learnability", scored, params)
+    assert {"learnability_resnet20_2", "learnability_vgg16_2"} <= set(answer.result["fields"])
+    assert {name: scored.values(name) for name in before} == before
+    # the names belong to the networks in their order
+    shown = form("import_learnability", scored, {**params, "name": "one"})
+    assert "one name for each of ResNet-20 and VGG-16" in shown.fields["name"]["error_message"]
+    assert not form("import_learnability", scored, {**params, "name": "one, two"}).invalid
+
+
 def test_the_form_of_import(unscored: fo.Dataset, tmp_path: Path) -> None:
     # an empty form is not wrong yet, but cannot be submitted without a file
     shown = form("import_learnability", unscored)
     assert not shown.fields["path"].get("invalid")
-    assert shown.fields["path"]["required"]
+    assert shown.invalid
     for path in (str(tmp_path / "none.csv"), str(tmp_path), "scores.csv", str(tmp_path / "x.json")):
         shown = form("import_learnability", unscored, {"path": path})
         assert shown.fields["path"]["invalid"]
-    assert form("import_learnability", unscored, {"name": "two words"}).invalid
+    # a file of another tool needs a name, and offers its columns
+    table = pd.DataFrame({"id": unscored.values("id"), "margin": 0.5, "ease": 1.0})
+    table.to_csv(tmp_path / "theirs.csv", index=False)
+    params: dict[str, Any] = {"path": "theirs.csv"}
+    shown = form("import_learnability", unscored, params)
+    assert shown.invalid
+    assert "invalid" not in shown.fields["name"] or not shown.fields["name"]["invalid"]
+    assert shown.choices("learnability") == ["margin", "ease"]
+    assert not form("import_learnability", unscored, {**params, "name": "mine"}).invalid
+    assert form("import_learnability", unscored, {**params, "name": "not-a-name"}).fields["name"]["invalid"]
 
 
 def bad_files(folder: Path, dataset: fo.Dataset) -> list[tuple[dict[str, Any], str]]:

@@ -87,7 +87,7 @@ def test_suggest_needs_predictions(make_dataset: MakeDataset) -> None:
     for reason in ("no scores", "stored its predictions"):
         shown = form("suggest_label_fixes", dataset)
         assert shown.invalid
-        assert reason in shown.schema["error_message"]
+        assert reason in shown.reasons
         with pytest.raises(ValueError, match=reason):
             execute("suggest_label_fixes", dataset)
         write_scores(dataset, {"resnet20": np.linspace(0, 1, 10)}, overwrite=True)
@@ -216,7 +216,7 @@ def test_apply_needs_suggestions(predicted: ReviewCase) -> None:
     chosen = predicted.select([0])
     shown = form("apply_label_fixes", predicted.dataset, **chosen)
     assert shown.invalid
-    assert "Suggest label fixes" in shown.schema["error_message"]
+    assert "Suggest label fixes" in shown.reasons
     with pytest.raises(ValueError, match="no suggested labels"):
         execute("apply_label_fixes", predicted.dataset, **chosen)
     fol.suggest_label_fixes(predicted.dataset)

@@ -63,6 +63,7 @@ GOOD: dict[str, dict[str, list[Any]]] = {
     "import_learnability": {
         "path": ["good.csv", "nothing.csv"],
         "name": ["mine"],
+        "existing": ["keep", "replace"],
         "learnability": ["learnability", "ease"],
         "overwrite": [True, False],
     },
@@ -115,9 +116,10 @@ def reached(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
     replace(runs, "rename_run", None, lambda key, new: key in ("learnability", "label_fixes") and new.isidentifier())
     replace(runs, "delete_run", [], lambda key: key in ("learnability", "label_fixes"))
     replace(exchange, "export_scores", 1, inside)
-    replace(exchange, "import_scores", [report], inside, lambda path, name, learnability, overwrite: (
+    replace(exchange, "import_scores", [report], inside, lambda path, name, models, learnability, overwrite: (
         path.is_file()
-        and (name is None or name.isidentifier())
+        and models is None
+        and all(one.isidentifier() for one in name)
         and isinstance(learnability, str)
         and isinstance(overwrite, bool)
     ))  # fmt: skip

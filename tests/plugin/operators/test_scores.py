@@ -26,7 +26,7 @@ def test_the_form_of_write_scores(measured_scores: fo.Dataset) -> None:
     asked = {"models": ["resnet20", "vgg16"], "scores": ["aum"]}
     shown = form("write_learnability_scores", measured_scores, asked)
     assert shown.invalid
-    assert "VGG-16" in shown.schema["error_message"]
+    assert "VGG-16" in shown.red["scores"]
     assert not form("write_learnability_scores", measured_scores, {**asked, "models": ["resnet20"]}).invalid
 
 
@@ -47,7 +47,7 @@ def test_write_scores(measured_scores: fo.Dataset) -> None:
     }
     shown = form("write_learnability_scores", measured_scores)
     assert shown.invalid
-    assert "written already" in shown.schema["error_message"]
+    assert "written already" in shown.reasons
     with pytest.raises(ValueError, match="written already"):
         execute("write_learnability_scores", measured_scores)
 
