@@ -43,6 +43,19 @@ MOST_PREDICTIONS = 100_000_000
 several times as much for a moment."""
 
 
+class UnreadableImagesError(ValueError):
+    """Images cannot be read, and the settings do not allow to leave them out.
+
+    Args:
+        message: the message
+        ids: the ids of their samples
+    """
+
+    def __init__(self, message: str, ids: Sequence[str]) -> None:
+        super().__init__(message)
+        self.ids = list(ids)
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """A checked call.
@@ -206,7 +219,10 @@ def _without_unreadable(
         advice = "repair or remove their samples, or leave them out with skip_failures=True"
         if count == len(labelled):
             advice = "check that their files are where filepath says, and are images"
-        raise ValueError(f"{count} of {len(labelled)} images cannot be read ({examples}); {advice}")
+        raise UnreadableImagesError(
+            f"{count} of {len(labelled)} images cannot be read ({examples}); {advice}",
+            labelled.ids[~images.readable].tolist(),
+        )
     reporter.say(f"images that cannot be read: {count}; they are left out: {examples}")
     labelled = labelled.select(images.readable)
     if len(np.unique(labelled.labels)) < 2:

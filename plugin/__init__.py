@@ -16,7 +16,7 @@ if importlib.util.find_spec("fiftyone_learnability") is None:
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from .operators.compute import ComputeLearnability
-from .operators.curate import CompareModels, ShowDisagreement, SortByLearnability, TagByDifficulty
+from .operators.curate import CompareModels, SaveView, ShowDisagreement, SortByLearnability, TagByDifficulty
 from .operators.exchange import ExportScores, ImportScores
 from .operators.labels import ApplyLabelFixes, SuggestLabelFixes
 from .operators.runs import ManageRuns
@@ -41,6 +41,7 @@ def register(plugin: Any) -> None:
         ManageRuns,
         CompareModels,
         MeasureSpeed,
+        SaveView,
         LearnabilityPanel,
     ):
         plugin.register(cls)

@@ -20,16 +20,44 @@ from fiftyone.operators.executor import ExecutionResult, ExecutionRunState
 
 from fiftyone_learnability.dataset.internals import dataset_id, get_database, serialize_request
 
-from ..names import COMPUTE
+from ..names import COMPUTE, in_words_of_the_form
 from .logs import delete_log, log_path
 from .processes import is_worker, start_worker
 
 CANCELLED = "Cancelled by user"
+MOST_KEPT_SAMPLES = 1_000
+"""How many of the samples whose images cannot be read are kept with a job."""
+
 STARTING = "Starting a process for the training"
 WRITING = "Writing the scores"
-_ENDED = "The training process ended unexpectedly. Compute the same again to continue from its last checkpoint."
+_ENDED = "The training process ended unexpectedly. “Resume” continues from its last checkpoint."
 _ACTIVE = (ExecutionRunState.QUEUED, ExecutionRunState.SCHEDULED, ExecutionRunState.RUNNING)
-_DISMISSED, _REMARKS = "learnability_dismissed", "learnability_remarks"
+_DISMISSED, _REMARKS, _UNREADABLE = "learnability_dismissed", "learnability_remarks", "learnability_unreadable"
+
+RESUME, SHOW, WITHOUT, CHANGE = "resume", "show", "without", "change"
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a user can do about a job that failed.
+
+    Attributes:
+        name: "resume", "show", "without" or "change"
+        label: the label of its button
+        icon: the icon of its button
+    """
+
+    name: str
+    label: str
+    icon: str
+
+
+_ACTIONS = {
+    RESUME: Action(RESUME, "Resume", "play_arrow"),
+    SHOW: Action(SHOW, "Show these images", "visibility"),
+    WITHOUT: Action(WITHOUT, "Run again without them", "skip_next"),
+    CHANGE: Action(CHANGE, "Change the settings", "tune"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +70,9 @@ class Job:
         title: what is computed
         label: the current step, in words
         progress: the finished fraction, 0..1
-        error: one line that says why it failed
+        error: one line that says why it failed, as the package says it
+        sentence: the same in the words of the form, with what can be done
+        actions: what can be done about it, for :func:`rerun_job`, :func:`unreadable_samples` and :func:`params_of`
         in_background: True if our worker runs it, False if it waits for ``fiftyone delegated launch``
         remarks: what did not go as planned in a completed job, one sentence each
     """
@@ -55,6 +85,8 @@ class Job:
     error: str
     in_background: bool
     remarks: list[str] = field(default_factory=list)
+    sentence: str = ""
+    actions: list[Action] = field(default_factory=list)
 
     @property
     def active(self) -> bool:
@@ -110,17 +142,66 @@ def latest_job(dataset: fo.Dataset) -> Job | None:
         fail_job(str(document["_id"]), _message_if_killed(str(document["_id"])))
         document = _operations().find_one({"_id": document["_id"]})
     status, metadata = document.get("status") or {}, document.get("metadata") or {}
-    state = document["run_state"]
+    state, error = document["run_state"], (document.get("result") or {}).get("error") or ""
+    actions = _find_actions(error, metadata) if state == ExecutionRunState.FAILED else []
     return Job(
         id=str(document["_id"]),
         state="queued" if state == ExecutionRunState.SCHEDULED else state,
         title=document.get("label") or "Learnability",
         label=status.get("label") or "",
         progress=float(status.get("progress") or 0),
-        error=message_of_traceback((document.get("result") or {}).get("error") or ""),
+        error=message_of_traceback(error),
         in_background="worker" in metadata,
         remarks=metadata.get(_REMARKS) or [],
+        sentence=_describe(message_of_traceback(error)) if state == ExecutionRunState.FAILED else "",
+        actions=[_ACTIONS[name] for name in actions],
     )
+
+
+def rerun_job(dataset: fo.Dataset, job_id: str, **changes: Any) -> str | None:
+    """Queue an ended job again, for the same samples, and start it if it ran in the background.
+
+    Args:
+        dataset: the dataset
+        job_id: the id of the job
+        **changes: params in place of those of the job
+
+    Returns:
+        the id of the new job; None if a job of the dataset is active, or there is no such job
+    """
+    document = _operations().find_one({"_id": ObjectId(job_id), "operator": COMPUTE, "dataset_id": dataset_id(dataset)})
+    latest = latest_job(dataset)
+    if document is None or (latest is not None and latest.active):
+        # the second click of a double click
+        return None
+    request = document["context"]["request_params"]
+    params = {**request["params"], **changes}
+    operation = DelegatedOperationService().queue_operation(
+        operator=COMPUTE,
+        label=document.get("label"),
+        context={"request_params": {**request, "params": params}, "params": params},
+    )
+    if "worker" in (document.get("metadata") or {}):
+        start_job(str(operation.id))
+    return str(operation.id)
+
+
+def params_of(job_id: str) -> dict[str, Any]:
+    """Return the params that a job was started with, to open its form with them."""
+    document = _operations().find_one({"_id": ObjectId(job_id)}, {"context.request_params.params": 1})
+    return {} if document is None else dict(document["context"]["request_params"]["params"])
+
+
+def unreadable_samples(job_id: str) -> list[str]:
+    """Return the ids of the samples whose images a job could not read, at most :data:`MOST_KEPT_SAMPLES`."""
+    document = _operations().find_one({"_id": ObjectId(job_id)}, {"metadata": 1}) or {}
+    return (document.get("metadata") or {}).get(_UNREADABLE) or []
+
+
+def keep_unreadable(job_id: str, ids: Sequence[str]) -> None:
+    """Store which samples' images a job could not read."""
+    kept = list(ids[:MOST_KEPT_SAMPLES])
+    _operations().update_one({"_id": ObjectId(job_id)}, {"$set": {f"metadata.{_UNREADABLE}": kept}})
 
 
 def cancel_job(job_id: str) -> bool:
@@ -205,6 +286,25 @@ def message_of_traceback(error: str) -> str:
         return ""
     name, separator, message = lines[-1].partition(": ")
     return message if separator and name.replace(".", "").isidentifier() else lines[-1]
+
+
+def _find_actions(error: str, metadata: dict[str, Any]) -> list[str]:
+    """Return the names of what helps after a failure."""
+    message = message_of_traceback(error)
+    # a WriteError has left the trained scores in the run directory, from where the same run writes them
+    if message == CANCELLED or message.startswith(_ENDED) or "WriteError: " in error.strip().rpartition("\n")[2]:
+        return [RESUME]
+    if metadata.get(_UNREADABLE):
+        # if no image can be read, nothing is left without them
+        return [SHOW, WITHOUT] if "skip_failures" in message else [SHOW]
+    return [CHANGE]
+
+
+def _describe(message: str) -> str:
+    if message == CANCELLED:
+        return f"{CANCELLED}. Nothing was written; “Resume” continues from the last checkpoint."
+    text = in_words_of_the_form(message)
+    return text[:1].upper() + text[1:] if text else "The job failed without a message."
 
 
 def _message_if_killed(job_id: str) -> str:

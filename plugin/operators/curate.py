@@ -14,6 +14,7 @@ from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.scores.checks import LONGEST_NAME, MOST_SAMPLES
 
 from ..names import format_count
+from ..private_dataset import private_dataset
 from .forms import (
     EASIEST,
     HARDEST,
@@ -21,7 +22,9 @@ from .forms import (
     add_model_input,
     add_radio_input,
     count_of,
+    hold,
     preferred_networks,
+    require_overwrite,
     show_error,
 )
 from .params import read_bool, read_choice, read_integer, read_number, read_text, warn_of_selection
@@ -151,6 +154,56 @@ class ShowDisagreement(ScoreOperator):
         """Set the view."""
         limit = read_integer(ctx.params, "limit", 100, 1, MOST_SAMPLES)
         ctx.ops.set_view(disagreement(ctx.view, *_read_pair(ctx), limit))
+
+
+class SaveView(ScoreOperator):
+    """Saves what the grid shows, as FiftyOne's own operator does, from a form like the others of the panel."""
+
+    config = foo.OperatorConfig(
+        name="save_learnability_view",
+        label="Save view",
+        description="Save what the grid shows under a name",
+        icon="bookmark",
+        dynamic=True,
+        unlisted=True,
+        risk_level=types.RiskLevel.MEDIUM,
+        view_target=False,
+    )
+    verb = "Save"
+
+    def missing(self, ctx: foo.ExecutionContext) -> str | None:
+        """Nothing is needed."""
+        return None
+
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
+        """Add name and description, and a warning if there is a view of this name."""
+        inputs.str("name", label="Name")
+        inputs.str("description", label="Description")
+        try:
+            name = read_text(ctx.params, "name")
+        except ValueError as error:
+            show_error(inputs, error)
+            return
+        if name is None:
+            hold(inputs, "name must name the view")
+        elif name in ctx.dataset.list_saved_views():
+            require_overwrite(ctx, inputs, "There is a view of this name", f"the view {name}")
+        inputs.md(f"**{format_count(len(ctx.view))}** samples", name="count")
+
+    def run(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
+        """Save the view."""
+        name = read_text(ctx.params, "name")
+        if name is None or len(name) > LONGEST_NAME:
+            raise ValueError(f"name must not be empty or longer than {LONGEST_NAME} characters")
+        overwrite = read_bool(ctx.params, "overwrite")
+        if not overwrite and name in ctx.dataset.list_saved_views():
+            raise ValueError(f"name: there is a view {name!r}: choose another name, or replace it with overwrite=True")
+        with private_dataset(ctx):
+            ctx.dataset.save_view(
+                name, ctx.view, description=read_text(ctx.params, "description"), overwrite=overwrite
+            )
+        ctx.ops.notify(f"Saved the view “{name}”", variant="success")
+        return {"name": name}
 
 
 class CompareModels(foo.Operator):

@@ -1,4 +1,4 @@
-"""The operator that renames and deletes runs."""
+"""The operator that describes, renames, deletes and repeats runs."""
 
 from __future__ import annotations
 
@@ -9,30 +9,39 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_learnability import delete_run, list_runs, rename_run
+from fiftyone_learnability.dataset.internals import serialize_stages
 from fiftyone_learnability.dataset.registry import check_identifier
 from fiftyone_learnability.scores.checks import LONGEST_NAME
 
-from ..names import format_count, format_models
+from ..names import COMPUTE
 from ..private_dataset import private_dataset
-from .forms import ScoreOperator, add_radio_input, hold, show_error
+from ..runs import describe_run
+from .forms import ScoreOperator, add_radio_input, hold, quote_fields, show_error
 from .params import read_bool, read_choice
 
 
+RENAME, DELETE, AGAIN = "rename", "delete", "again"
+
+_VERBS = {RENAME: "Rename run", DELETE: "Delete run", AGAIN: "Open the form"}
+
+
 class ManageRuns(ScoreOperator):
-    """Renames or deletes a run."""
+    """Describes a run, and renames, deletes or repeats it."""
 
     config = foo.OperatorConfig(
         name="manage_learnability_runs",
         label="Manage learnability runs",
-        description="Rename a learnability run, or delete it with its fields",
+        description="See what a learnability run is; rename it, delete it with its fields, or compute it again",
         icon="settings",
         dynamic=True,
         risk_level=types.RiskLevel.HIGH,
+        view_target=False,
     )
 
     def submit_label(self, ctx: foo.ExecutionContext) -> str:
         """Name the chosen action."""
-        return "Delete run" if ctx.params.get("action") == "delete" else "Rename run"
+        action = ctx.params.get("action")
+        return _VERBS.get(action, _VERBS[RENAME]) if isinstance(action, str) else _VERBS[RENAME]
 
     def missing(self, ctx: foo.ExecutionContext) -> str | None:
         """A run is needed."""
@@ -43,15 +52,28 @@ class ManageRuns(ScoreOperator):
         runs = list_runs(ctx.dataset)
         inputs.enum("key", runs, default=runs[0], required=True, label="Run")
         key = ctx.params.get("key", runs[0])
-        if key in runs:
-            inputs.md(_describe(ctx.dataset, key), name="about")
-        add_radio_input(inputs, "action", "Action", {"rename": "Rename", "delete": "Delete"})
-        if ctx.params.get("action") == "delete":
-            inputs.view("deletes", types.Warning(label="This deletes the run's fields from all samples"))
+        about = describe_run(ctx.dataset, key) if key in runs else None
+        if about is not None:
+            inputs.md(about.markdown, name="about")
+        again = {AGAIN: "Compute again"} if about is not None and about.params else {}
+        add_radio_input(inputs, "action", "Action", {RENAME: "Rename", DELETE: "Delete", **again})
+        action = ctx.params.get("action")
+        if action == DELETE:
+            fields = quote_fields(about.fields) if about is not None else ""
+            warning = types.Warning(
+                label="This deletes the run's fields from all samples", description=fields or "It has no fields any more"
+            )
+            inputs.view("deletes", warning)
             inputs.bool("confirmed", default=False, label="Delete the fields")
             if not ctx.params.get("confirmed"):
                 hold(inputs, "Tick “Delete the fields” to continue")
-            return
+        elif action == AGAIN:
+            text = "Opens “Compute learnability” with the settings of this run, on the samples that it was computed on."
+            inputs.md(text, name="about_again")
+        else:
+            self._add_new_key(ctx, inputs)
+
+    def _add_new_key(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         inputs.str("new_key", label="New key")
         if not ctx.params.get("new_key"):
             hold(inputs, "new_key must be the new key of the run")
@@ -62,22 +84,51 @@ class ManageRuns(ScoreOperator):
             show_error(inputs, error)
 
     def run(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
-        """Rename or delete the run."""
+        """Rename, delete or repeat the run."""
         runs = list_runs(ctx.dataset)
         key = read_choice(ctx.params, "key", runs, "" if len(runs) > 1 else runs[0])
-        action = read_choice(ctx.params, "action", ("rename", "delete"), "rename")
-        if action == "delete":
+        action = read_choice(ctx.params, "action", _VERBS, RENAME)
+        if action == AGAIN:
+            return {"params": prompt_again(ctx, key)}
+        if action == DELETE:
             if not read_bool(ctx.params, "confirmed"):
                 raise ValueError("deleting a run must be confirmed: confirmed=True")
             with private_dataset(ctx):
                 deleted = delete_run(ctx.dataset, key)
             ctx.ops.reload_dataset()
+            ctx.ops.notify(f"Deleted the run {key} and {', '.join(deleted) or 'no fields'}", variant="success")
             return {"deleted": deleted}
         new_key = ctx.params.get("new_key")
         _check_new_key(ctx.dataset, new_key)
         with private_dataset(ctx):
             rename_run(ctx.dataset, key, new_key)
+        ctx.ops.notify(f"Renamed the run {key} to {new_key}", variant="success")
         return {"key": new_key}
+
+
+def prompt_again(ctx: foo.ExecutionContext, key: str) -> dict[str, Any]:
+    """Open the form of *Compute learnability* with the settings of a run, on the samples of the run.
+
+    Args:
+        ctx: the context of an operator or panel
+        key: the key of the run
+
+    Returns:
+        the params of the form
+
+    Raises:
+        ValueError: if the App cannot compute the run again
+    """
+    params = describe_run(ctx.dataset, key).params
+    if not params:
+        raise ValueError(f"key: the run {key!r} cannot be computed again in the App, which does not have its networks")
+    view = ctx.dataset.load_run_view(key)
+    whole = not serialize_stages(view)
+    if not whole:
+        ctx.ops.set_view(view)
+    params = {**params, "view_target": "DATASET" if whole else "CURRENT_VIEW"}
+    ctx.prompt(COMPUTE, params=params)
+    return params
 
 
 def _check_new_key(dataset: fo.Dataset, key: Any) -> None:
@@ -89,22 +140,3 @@ def _check_new_key(dataset: fo.Dataset, key: Any) -> None:
         raise ValueError(f"new_key must not be longer than {LONGEST_NAME} characters")
     if key in dataset.list_runs():
         raise ValueError(f"new_key: the dataset already has a run {key!r}")
-
-
-def _describe(dataset: fo.Dataset, key: str) -> str:
-    """Return kind, networks, size and time of a run, and what did not go as planned, as Markdown."""
-    info = dataset.get_run_info(key)
-    config = info.config
-    sources = format_models(getattr(config, "of", ()))
-    # later runs have taken over the fields of networks that are no longer listed
-    networks = format_models(config.models) or "networks that were computed again since"
-    titles = {
-        "consensus": f"Consensus of {sources}",
-        "imported": f"Imported scores of {networks}",
-        "label_fixes": f"Suggested labels by {sources}",
-    }
-    title = titles.get(getattr(config, "kind", ""), networks)
-    at_most = "up to " if getattr(config, "stop_when_stable", None) else ""
-    epochs = f", {at_most}{config.epochs} epochs" if config.epochs else ""
-    about = f"{title}: {format_count(config.num_samples)} samples{epochs}, {info.timestamp:%Y-%m-%d %H:%M}"
-    return "\n".join((about, *(f"* {remark}" for remark in getattr(config, "remarks", []))))

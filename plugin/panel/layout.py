@@ -196,9 +196,12 @@ def _lay_out_end(page: _Page, job: Job) -> None:
     root = page.root
     if job.state == "failed":
         severity = "info" if job.error == CANCELLED else "error"
-        description = job.error or "The job failed without a message."
-        root.view("job_failed", types.AlertView(severity=severity, label=job.title, description=description))
-        _button(root, "dismiss", "Dismiss", page.panel.on_dismiss, "close")
+        root.view("job_failed", types.AlertView(severity=severity, label=job.title, description=job.sentence))
+        row = _row(root, "job_actions")
+        for action in job.actions:
+            params = {"action": action.name, "job": job.id}
+            _button(row, action.name, action.label, page.panel.on_job_action, action.icon, params=params)
+        _button(row, "dismiss", "Dismiss", page.panel.on_dismiss, "close")
     elif job.remarks:
         description = "Done, with remarks: " + "; ".join(job.remarks)
         root.view("job_remarks", types.AlertView(severity="warning", label=job.title, description=description))

@@ -22,7 +22,17 @@ from fiftyone_learnability.dataset.notes import score_field
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
 from ..archives import load_ahead
-from ..jobs.job import cancel_job, dismiss_job, latest_job
+from ..jobs.job import (
+    CHANGE,
+    SHOW,
+    WITHOUT,
+    cancel_job,
+    dismiss_job,
+    latest_job,
+    params_of,
+    rerun_job,
+    unreadable_samples,
+)
 from ..names import APPLY_FIXES, COMPUTE, SAVE_VIEW, SUGGEST_FIXES, TAG, WRITE_SCORES, network_label, score_label
 from ..private_dataset import private_dataset
 from .binning import Bins, Histogram2D
@@ -138,6 +148,20 @@ class LearnabilityPanel(foo.Panel):
         if job is not None:
             # has no effect on a job that another page has started meanwhile
             dismiss_job(job.id)
+
+    def on_job_action(self, ctx: foo.ExecutionContext) -> None:
+        """Do what the message of a failed job offers."""
+        job, name = latest_job(ctx.dataset), ctx.params.get("action")
+        # another page may have dismissed it, or started it again
+        if job is None or job.id != ctx.params.get("job") or name not in [action.name for action in job.actions]:
+            return
+        if name == SHOW:
+            ids = unreadable_samples(job.id)
+            show(ctx, "images that cannot be read", lambda view: view.select(ids), count=len(ids))
+        elif name == CHANGE:
+            ctx.prompt(COMPUTE, params=params_of(job.id), on_success=self.on_written)
+        else:
+            rerun_job(ctx.dataset, job.id, **({"skip_failures": True} if name == WITHOUT else {}))
 
     def on_hardest(self, ctx: foo.ExecutionContext) -> None:
         """Sort the grid, hardest first."""

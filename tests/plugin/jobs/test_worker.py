@@ -83,7 +83,7 @@ def test_a_killed_worker_is_noticed(digit_dataset: fo.Dataset, start: Start) -> 
     answer = panel.tick()
     assert latest_job(digit_dataset).state == "failed"
     assert str(log_path(job)) in answer.layout["job_failed"]["view"]["description"]
-    assert "Compute the same again to continue" in answer.layout["job_failed"]["view"]["description"]
+    assert "“Resume” continues" in answer.layout["job_failed"]["view"]["description"]
     assert answer.layout["job_failed"]["view"]["severity"] == "error"
     # the training is in a process group of its own: it notices that the job has failed
     wait_for(lambda: have_ended(processes), "the end of the training")
@@ -105,7 +105,7 @@ def test_a_killed_training_is_reported_by_its_worker(digit_dataset: fo.Dataset, 
     assert operation(job)["run_state"] == "failed"
     panel = PanelHarness(digit_dataset)
     description = panel.open().layout["job_failed"]["view"]["description"]
-    assert "ended unexpectedly. Compute the same again to continue" in description
+    assert "ended unexpectedly. “Resume” continues" in description
     # its output is where the message says
     assert str(log_path(job)) in description
     assert log_path(job).exists()

@@ -106,3 +106,31 @@ def test_the_form_of_tag_changes_with_the_choice(kept: fo.Dataset) -> None:
 def test_compare_opens_the_panel(unscored: fo.Dataset) -> None:
     (call,) = execute("compare_learnability", unscored).called("open_panel")
     assert call["name"] == "learnability_panel"
+
+
+def test_save_a_view(scored: fo.Dataset) -> None:
+    hardest = fol.sort_by_learnability(scored, "resnet20").limit(5)
+    request = {**in_view(hardest), "filters": {}}
+    shown = form("save_learnability_view", scored, **request)
+    assert shown.invalid
+    assert shown.red == {}
+    assert shown.schema["view"]["submit_button_label"] == "Save"
+    params: dict[str, Any] = {"name": "hardest five", "description": "to look at"}
+    shown = form("save_learnability_view", scored, params, **request)
+    assert not shown.invalid
+    assert "**5** samples" in shown.defaults["count"]
+    assert execute("save_learnability_view", scored, params, **request).result == {"name": "hardest five"}
+    scored.reload()
+    assert scored.load_saved_view("hardest five").values("id") == hardest.values("id")
+    # another view of that name only if the box is ticked
+    assert form("save_learnability_view", scored, params, **request).invalid
+    with pytest.raises(ValueError, match="there is a view 'hardest five'"):
+        execute("save_learnability_view", scored, params, **request)
+    params["overwrite"] = True
+    assert not form("save_learnability_view", scored, params, **request).invalid
+    execute("save_learnability_view", scored, params, **in_view(hardest.limit(2)))
+    scored.reload()
+    assert len(scored.load_saved_view("hardest five")) == 2
+    for wrong in ({"name": " "}, {"name": 3}, {}):
+        with pytest.raises(ValueError, match="name"):
+            execute("save_learnability_view", scored, wrong)

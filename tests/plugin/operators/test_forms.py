@@ -28,6 +28,7 @@ OPERATORS = (
     "write_learnability_scores",
     "compute_consensus",
     "import_learnability",
+    "save_learnability_view",
 )
 
 
@@ -130,6 +131,7 @@ FAILING = [
     ("apply_label_fixes", {}, "no suggested labels"),
     ("write_learnability_scores", {}, "written already"),
     ("compute_consensus", {"models": ["alexnet"]}, "alexnet"),
+    ("save_learnability_view", {"name": "x" * 101}, "name"),
     ("compute_learnability", {"models": ["alexnet"]}, "alexnet"),
     ("compute_learnability", {"models": ["resnet20"]}, "learnability_resnet20"),
     ("compute_learnability", {"models": ["mobilenet"], "how": "now"}, "cannot be read"),
