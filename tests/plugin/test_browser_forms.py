@@ -22,7 +22,7 @@ from scripts.server import serve
 from .browser import App, open_page, start_browser
 from .made_up import write_scores
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 FILES = "FIFTYONE_LEARNABILITY_DIR"
 RED = re.compile(r"rgb\(2[0-9]{2}, ?[0-6]?[0-9], ?[0-6]?[0-9]\)")

@@ -22,7 +22,7 @@ from playwright.sync_api import expect
 from .browser import App
 from .made_up import write_contradicted_scores
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 MODELS = ("resnet20", "vgg16")
 COUNT, EPOCHS = 300, 5
@@ -80,7 +80,6 @@ def watch(app: App, seconds: float, count: int) -> list[str]:
     return app.requests
 
 
-@pytest.mark.slow
 def test_sidebar_filters_stay(app: App, dataset: fo.Dataset) -> None:
     open_panel(app, dataset)
     count = filter_labels(app, dataset, "7")
@@ -121,7 +120,6 @@ def test_a_point_shows_as_many_samples_as_it_says(app: App, dataset: fo.Dataset)
     app.expect_count(count)
 
 
-@pytest.mark.slow
 def test_plots_are_those_of_the_view(app: App, dataset: fo.Dataset) -> None:
     open_panel(app, dataset)
     for name, plots in (("Compare", 3), ("Data map", 1), ("Labels", 1), ("Classes", 1)):
