@@ -104,7 +104,7 @@ class ImportScores(ScoreOperator):
             reports = import_scores(
                 ctx.target_view(),
                 source.path,
-                request.names or None,
+                request.names,
                 models=request.models or None,
                 learnability=request.column,
                 overwrite=request.overwrite,
@@ -249,9 +249,11 @@ def _read_names(params: dict[str, Any], models: list[str]) -> list[str]:
     """Return the names to save models under, by default their own.
 
     Raises:
-        ValueError: if a name is invalid, or they are not one for each model
+        ValueError: if a name is missing or invalid, or they are not one for each model
     """
     text = read_text(params, "name")
+    if text is None and not models:
+        raise ValueError("name must name the scores, because the file does not name its model")
     if text is None:
         return models
     names = re.split(r"[\s,]+", text.strip(" ,"))
