@@ -302,16 +302,23 @@ class App:
 
     def set_panel_width(self, width: int) -> None:
         """Resize the page until the panel's content has a width in pixels."""
-        page_width = 300 + 2 * width
-        for _ in range(4):
-            self.page.set_viewport_size({"width": page_width, "height": 1000})
-            self.settle()
+
+        def measure() -> float:
             box = self.panel.bounding_box()
             assert box is not None
-            if abs(box["width"] - width) <= 4:
+            return box["width"]
+
+        page_width = 300 + 2 * width
+        for _ in range(4):
+            before = measure()
+            if abs(before - width) <= 4:
                 return
-            page_width += round(2 * (width - box["width"]))
-        raise AssertionError(f"the panel has {box['width']} pixels, not {width}")
+            self.page.set_viewport_size({"width": page_width, "height": 1000})
+            # the App lays its spaces out anew a moment after the page
+            self.until(lambda before=before: measure() != before, "the panel to follow the page", measure, seconds=20)
+            self.settle()
+            page_width += round(2 * (width - measure()))
+        raise AssertionError(f"the panel has {measure()} pixels, not {width}")
 
     def overflowing(self) -> list[str]:
         """The parts of the panel that are wider than their container or reach beyond the panel, and words cut off."""
