@@ -88,22 +88,22 @@ def import_scores(
             model, or a ``key`` is given for several models; see also :func:`write_scores`
     """
     path = check_score_path(path)
-    results, table = _read_results(path), None
-    if results is None:
+    sources: list[Any]
+    if (results := _read_results(path)) is not None:
+        chosen = _choose_models(path, [results.model], models)
+        sources = [results]
+    else:
         table = read_table(path)
         chosen = _choose_models(path, _exported_models(table.columns), models)
-    else:
-        chosen = _choose_models(path, [results.model], models)
+        sources = [_columns_of(table, model) for model in chosen] or [table]
     names = _choose_names(path, chosen, name)
     if options.get("key") is not None and len(names) > 1:
         raise ValueError(
             f"the key {options['key']!r} is for one run, and {path.name} has {', '.join(chosen)}: choose one with "
             "models="
         )
-    prepared = []
-    for index, name in enumerate(names):
-        source = results if table is None else _columns_of(table, chosen[index]) if chosen else table
-        prepared.append(prepare_scores(samples, source, name, **options))
+    pairs = zip(sources, names, strict=True)
+    prepared = [prepare_scores(samples, source, saved_as, **options) for source, saved_as in pairs]
     return [model.write() for model in prepared]
 
 

@@ -714,18 +714,11 @@ def test_a_view_that_a_run_cannot_keep_is_refused_before_any_training(
         learn(digit_dataset.select(digit_dataset.values("id")), models={"tiny": never})
 
 
-def test_a_read_only_field_is_refused_before_any_training(digit_dataset: fo.Dataset) -> None:
+@pytest.mark.parametrize("by_another_process", [False, True])
+def test_a_read_only_field_is_refused_before_any_training(digit_dataset: fo.Dataset, by_another_process: bool) -> None:
     learn(digit_dataset)
-    field = digit_dataset.get_field(RANK)
-    field.read_only = True
-    field.save()
-    with pytest.raises(ValueError, match="the field 'learnability_rank_tiny' is read-only"):
-        learn(digit_dataset, models={"tiny": never}, overwrite=True)
-
-
-def test_a_field_that_another_process_made_read_only_is_refused_before_any_training(digit_dataset: fo.Dataset) -> None:
-    learn(digit_dataset)
-    field = unshared_dataset(digit_dataset.name).get_field(RANK)
+    dataset = unshared_dataset(digit_dataset.name) if by_another_process else digit_dataset
+    field = dataset.get_field(RANK)
     field.read_only = True
     field.save()
     with pytest.raises(ValueError, match="the field 'learnability_rank_tiny' is read-only"):

@@ -114,7 +114,6 @@ def warn(problems: Mapping[str, str], outcome: str) -> None:
     Args:
         problems: by network why it is no evidence
         outcome: what follows from it
-
     """
     log(_describe(problems, outcome))
 

@@ -187,8 +187,9 @@ def _describe_missing(samples: foc.SampleCollection, model: str, score: str) -> 
     dataset, field = root_dataset(samples), score_field(model, score)
     if score in find_scores(dataset, model):
         return f"the view leaves out the field {field!r}"
-    if field in moved_fields(dataset):
-        name, _ = moved_fields(dataset)[field]
+    moved = moved_fields(dataset)
+    if field in moved:
+        name, _ = moved[field]
         return f"the field {name!r} holds the {score} of {model!r}: rename it to {field!r} to use it as such"
     key = find_run(dataset, model)
     if key is None:

@@ -298,7 +298,7 @@ def free_key(
     Args:
         dataset: the dataset
         default ("learnability"): the start of the key
-        is_used (None): returns whether an unfinished run holds a key
+        is_used: returns whether an unfinished run holds a key, by default False
     """
     taken = dataset.list_runs()
     candidates = (default if number == 1 else f"{default}_{number}" for number in count(1))

@@ -1,7 +1,7 @@
 """The trainings of an experiment as units: (network, seed) + images -> one record.
 
 A unit depends on its own arguments alone, so units can run in turn, as here, or on any executor. One exception: with
-``stop_when_stable`` the first run of a network settles after how many epochs all of them stop, because means over
+``stop_when_stable`` the first run of a network decides after how many epochs all of them stop, because means over
 different numbers of epochs cannot be compared. The first run must then end before the others start.
 """
 

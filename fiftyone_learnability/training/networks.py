@@ -244,7 +244,7 @@ def build_network(name: str, factory: NetworkFactory, num_classes: int, in_chann
 
 
 def describe_error(error: Exception) -> str:
-    """Type and text of an error of somebody else's code, on one line."""
+    """Describe an error that a user's network raised: its type and its text, on one line."""
     return shorten(" ".join(f"{type(error).__name__}: {error}".split()), 500)
 
 

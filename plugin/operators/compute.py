@@ -16,7 +16,7 @@ from fiftyone import ViewField as F
 
 from fiftyone_learnability import ModelResults, compute_learnability
 from fiftyone_learnability.dataset.appearance import PANEL
-from fiftyone_learnability.dataset.internals import dataset_id, root_dataset, sample_collection, serialize_stages
+from fiftyone_learnability.dataset.internals import dataset_id, root_dataset, serialize_stages
 from fiftyone_learnability.dataset.journal import find_abandoned
 from fiftyone_learnability.dataset.notes import fields_of
 from fiftyone_learnability.dataset.recovery import recover
@@ -29,6 +29,7 @@ from fiftyone_learnability.scores.catalog import DEFAULT_SCORES, SCORES, check_n
 from fiftyone_learnability.scores.checks import short_repr
 from fiftyone_learnability.training.options import IF_SAME, RunSettings, public_settings
 
+from ..changes import last_change
 from ..jobs.job import queue_job, start_job
 from ..memory import remember
 from ..names import MEASURE_SPEED, NETWORKS, format_count, format_duration, network_label
@@ -111,10 +112,8 @@ class Request:
         Args:
             samples: the collection to score
         """
-        names = free_names(samples, self.names, self.settings.scores)
-        if not self.keep or names == self.names:
-            return self
-        return replace(self, settings=replace(self.settings, name=tuple(names)))
+        names = free_names(samples, self.names, self.settings.scores) if self.keep else self.names
+        return self if names == self.names else replace(self, settings=replace(self.settings, name=tuple(names)))
 
     @property
     def title(self) -> str:
@@ -387,9 +386,7 @@ def _count_labelled(samples: foc.SampleCollection, label_field: str) -> int:
         return labelled.count(), first + others
 
     dataset = root_dataset(samples)
-    newest = sample_collection(dataset).find_one({}, {"last_modified_at": 1}, sort=[("last_modified_at", -1)]) or {}
-    size = sample_collection(dataset).estimated_document_count()
-    state = (str(dataset_id(dataset)), str(newest.get("last_modified_at")), size)
+    state = (str(dataset_id(dataset)), *last_change(dataset))
     stages = "" if isinstance(samples, fo.Dataset) else str(serialize_stages(samples))
     total, classes = remember(("labelled", state, stages, path), count)
     if not classes:

@@ -162,7 +162,7 @@ def add_model_input(
     chosen = ctx.params.get(name) or default
     for model, problem in find_unlearned(ctx.dataset, [chosen] if chosen in models.values() else []).items():
         about = types.Warning(
-            label=f"{network_label(model)} {problem}", description="Its scores say nothing about the samples"
+            label=f"{network_label(model)} {problem}", description="Its scores may say nothing about the samples"
         )
         inputs.view(f"unlearned_{name}", about)
 

@@ -210,7 +210,7 @@ def _lay_out_warnings(page: _Page) -> None:
     table, dataset = page.table, page.ctx.dataset
     problems = remember(("unlearned", table.version), lambda: find_unlearned(dataset, table.models))
     for model, problem in problems.items():
-        description = "Its scores say nothing about the samples. Train it longer, or with another learning rate."
+        description = "Its scores may say nothing about the samples. Train it longer, or with another learning rate."
         label = f"{network_label(model)} {problem}"
         page.root.view(f"unlearned_{model}", types.AlertView(severity="warning", label=label, description=description))
     for remark in differing_epochs(dataset, table.models):

@@ -27,11 +27,11 @@ from fiftyone_learnability.dataset.arrays import (
     read_ids,
 )
 from fiftyone_learnability.dataset.internals import dataset_id, sample_collection
-from fiftyone_learnability.dataset.journal import in_utc
 from fiftyone_learnability.dataset.notes import notes_of, score_field
 from fiftyone_learnability.dataset.scored import find_models, label_path_of
 from fiftyone_learnability.scores.catalog import SCORES
 
+from ..changes import last_change
 from ..memory import remember
 from .scope import Scope, build_view, scope_of
 
@@ -173,16 +173,7 @@ class DatasetState(NamedTuple):
 
 def dataset_state(dataset: fo.Dataset) -> DatasetState:
     """Return the state of a dataset. This is fast: it uses an index."""
-    samples = sample_collection(dataset)
-    newest_first = [("last_modified_at", -1)]
-    sample = samples.find_one({}, {"last_modified_at": 1, "_id": 0}, sort=newest_first) or {}
-    newest = sample.get("last_modified_at")
-    return DatasetState(
-        str(dataset_id(dataset)),
-        in_utc(newest) if isinstance(newest, datetime) else None,
-        samples.estimated_document_count(),
-        tuple(_scores_in_fields(dataset).items()),
-    )
+    return DatasetState(str(dataset_id(dataset)), *last_change(dataset), tuple(_scores_in_fields(dataset).items()))
 
 
 def _scores_in_fields(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:

@@ -42,6 +42,7 @@ class Case:
         says: words that the message must contain; empty if the call must succeed
         says_there: other words for a door with its own message
         known: True if a form can refuse it before the call; it cannot see most of what files hold
+        offers: where the form offers another way, such as another name, instead of refusing: what it says of it
         written: the fields that a successful call writes
         changed: other fields whose values a successful call changes
         scored: the number of samples with scores after a successful call
@@ -55,6 +56,7 @@ class Case:
     says: tuple[str, ...] = ()
     says_there: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     known: bool = True
+    offers: str = ""
     written: tuple[str, ...] = SCORES
     changed: tuple[str, ...] = ()
     scored: int | None = None
@@ -717,8 +719,7 @@ CLASHES = (
         "The score field exists, and this package did not write it.",
         partial(_with_field, name=SCORES[0], ftype=fo.FloatField),
         says=(SCORES[0], "did not write"),
-        # the form offers another name, which this request does not ask for
-        known=False,
+        offers=SCORES[0],
     ),
     Case(
         "field of another type",

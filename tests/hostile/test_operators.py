@@ -31,10 +31,15 @@ def test_case(case: Case, world: World) -> None:
         raise shown.error
     if not case.says:
         assert not shown.result.invalid, shown.result.text
+    elif case.offers:
+        assert not shown.result.invalid, shown.result.text
+        assert case.offers in shown.result.visible_text
     elif case.known:
         assert shown.result.invalid
-        shown_text = shown.result.visible_text.lower()
-        missing = [word for word in case.words(APP) if word.lower() not in shown_text]
+        # a form begins each message with a capital letter
+        lines = shown.result.visible_text.splitlines()
+        texts = "\n".join([*lines, *(line[:1].lower() + line[1:] for line in lines), *shown.result.red.values()])
+        missing = [word for word in case.words(APP) if word not in texts]
         assert not missing, f"the form lacks {missing}: {shown.result.visible_text}"
 
     outcome = in_time(lambda: execute(*arguments, **operation.request))

@@ -358,8 +358,11 @@ def test_the_panel_fits_and_looks_right(app: App, images: Images, make_dataset: 
     dataset = make_dataset(images[0][::2], images[1][::2], name="looks", persistent=True)
     write_contradicted_scores(dataset, MODELS)
     fol.suggest_label_fixes(dataset)
+    # one step teaches a network nothing, of which the panel warns
+    fol.compute_learnability(dataset, models="resnet20", name="short", epochs=1, batch_size=128, progress=False)
     app.open(dataset.name)
     app.open_panel()
+    expect(app.panel).to_contain_text("did not learn clearly more than chance")
     # the check must find an element that is too wide
     app.panel.evaluate("panel => panel.insertAdjacentHTML('beforeend', '<p id=wide style=width:3000px>wide</p>')")
     assert [part for part in app.overflowing() if part.startswith("P ")]

@@ -15,11 +15,11 @@ from fiftyone_learnability.experiment.rate import cache_file, remember_rate
 
 pytest.importorskip("playwright")
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from scripts.server import serve
 
-from .browser import App, open_page, start_browser
+from .browser import App
 from .made_up import write_scores
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -36,23 +36,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv(FILES, str(tmp_path_factory.mktemp("files")))
         with serve() as address:
             yield address
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with start_browser(chromium) as started:
-        yield started
-
-
-@pytest.fixture
-def app(
-    url: str, browser: Browser, make_dataset: Callable[..., fo.Dataset], request: pytest.FixtureRequest
-) -> Iterator[App]:
-    """A page of the App that must show no error of FiftyOne's own; it closes before the datasets are deleted."""
-    with open_page(browser, url, request.node.originalname.removeprefix("test_")) as page:
-        yield page
-        page.screenshot("at-the-end")
-        assert page.errors == []
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_a_file_just_exported_is_imported_under_another_name(scored: fo.Dataset,
     assert answer.result["fields"] == ["learnability_mine", "learnability_rank_mine"]
     scored.reload()
     assert scored.values("learnability_mine") == pytest.approx(scored.values("learnability_vgg16"))
-    # the form's own values: both networks, whose scores exist already, keep what is there
+    # by default, both networks are imported under new names, because scores of theirs exist
     params = {"path": path, **form("import_learnability", scored, {"path": path}).defaults}
     answer = submit("import_learnability", scored, params)
     assert {"learnability_resnet20_2", "learnability_vgg16_2"} <= set(answer.result["fields"])
