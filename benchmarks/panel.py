@@ -161,6 +161,7 @@ def prepare(count: int) -> str:
     write_results(WriteTarget.of_scores(dataset, list(results), "learnability"), results, settings_of(count, epochs))
     fol.add_scores(dataset, ["hits", "variability"], MODELS[0])
     fol.suggest_label_fixes(dataset, MODELS[0])
+    fol.start_label_review(dataset)
     return str(dataset.name)
 
 
@@ -202,6 +203,7 @@ class Session:
         self._visit_tabs()
         self._choose_views()
         self._tag()
+        self._review()
         return self.events
 
     def _report(self, name: str, *answers: Answer, opens: bool = False, grid: str = "") -> None:
@@ -310,6 +312,18 @@ class Session:
             else:
                 # within a minute after scores were written, all samples count as changed
                 self._report("after samples 0 to 100 were tagged: all may be read again", answer, opens=True)
+
+    def _review(self) -> None:
+        panel = self.panel
+        panel.tab("labels")
+        self._report("review of labels, first", panel.event("on_review", review="mislabelled"))
+        for decision in ("accepted", "kept", "skipped"):
+            name = f"a suggestion is {decision}"
+            self._report(name, *[self._decide(decision) for _ in range(self.repeat)])
+        self._report("undo", *[panel.event("on_undo") for _ in range(self.repeat)])
+
+    def _decide(self, decision: str) -> Answer:
+        return self.panel.event("on_decide", **self.panel.layout[decision]["view"]["params"])
 
 
 def _box(last: int) -> dict[str, Any]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .experiment.progress import ProgressEvent
     from .experiment.results import ModelResults
     from .labels import apply_label_fixes, label_problems, suggest_label_fixes
+    from .review import decide_labels, review_queue, start_label_review, undo_decisions
     from .scores.comparison import Comparison, compare_scores
     from .scores.formulas import (
         ambiguity,
@@ -65,6 +66,7 @@ _HOMES = {
     ".experiment.progress": ("ProgressEvent",),
     ".experiment.results": ("ModelResults",),
     ".labels": ("apply_label_fixes", "label_problems", "suggest_label_fixes"),
+    ".review": ("decide_labels", "review_queue", "start_label_review", "undo_decisions"),
     ".scores.comparison": ("Comparison", "compare_scores"),
     ".scores.formulas": (
         "ambiguity",
@@ -105,6 +107,7 @@ __all__ = [
     "compare_scores",
     "compute_learnability",
     "curriculum",
+    "decide_labels",
     "delete_run",
     "disagreement",
     "el2n",
@@ -127,13 +130,16 @@ __all__ = [
     "pred_probs",
     "reliability",
     "rename_run",
+    "review_queue",
     "scores_table",
     "select_by_difficulty",
     "select_subset",
     "sort_by_learnability",
     "stability",
+    "start_label_review",
     "suggest_label_fixes",
     "tag_by_difficulty",
+    "undo_decisions",
     "variability",
     "write_consensus",
     "write_scores",

@@ -20,12 +20,13 @@ from .dataset.evidence import choose_learned, log, problems_of
 from .dataset.fields import write_run
 from .dataset.internals import root_dataset
 from .dataset.label_fields import choose_fix_field, classification, write_labels
-from .dataset.notes import FieldNote, moved_fields, notes_of, owning_run
+from .dataset.notes import FieldNote
 from .dataset.recovery import recover
 from .dataset.registry import describe_no_run, find_run
 from .dataset.runs import load_model_results
-from .dataset.samples import check_collection, check_images, is_empty
+from .dataset.samples import check_images, is_empty
 from .dataset.scored import check_scored, choose_models, describe_no_labels, describe_no_scores, label_path_of
+from .dataset.suggestions import CONTRADICTION, SUGGESTION, VERDICT, check_suggested, judged_field
 from .dataset.target import choose_field_target
 from .experiment.results import ModelResults
 from .scores.checks import check_bool, check_number
@@ -46,15 +47,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _logger = logging.getLogger(__name__)
-
-SUGGESTION = "learnability_suggestion"
-"""The field of the suggested label, a ``fo.Classification`` with a confidence; None where the label is preferred."""
-
-CONTRADICTION = "learnability_contradiction"
-"""The field that ranks samples by how strongly the training contradicts their labels, 0..1."""
-
-VERDICT = "learnability_verdict"
-"""The field that holds "mislabelled" (probably), "hard" (but plausible) or "learned"."""
 
 MOST_CONTRADICTED = 0.5
 """If more than this share of the labels is contradicted, the networks are a likelier cause than the labels."""
@@ -153,7 +145,7 @@ def label_problems(samples: foc.SampleCollection, verdict: str = MISLABELLED) ->
     Raises:
         ValueError: if there are no suggestions, or the verdict is another one
     """
-    _check_suggested(samples, applied=False)
+    check_suggested(samples, applied=False)
     if verdict not in (MISLABELLED, HARD):
         raise ValueError(f"verdict must be {MISLABELLED!r} or {HARD!r}, not {verdict!r}")
     return samples.match(F(VERDICT) == verdict).sort_by(CONTRADICTION, reverse=True)
@@ -186,39 +178,15 @@ def apply_label_fixes(
     check_images(samples)
     dataset = root_dataset(samples)
     recover(dataset)
-    _check_suggested(samples, applied=True)
+    check_suggested(samples, applied=True)
     if is_empty(samples):
         raise ValueError(
             f"samples is an empty view of {dataset.name!r}, so no suggestion is accepted: check its tag or filter"
         )
-    label_field = str(dataset.get_run_info(owning_run(dataset, CONTRADICTION)).config.label_field)
+    label_field = judged_field(dataset)
     target = choose_fix_field(dataset, label_field, into, in_place)
     accepted = dict(zip(*samples.exists(SUGGESTION).values(["id", f"{SUGGESTION}.label"]), strict=True))
     return target, write_labels(dataset, label_field, target, accepted)
-
-
-def describe_no_suggestions(samples: foc.SampleCollection, applied: bool = True) -> str | None:
-    """Say what is missing before suggested labels can be applied, or only shown; None if nothing."""
-    dataset = root_dataset(samples)
-    present, moved = notes_of(dataset), moved_fields(dataset)
-    fields = (SUGGESTION, CONTRADICTION, VERDICT)
-    if not any(field in present or field in moved for field in fields):
-        return "there are no suggested labels yet: run suggest_label_fixes first"
-    again = "run suggest_label_fixes again with overwrite=True"
-    for field in fields:
-        if field in present and samples.has_field(field):
-            continue
-        if field in present:
-            return f"the view leaves out the field {field!r} of the suggested labels"
-        was = f"is now {moved[field][0]!r}" if field in moved else "is missing"
-        return f"the field {field!r} of the suggested labels {was}: {again}"
-    if applied and owning_run(dataset, CONTRADICTION) is None:
-        run = present[CONTRADICTION].run
-        return (
-            f"the dataset {dataset.name!r} has suggested labels but not the run {run!r} that knows for which field, as "
-            f"after cloning a view: {again}"
-        )
-    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -403,9 +371,3 @@ def _mean_predictions(results: dict[str, ModelResults]) -> tuple[list[str], NDAr
 def _trained_field(dataset: fo.Dataset, model: str) -> str:
     """The label field that a network was trained with."""
     return dataset.get_run_info(find_run(dataset, model)).config.label_field
-
-
-def _check_suggested(samples: foc.SampleCollection, applied: bool) -> None:
-    check_collection(samples)
-    if problem := describe_no_suggestions(samples, applied):
-        raise ValueError(problem)

@@ -18,7 +18,7 @@ if importlib.util.find_spec("fiftyone_learnability") is None:
 from .operators.compute import ComputeLearnability
 from .operators.curate import CompareModels, ShowDisagreement, SortByLearnability, TagByDifficulty
 from .operators.exchange import ExportScores, ImportScores
-from .operators.labels import ApplyLabelFixes, SuggestLabelFixes
+from .operators.labels import ApplyLabelFixes, ReviewLabelFixes, SuggestLabelFixes
 from .operators.runs import ManageRuns
 from .operators.scores import ComputeConsensus, WriteScores
 from .operators.speed import MeasureSpeed
@@ -34,6 +34,7 @@ def register(plugin: Any) -> None:
         ShowDisagreement,
         SuggestLabelFixes,
         ApplyLabelFixes,
+        ReviewLabelFixes,
         WriteScores,
         ComputeConsensus,
         ImportScores,

@@ -19,6 +19,9 @@ from .notes import FieldNote, note_of, notes_of
 from .samples import label_path
 from .target import check_writable
 
+RESERVED = "learnability_decision"
+"""The field of decisions, see :data:`.suggestions.DECISION`, which a copy must not take."""
+
 
 def choose_fix_field(dataset: fo.Dataset, label_field: str, into: str | None, in_place: bool) -> str:
     """Choose the field that corrected labels go into, and check that it can take them.
@@ -41,16 +44,18 @@ def choose_fix_field(dataset: fo.Dataset, label_field: str, into: str | None, in
         _check_field_name(dataset, label_field, into)
     # the label field may have been deleted since
     label_path(dataset, label_field)
+    if into == RESERVED:
+        raise ValueError(f"into: {into!r} is the field of decisions about suggested labels: choose another name")
     check_writable(
-        dataset, [label_field, _original_field(label_field)] if in_place else [into or f"{label_field}_fixed"]
+        dataset, [label_field, original_field(label_field)] if in_place else [into or f"{label_field}_fixed"]
     )
     if in_place:
         if into is not None:
             raise ValueError("give either into or in_place=True")
-        original = dataset.get_field(_original_field(label_field))
+        original = dataset.get_field(original_field(label_field))
         if original is not None and note_of(original).original_of != label_field:
             raise ValueError(
-                f"the old labels would be kept in {_original_field(label_field)!r}, a field that this package did not "
+                f"the old labels would be kept in {original_field(label_field)!r}, a field that this package did not "
                 "write: rename it first"
             )
         return label_field
@@ -85,13 +90,33 @@ def write_labels(dataset: fo.Dataset, label_field: str, target: str, labels: Map
     """
     field = dataset.get_field(label_field)
     rows = list(_read_rows(dataset, label_field, target, labels))
-    changes = [row for row in rows if _label_of(row.old) != _label_of(row.new)]
+    changes = [row for row in rows if label_of(row.old) != label_of(row.new)]
     # write only the changes to an existing field, so that other people's edits in the meantime survive
     written = changes if dataset.has_field(target) else rows
     if written:
         columns = _make_columns(field, label_field, target, written)
         write_columns(dataset, [row.id for row in written], columns, Companion(), keep_others=True)
     return len(changes)
+
+
+def prepare_fix_field(dataset: fo.Dataset, label_field: str, target: str) -> None:
+    """Make the fields that single corrected labels are written into: the copy, or the field of the old labels.
+
+    Args:
+        dataset: the dataset
+        label_field: the field of the given labels
+        target: the field to write, from :func:`choose_fix_field`
+
+    Raises:
+        WriteError: if the database fails; the dataset is unchanged
+    """
+    if target != label_field:
+        write_labels(dataset, label_field, target, {})
+    elif not dataset.has_field(original_field(label_field)):
+        column = _make_columns(dataset.get_field(label_field), label_field, target, [])[0]
+        dataset.add_sample_field(
+            column.name, column.ftype, description=column.description, info=column.info, **column.options
+        )
 
 
 def find_copies(dataset: fo.Dataset, label_field: str) -> list[str]:
@@ -123,21 +148,21 @@ class _Row(NamedTuple):
 
 
 def _read_rows(dataset: fo.Dataset, label_field: str, target: str, labels: Mapping[str, str]) -> Iterator[_Row]:
-    field, original = dataset.get_field(label_field), _original_field(label_field)
+    field, original = dataset.get_field(label_field), original_field(label_field)
     inside = target.rpartition(".")[0]
     for document in sample_collection(dataset).find({}, dict.fromkeys((label_field, target, original), 1)):
-        if inside and not isinstance(_value_at(document, inside), dict):
+        if inside and not isinstance(value_at(document, inside), dict):
             continue
         id = str(document["_id"])
-        old = _value_at(document, target)
+        old = value_at(document, target)
         if old is None:
             # the copy is new, or the sample was added after it was made
-            old = _value_at(document, label_field)
-        new = _correct(field, old, labels[id]) if id in labels else old
-        yield _Row(id, old, new, _value_at(document, original))
+            old = value_at(document, label_field)
+        new = corrected(field, old, labels[id]) if id in labels else old
+        yield _Row(id, old, new, value_at(document, original))
 
 
-def _value_at(document: Any, path: str) -> Any:
+def value_at(document: Any, path: str) -> Any:
     """The value at a path in a document of MongoDB, None if it is not there."""
     for name in path.split("."):
         document = document.get(name) if isinstance(document, dict) else None
@@ -155,22 +180,23 @@ def _make_columns(field: fo.Field, label_field: str, target: str, rows: Sequence
         ]
     originals = [row.old if row.original is None else row.original for row in rows]
     description = f"What {label_field} held before a suggestion was applied"
-    info = FieldNote(original_of=label_field, field=_original_field(label_field)).to_info()
+    info = FieldNote(original_of=label_field, field=original_field(label_field)).to_info()
     return [
-        Column(_original_field(label_field), ftype, description, info, originals, options),
+        Column(original_field(label_field), ftype, description, info, originals, options),
         Column(label_field, ftype, field.description, field.info, new, options),
     ]
 
 
-def _original_field(label_field: str) -> str:
+def original_field(label_field: str) -> str:
+    """Return the field that keeps the first labels of a label field that is corrected in place."""
     return f"{label_field}_original"
 
 
-def _correct(field: fo.Field, old: Any, label: str) -> Any:
+def corrected(field: fo.Field, old: Any, label: str) -> Any:
     """A corrected label as its field holds it."""
     if isinstance(field, fo.EmbeddedDocumentField):
         # tags and other attributes describe the old label, so a new one starts without them
-        return old if _label_of(old) == label else classification(label)
+        return old if label_of(old) == label else classification(label)
     if isinstance(field, fo.IntField):
         return int(label)
     if isinstance(field, fo.BooleanField):
@@ -178,7 +204,8 @@ def _correct(field: fo.Field, old: Any, label: str) -> Any:
     return label
 
 
-def _label_of(value: Any) -> Any:
+def label_of(value: Any) -> Any:
+    """The label in a value of a label field as MongoDB holds it."""
     return value.get("label") if isinstance(value, dict) else value
 
 

@@ -39,6 +39,7 @@ class FieldNote:
         derived (False): True for scores computed from those of several networks
         copy_of (None): the label field of which the field is a copy with accepted suggestions
         original_of (None): the label field whose labels the field keeps as they were before suggestions were applied
+        accepts_into (None): the label field that the review of suggested labels writes accepted ones into
         writing (False): True while the field is being written and incomplete
     """
 
@@ -50,6 +51,7 @@ class FieldNote:
     derived: bool = False
     copy_of: str | None = None
     original_of: str | None = None
+    accepts_into: str | None = None
     writing: bool = False
     run_id: str | None = None
     field: str | None = None

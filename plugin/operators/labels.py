@@ -10,13 +10,19 @@ import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_learnability import apply_label_fixes, find_models, suggest_label_fixes
+from fiftyone_learnability import apply_label_fixes, find_models, start_label_review, suggest_label_fixes
 from fiftyone_learnability.dataset.evidence import find_unlearned
 from fiftyone_learnability.dataset.internals import parent_dataset, root_dataset, stages_of
 from fiftyone_learnability.dataset.label_fields import choose_fix_field
 from fiftyone_learnability.dataset.notes import owning_run
 from fiftyone_learnability.dataset.samples import label_path
-from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT, describe_no_suggestions
+from fiftyone_learnability.dataset.suggestions import (
+    CONTRADICTION,
+    SUGGESTION,
+    VERDICT,
+    describe_no_suggestions,
+    judged_field,
+)
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED, THRESHOLD
 
 from ..archives import predicted_classes
@@ -108,7 +114,20 @@ class SuggestLabelFixes(ScoreOperator):
         return {"mislabelled": counts[MISLABELLED], "hard": counts[HARD]}
 
 
-class ApplyLabelFixes(ScoreOperator):
+class _FixOperator(ScoreOperator):
+    """An operator that writes suggested labels, or is about to."""
+
+    def missing(self, ctx: foo.ExecutionContext) -> str | None:
+        """Suggestions are needed, and the label field that they were made for."""
+        if problem := describe_no_suggestions(ctx.dataset):
+            return sentence(problem.replace("suggest_label_fixes", "“Suggest label fixes”"))
+        label_field = judged_field(ctx.dataset)
+        if not ctx.dataset.has_field(label_field):
+            return f"The field {label_field!r}, which the suggestions were made for, was deleted or renamed"
+        return None
+
+
+class ApplyLabelFixes(_FixOperator):
     """Writes suggested labels into a copy of the label field, or into the field itself."""
 
     config = foo.OperatorConfig(
@@ -121,32 +140,15 @@ class ApplyLabelFixes(ScoreOperator):
     )
     verb = "Accept"
 
-    def missing(self, ctx: foo.ExecutionContext) -> str | None:
-        """Suggestions are needed, and the label field that they were made for."""
-        if problem := describe_no_suggestions(ctx.dataset):
-            return sentence(problem.replace("suggest_label_fixes", "“Suggest label fixes”"))
-        label_field = _label_field(ctx.dataset)
-        if not ctx.dataset.has_field(label_field):
-            return f"The field {label_field!r}, which the suggestions were made for, was deleted or renamed"
-        return None
-
     def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
         """Add where the suggestions go."""
-        samples, label_field = ctx.target_view(), _label_field(ctx.dataset)
+        samples, label_field = ctx.target_view(), judged_field(ctx.dataset)
         if not _is_chosen(samples):
             problem = "Select samples in the grid, or show a view of those whose suggestions you accept"
             inputs.view("unchosen", types.Warning(label="All samples at once are not allowed", description=problem))
             hold(inputs, problem)
             return
-        inputs.bool(
-            "in_place",
-            default=False,
-            label="Change the original labels",
-            description=f"Writes to {label_field} itself and keeps the replaced labels in {label_field}_original",
-        )
-        if ctx.params.get("in_place") is not True:
-            description = f"A copy of {label_field}, made if it does not exist; {label_field} stays as it is"
-            inputs.str("into", default=f"{label_field}_fixed", required=True, label="Into", description=description)
+        _add_target_inputs(ctx, inputs, label_field)
         warn_of_selection(inputs, ctx, len(samples))
         try:
             into = _read_target(ctx.dataset, ctx.params)
@@ -171,8 +173,63 @@ class ApplyLabelFixes(ScoreOperator):
         with private_dataset(ctx):
             field, changed = apply_label_fixes(ctx.target_view(), into, in_place=into is None)
         ctx.ops.reload_dataset()
+        if ctx.selected:
+            # what is accepted needs no further attention
+            accepted = set(ctx.target_view().exists(SUGGESTION).values("id"))
+            ctx.ops.set_selected_samples([id for id in ctx.selected if id not in accepted])
         ctx.ops.notify(f"Changed {count_of(changed, 'label')} in {field}", variant="success")
         return {"field": field, "changed": changed}
+
+
+class ReviewLabelFixes(_FixOperator):
+    """Asks where accepted labels go, before the panel asks about one suggestion after the other."""
+
+    config = foo.OperatorConfig(
+        name="review_label_fixes",
+        label="Review label suggestions",
+        description="Choose where the panel's review of suggested labels writes the accepted ones",
+        icon="fact_check",
+        dynamic=True,
+        risk_level=types.RiskLevel.MEDIUM,
+    )
+    verb = "Start review"
+
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object) -> None:
+        """Add where accepted labels go."""
+        inputs.md(
+            "The panel then shows one image after the other, and you accept its suggested label or keep the given one.",
+            name="about",
+        )
+        _add_target_inputs(ctx, inputs, judged_field(ctx.dataset))
+        try:
+            into = _read_target(ctx.dataset, ctx.params)
+        except ValueError as error:
+            show_error(inputs, error)
+            return
+        if into is not None and not ctx.dataset.has_field(into):
+            copied = f"All {format_count(ctx.dataset.count())} labels are copied into `{into}` first."
+            inputs.md(copied, name="consequences")
+
+    def run(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
+        """Remember where accepted labels go, and make that field."""
+        into = _read_target(ctx.dataset, ctx.params)
+        with private_dataset(ctx):
+            field = start_label_review(ctx.dataset, into, in_place=into is None)
+        # without reloading the dataset in the App, which would drop the filters that choose what is reviewed
+        return {"field": field}
+
+
+def _add_target_inputs(ctx: foo.ExecutionContext, inputs: types.Object, label_field: str) -> None:
+    """Add where accepted labels go: into a copy of the label field, or into the field itself."""
+    inputs.bool(
+        "in_place",
+        default=False,
+        label="Change the original labels",
+        description=f"Writes to {label_field} itself and keeps the replaced labels in {label_field}_original",
+    )
+    if ctx.params.get("in_place") is not True:
+        description = f"A copy of {label_field}, made if it does not exist; {label_field} stays as it is"
+        inputs.str("into", default=f"{label_field}_fixed", required=True, label="Into", description=description)
 
 
 def _verdicts_in_words(counts: Counter[str]) -> str:
@@ -207,11 +264,6 @@ def _read_networks(ctx: foo.ExecutionContext) -> tuple[list[str], float]:
     return models, read_number(ctx.params, "threshold", THRESHOLD, 0.5, 1)
 
 
-def _label_field(dataset: fo.Dataset) -> str:
-    """Return the field that the suggestions were made for."""
-    return str(dataset.get_run_info(owning_run(dataset, CONTRADICTION)).config.label_field)
-
-
 def _is_chosen(samples: foc.SampleCollection) -> bool:
     """True for a selection, a view or a filter that leaves samples out; sorting alone chooses nothing."""
     if isinstance(samples, fo.Dataset):
@@ -226,7 +278,7 @@ def _read_target(dataset: fo.Dataset, params: dict[str, Any]) -> str | None:
     Raises:
         ValueError: if the field cannot take them
     """
-    label_field = _label_field(dataset)
+    label_field = judged_field(dataset)
     into, in_place = read_text(params, "into") or None, read_bool(params, "in_place")
     # with in_place, `into` can hold what the form showed before the box was ticked
     target = choose_fix_field(dataset, label_field, None if in_place else into, in_place)

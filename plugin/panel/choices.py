@@ -13,9 +13,11 @@ import fiftyone.operators as foo
 
 from fiftyone_learnability.dataset.internals import dataset_id
 from fiftyone_learnability.scores.catalog import SCORES
+from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
 from ..memory import Recent
 from ..names import network_label
+from .embedding import find_visualizations
 from .figures import Axis
 from .table import ScoreTable, scope_table
 
@@ -26,9 +28,14 @@ TABS = {
     "examples": "Examples",
     "classes": "Classes",
     "curves": "Curves",
+    "embeddings": "Embeddings",
 }
 SAME = "same"
 """The choice of the second score that always equals the first."""
+
+OVERVIEW = "overview"
+REVIEWS = (OVERVIEW, MISLABELLED, HARD)
+"""What the tab of labels shows: the overview, or the review of the suggestions with a verdict, one by one."""
 
 ORDERS = {"hardest": "Hardest class first", "easiest": "Easiest class first", "name": "By name"}
 
@@ -44,6 +51,8 @@ class Choice:
         second: the network that it is compared with; a different one unless two scores of one network are compared
         against: the score of the second network, or :data:`SAME`
         order: the order of classes, one of :data:`ORDERS`
+        review: what the tab of labels shows, one of :data:`REVIEWS`
+        embedding: the key of the visualization that the tab of embeddings shows, "" if there is none
     """
 
     tab: str
@@ -52,6 +61,8 @@ class Choice:
     second: str
     against: str
     order: str
+    review: str = OVERVIEW
+    embedding: str = ""
 
     @classmethod
     def read(cls, ctx: foo.ExecutionContext) -> Choice:
@@ -75,11 +86,21 @@ class Choice:
                 against = "learnability"
         elif against not in scores or against == quantity:
             against = next(iter(comparable_scores(table, first, quantity)), SAME)
-        tab, order = (
-            name if name in names else next(iter(names))
-            for name, names in ((chosen.get("tab"), TABS), (chosen.get("order"), ORDERS))
+        tab, order, review = (
+            str(name) if name in names else next(iter(names))
+            for name, names in (
+                (chosen.get("tab"), list(TABS)),
+                (chosen.get("order"), list(ORDERS)),
+                (chosen.get("review"), list(REVIEWS)),
+            )
         )
-        return cls(tab, first, quantity, second, against, order)
+        visualizations = find_visualizations(ctx.dataset)
+        if tab == "embeddings" and not visualizations:
+            tab = next(iter(TABS))
+        embedding = chosen.get("embedding", "")
+        if embedding not in visualizations:
+            embedding = next(iter(visualizations), "")
+        return cls(tab, first, quantity, second, against, order, review, embedding)
 
     @property
     def pair(self) -> tuple[str, str]:

@@ -48,10 +48,23 @@ def make_map(variability: FloatArray, learnability: FloatArray, hits: FloatArray
     both = np.isfinite(variability) & np.isfinite(learnability)
     bins = int(np.clip(np.sqrt(both.sum()), 12, MOST_CELLS))
     x, y = score_edges("variability", bins, variability), score_edges("learnability", bins, learnability)
-    cells = bin_two(variability, learnability, x, y)
-    known = both & np.isfinite(hits)
-    sums = np.histogram2d(variability[known], learnability[known], bins=(x, y), weights=hits[known])[0]
-    sizes = np.histogram2d(variability[known], learnability[known], bins=(x, y))[0]
+    return average_by_cell(variability, learnability, hits, x, y)
+
+
+def average_by_cell(first: FloatArray, second: FloatArray, hits: FloatArray, x: FloatArray, y: FloatArray) -> DataMap:
+    """Sort samples into cells, and average a score in each.
+
+    Args:
+        first: ``(N,)`` where the samples lie on the first axis; those without a finite value are omitted
+        second: ``(N,)`` where they lie on the second axis
+        hits: ``(N,)`` the score; samples without a finite value count, but not in the mean
+        x: the edges of the cells on the first axis
+        y: the edges on the second axis
+    """
+    cells = bin_two(first, second, x, y)
+    known = np.isfinite(first) & np.isfinite(second) & np.isfinite(hits)
+    sums = np.histogram2d(first[known], second[known], bins=(x, y), weights=hits[known])[0]
+    sizes = np.histogram2d(first[known], second[known], bins=(x, y))[0]
     places = tuple(cells.cells.T)
     means = np.divide(sums[places], sizes[places], out=np.full(len(places[0]), np.nan), where=sizes[places] > 0)
     return DataMap(cells, means)

@@ -8,7 +8,7 @@ is a badge or a row of buttons, and names differ from those of version 0.1, whos
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators as foo
@@ -16,6 +16,7 @@ import fiftyone.operators.types as types
 
 from fiftyone_learnability.dataset.epochs import differing_epochs
 from fiftyone_learnability.dataset.evidence import find_unlearned
+from fiftyone_learnability.dataset.suggestions import ACCEPTED, KEPT, SKIPPED, Suggestion
 from fiftyone_learnability.scores.catalog import SCORES
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
@@ -25,12 +26,13 @@ from ..memory import remember
 from ..names import format_count, format_models, network_label, score_label
 from . import figures
 from .binning import FloatArray, describe_omitted
-from .choices import ORDERS, TABS, Choice, options_of
+from .choices import ORDERS, OVERVIEW, TABS, Choice, options_of
 from .data_map import MAP_SCORES
-from .review import scope_review
+from .embedding import find_visualizations
+from .review import Review, scope_review
 from .scope import fingerprint, shown_by_panel
 from .table import ScoreTable
-from .tabs import MOST_CURVES, Plots, draw_plots, find_examples, missing_for_map
+from .tabs import MOST_CURVES, Plots, draw_plots, find_examples, missing_for_map, picture_of, selected_curves
 
 if TYPE_CHECKING:
     from .panel import LearnabilityPanel
@@ -40,6 +42,14 @@ RUNNING_INTERVAL, IDLE_INTERVAL = 2_000, 15_000
 
 PICTURE = "72px"
 """Width and height of the example images."""
+
+REVIEW_PICTURE = 280
+"""Width and height in pixels of the image that is asked about."""
+
+NEXT_IMAGES = 8
+"""Images that come next, in small."""
+
+VERDICTS = {MISLABELLED: "Probably mislabelled", HARD: "Hard but plausible"}
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,8 @@ def _lay_out_tools(page: _Page, head: types.Object) -> None:
 def _lay_out_tabs(page: _Page, head: types.Object) -> None:
     tabs = _row(head, "tabs", gap=0, role="tablist")
     for name, label in TABS.items():
+        if name == "embeddings" and not page.choice.embedding:
+            continue
         chosen = name == page.choice.tab
         colour = "var(--fo-palette-primary-main)" if chosen else "transparent"
         style = {
@@ -299,14 +311,26 @@ def _lay_out_labels(page: _Page, plots: Plots) -> None:
         )
         _button(root, "suggest", "Suggest label fixes", panel.on_suggest, "rule", "contained")
         return
-    accepted = f" ({format_count(review.accepted)} of them have the suggested label now)" if review.accepted else ""
+    if page.choice.review != OVERVIEW and review.target is not None:
+        _lay_out_review(page, review)
+        return
     root.md(
-        f"**{format_count(review.counts[MISLABELLED])}** probably mislabelled{accepted}, "
+        f"**{format_count(review.counts[MISLABELLED])}** probably mislabelled{_describe_decided(review)}, "
         f"**{format_count(review.counts[HARD])}** hard but plausible  \n{review.basis}",
         name="about_labels",
     )
     for index, remark in enumerate(review.remarks):
         root.view(f"label_remark_{index}", types.AlertView(severity="warning", label=remark))
+    if any(review.queues.values()):
+        _button(
+            root,
+            "review",
+            "Review one by one",
+            panel.on_review,
+            "fact_check",
+            "contained",
+            params={"review": MISLABELLED if review.queues[MISLABELLED] else HARD},
+        )
     actions = _row(root, "label_actions")
     for name, label, icon, handler in (
         ("show_mislabelled", "Show probably mislabelled", "report", panel.on_mislabelled),
@@ -326,6 +350,92 @@ def _lay_out_labels(page: _Page, plots: Plots) -> None:
         more = f"; {format_count(hidden)} samples in less frequent classes are not shown" if hidden else ""
         root.md(f"**Given and suggested**: click a cell to see its samples{more}", name="about_changes")
         _plot(page, "changes", plots, on_click=panel.on_change_of_label)
+
+
+def _describe_decided(review: Review) -> str:
+    """Return what became of the labels that are probably mislabelled, in parentheses; empty if nothing yet."""
+    accepted, kept = (review.states[MISLABELLED, state] for state in (ACCEPTED, KEPT))
+    parts = [f"{format_count(accepted)} of them have the suggested label now"] if accepted else []
+    parts += [f"{format_count(kept)} were kept"] if kept else []
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _lay_out_review(page: _Page, review: Review) -> None:
+    """Ask about one suggestion: the two labels as buttons, its image, and how the image was learned."""
+    root, panel, verdict = page.root, page.panel, page.choice.review
+    queue = review.queues[verdict]
+    head = _row(root, "review_head", align="center")
+    _button(head, "overview", "Overview", panel.on_review, "arrow_back", params={"review": OVERVIEW})
+    for name, label in VERDICTS.items():
+        chosen = name == verdict
+        props: dict[str, Any] = {"aria-pressed": chosen, "sx": {"borderColor": "primary.main"} if chosen else {}}
+        text = f"{label} ({format_count(len(review.queues[name]))} left)"
+        _button(head, f"review_{name}", text, panel.on_review, params={"review": name}, props=props)
+    done, total = review.num_decided(verdict), review.num_decided(verdict) + len(queue)
+    accepted, kept = (format_count(review.states[verdict, state]) for state in (ACCEPTED, KEPT))
+    skipped = review.states[verdict, SKIPPED]
+    later = f", {format_count(skipped)} skipped for later" if skipped else ""
+    root.md(
+        f"**{format_count(done)} of {format_count(total)}** decided: {accepted} accepted, {kept} kept{later}",
+        name="review_progress",
+    )
+    answers = _row(root, "answers", align="center")
+    one = queue[0] if queue else None
+    for decision, label, icon, key in (
+        (ACCEPTED, f"Accept {one.suggested}" if one else "Accept", "done", "a"),
+        (KEPT, f"Keep {one.given}" if one else "Keep", "undo", "k"),
+        (SKIPPED, "Skip", "skip_next", "s"),
+    ):
+        style = {**_ANSWER, "width": "200px"} if decision != SKIPPED else _ANSWER
+        props = {"accessKey": key, "disabled": one is None, "sx": style}
+        variant = "contained" if decision == ACCEPTED else "outlined"
+        params = {"id": one.id if one else None, "decision": decision}
+        _button(answers, decision, label, panel.on_decide, icon, variant, props, params=params)
+    if review.decided:
+        props = {"accessKey": "z", "sx": _ANSWER}
+        _button(answers, "undo", "Undo", panel.on_undo, "replay", props=props)
+    if one is None:
+        root.md(f"All **{format_count(total)}** suggestions in this view are decided.", name="review_done")
+    else:
+        _lay_out_suggestion(page, one, queue[1 : 1 + NEXT_IMAGES])
+    where = _row(root, "review_target", align="center")
+    text = f"Accepted labels go into `{review.target}`. Keys: Alt and A, K, S, or Z for undo"
+    where.md(text, name="about_target", componentsProps=_NARROW)
+    _button(where, "change_target", "Change", panel.on_change_target)
+
+
+def _lay_out_suggestion(page: _Page, one: Suggestion, following: list[Suggestion]) -> None:
+    """Show the image of a suggestion, both labels, the learning curve, and the images that come next."""
+    row = _row(page.root, "suggestion")
+    left = row.v_stack("suggested_image", gap=1, width=f"{REVIEW_PICTURE}px")
+    _picture(left, one, REVIEW_PICTURE)
+    right = _column(row, "suggested_label", item={"sx": {"width": "auto", "flex": "1 1 280px"}})
+    confidence = "" if one.confidence is None else f", mean probability {one.confidence:.0%}"
+    right.md(
+        f"Given label: **{one.given}**  \nSuggested label: **{one.suggested}**{confidence}  \n"
+        f"Contradiction {one.contradiction:.2f}",
+        name="both_labels",
+    )
+    curves = selected_curves(page.ctx.dataset, page.table, [one.id])
+    if curves:
+        traces, layout = figures.sample_curves(curves)
+        title = {"text": f"probability of {one.given}"}
+        layout = {**layout, "height": 260, "yaxis": {**layout["yaxis"], "title": title}}
+        _plot(replace(page, root=right), "suggestion_curve", {"suggestion_curve": (traces, layout)})
+    else:
+        right.md("The runs of these scores kept no curves of single samples.", name="no_curve")
+    if following:
+        page.root.md("Next", name="about_next")
+        strip = _row(page.root, "next_images")
+        for index, other in enumerate(following):
+            # the browser then has an image before it is asked about
+            _picture(strip.v_stack(f"next_{index}", gap=0, width="56px"), other, 48)
+
+
+def _picture(parent: types.Object, one: Suggestion, size: int) -> None:
+    """Show the image of a sample, enlarged without blurring, as small images need."""
+    view = types.ImageView(height=f"{size}px", width=f"{size}px", alt=f"{one.given}, suggested {one.suggested}")
+    parent.str("picture", default=picture_of(one.filepath), view=view)
 
 
 def _lay_out_examples(page: _Page, plots: Plots) -> None:
@@ -375,6 +485,27 @@ def _lay_out_curves(page: _Page, plots: Plots) -> None:
     _plot(page, "trainings", plots)
 
 
+def _lay_out_embeddings(page: _Page, plots: Plots) -> None:
+    root, panel, choice = page.root, page.panel, page.choice
+    controls = _row(root, "embedding_controls", align="center")
+    controls.md("Coloured by", name="about_colour", componentsProps=_NARROW)
+    _badge(page, controls, "quantity", f"The score of {network_label(choice.first)}", panel.on_quantity)
+    keys = find_visualizations(page.ctx.dataset)
+    for key in keys if len(keys) > 1 else ():
+        chosen = {"borderColor": "primary.main"} if key == choice.embedding else {}
+        props = {"aria-pressed": key == choice.embedding, "sx": chosen}
+        _button(controls, f"embedding_{key}", key, panel.on_embedding, params={"embedding": key}, props=props)
+    if "embeddings" not in plots:
+        root.md(f"The visualization `{choice.embedding}` has none of these samples.", name="about_embeddings")
+        return
+    root.md(
+        f"**{choice.embedding}**: mean {score_label(choice.quantity, choice.first)} of the images in each place; click "
+        "a place or draw around some to see their samples",
+        name="about_embeddings",
+    )
+    _plot(page, "embeddings", plots, on_click=panel.on_embeddings_click, on_selected=panel.on_embeddings_lasso)
+
+
 _TABS: dict[str, Callable[[_Page, Plots], None]] = {
     "compare": _lay_out_compare,
     "map": _lay_out_map,
@@ -382,12 +513,16 @@ _TABS: dict[str, Callable[[_Page, Plots], None]] = {
     "examples": _lay_out_examples,
     "classes": _lay_out_classes,
     "curves": _lay_out_curves,
+    "embeddings": _lay_out_embeddings,
 }
 
 # components
 
 _NARROW = {"item": {"sx": {"width": "auto", "flex": "0 1 auto"}}}
 """Makes a component of a row as wide as its content."""
+
+_ANSWER = {"minHeight": "40px", "overflow": "hidden", "textOverflow": "ellipsis", "justifyContent": "flex-start"}
+"""Buttons that stay in their places whatever they say, so that a curator need not move the mouse."""
 
 _STICKY = {
     "sx": {
@@ -448,7 +583,9 @@ def _plot(page: _Page, name: str, plots: Plots, **handlers: Any) -> None:
     shown = shown_by_panel(page.ctx)
     if shown is not None and shown.mark is not None:
         mark = shown.mark
-        if mark.plot == name and mark.drawn_for == page.choice:
+        if mark.plot == name and mark.drawn_for == page.choice and mark.points:
+            traces = [{**traces[0], "selectedpoints": list(mark.points)}, *traces[1:]]
+        elif mark.plot == name and mark.drawn_for == page.choice:
             layout = {**layout, "shapes": [*layout.get("shapes", ()), figures.frame(mark.x, mark.y)]}
     page.root.plot(
         f"{name}_plot",

@@ -10,31 +10,55 @@ from __future__ import annotations
 
 from typing import Any
 
+import fiftyone.core.collections as foc
+import fiftyone.core.view as fov
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 import numpy as np
 from fiftyone import ViewExpression as E
 from fiftyone import ViewField as F
 
-from fiftyone_learnability import add_scores, disagreement, label_problems, sort_by_learnability
+from fiftyone_learnability import (
+    WriteError,
+    add_scores,
+    decide_labels,
+    disagreement,
+    label_problems,
+    sort_by_learnability,
+    undo_decisions,
+)
 from fiftyone_learnability.dataset.appearance import PANEL
+from fiftyone_learnability.dataset.arrays import unpack_ids
 from fiftyone_learnability.dataset.notes import score_field
+from fiftyone_learnability.dataset.selections import select_samples
+from fiftyone_learnability.dataset.suggestions import ACCEPTED
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
 from ..archives import load_ahead
 from ..jobs.job import cancel_job, dismiss_job, latest_job
-from ..names import APPLY_FIXES, COMPUTE, SAVE_VIEW, SUGGEST_FIXES, TAG, WRITE_SCORES, network_label, score_label
+from ..names import (
+    APPLY_FIXES,
+    COMPUTE,
+    REVIEW_FIXES,
+    SAVE_VIEW,
+    SUGGEST_FIXES,
+    TAG,
+    WRITE_SCORES,
+    network_label,
+    score_label,
+)
 from ..private_dataset import private_dataset
 from .binning import Bins, Histogram2D
-from .choices import Choice, choose, option_named
+from .choices import OVERVIEW, Choice, choose, option_named
 from .data_map import MAP_SCORES
+from .embedding import place_samples, samples_in_cells
 from .events import boxed, cell, check_event, clicked, sample_id
 from .figures import Axis
 from .layout import describe_job, lay_out
 from .review import match_change, scope_review, show_label_fields
 from .scope import Mark, reset, show
 from .table import scope_table
-from .tabs import bin_map, class_rows, histogram_edges, missing_for_map, pair_histogram
+from .tabs import bin_map, class_rows, embedding_map, histogram_edges, missing_for_map, pair_histogram
 
 
 class LearnabilityPanel(foo.Panel):
@@ -101,6 +125,10 @@ class LearnabilityPanel(foo.Panel):
     def on_order(self, ctx: foo.ExecutionContext) -> None:
         """Choose the order of classes."""
         choose(ctx, order=ctx.params.get("order"))
+
+    def on_embedding(self, ctx: foo.ExecutionContext) -> None:
+        """Choose the visualization."""
+        choose(ctx, embedding=ctx.params.get("embedding"))
 
     def on_first(self, ctx: foo.ExecutionContext) -> None:
         """Choose the network."""
@@ -197,6 +225,55 @@ class LearnabilityPanel(foo.Panel):
             return
         ctx.prompt(APPLY_FIXES, params={"view_target": "SELECTED_SAMPLES"}, on_success=self.on_written)
 
+    def on_review(self, ctx: foo.ExecutionContext) -> None:
+        """Open the overview of labels, or the review of the suggestions with a verdict; first ask where labels go."""
+        review, asked = scope_review(ctx), ctx.params.get("review")
+        if asked == OVERVIEW or (review is not None and review.target is not None):
+            choose(ctx, review=asked)
+        elif review is not None:
+            ctx.prompt(REVIEW_FIXES, on_success=self.on_review_started)
+
+    def on_review_started(self, ctx: foo.ExecutionContext) -> None:
+        """Open the review once it is known where accepted labels go."""
+        review, choice = scope_review(ctx), Choice.read(ctx)
+        if review is not None and review.target is not None and choice.review == OVERVIEW:
+            choose(ctx, review=MISLABELLED)
+
+    def on_change_target(self, ctx: foo.ExecutionContext) -> None:
+        """Ask again where accepted labels go."""
+        ctx.prompt(REVIEW_FIXES, on_success=self.on_review_started)
+
+    def on_decide(self, ctx: foo.ExecutionContext) -> None:
+        """Write the decision about a suggestion; the next one is then shown."""
+        review, id, decision = scope_review(ctx), sample_id(ctx), ctx.params.get("decision")
+        queue = () if review is None else review.queues.get(Choice.read(ctx).review, ())
+        # a second click comes from a page that still shows the one before
+        if review is None or review.target is None or id not in [one.id for one in queue]:
+            return
+        try:
+            decide_labels(ctx.dataset.select([id]), decision)
+        except (ValueError, WriteError) as error:
+            ctx.ops.notify(f"The decision cannot be written: {error}", variant="error")
+            return
+        if decision == ACCEPTED and id in (ctx.selected or ()):
+            ctx.ops.set_selected_samples([other for other in ctx.selected if other != id])
+
+    def on_undo(self, ctx: foo.ExecutionContext) -> None:
+        """Take back the last decision, and ask about it again."""
+        try:
+            ids = undo_decisions(ctx.dataset)
+        except (ValueError, WriteError) as error:
+            ctx.ops.notify(f"The decision cannot be taken back: {error}", variant="error")
+            return
+        review = scope_review(ctx)
+        queues = {} if review is None else review.queues
+        again = next((verdict for verdict, queue in queues.items() if {one.id for one in queue} & set(ids)), None)
+        if again is not None:
+            choose(ctx, review=again)
+        else:
+            text = "Took back a decision about samples outside this view" if ids else "There is nothing to take back"
+            ctx.ops.notify(text, variant="info")
+
     def on_written(self, ctx: foo.ExecutionContext) -> None:
         """Show what a form has written or started."""
 
@@ -253,6 +330,14 @@ class LearnabilityPanel(foo.Panel):
     def on_map_box(self, ctx: foo.ExecutionContext) -> None:
         """Show the samples of all cells in a box of the data map."""
         self._show_map(ctx, boxed(ctx))
+
+    def on_embeddings_click(self, ctx: foo.ExecutionContext) -> None:
+        """Show the samples in a place of the visualization."""
+        self._show_embeddings(ctx, clicked(ctx))
+
+    def on_embeddings_lasso(self, ctx: foo.ExecutionContext) -> None:
+        """Show the samples in all places inside a lasso."""
+        self._show_embeddings(ctx, boxed(ctx))
 
     def on_histogram_click(self, ctx: foo.ExecutionContext) -> None:
         """Show the samples of a bar of the histogram."""
@@ -316,6 +401,20 @@ class LearnabilityPanel(foo.Panel):
         axes = (choice.first, MAP_SCORES[0]), (choice.first, MAP_SCORES[1])
         _show_box(ctx, "map", choice, bin_map(table, choice).cells, points, axes)
 
+    def _show_embeddings(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
+        table, choice = scope_table(ctx), Choice.read(ctx)
+        plot = embedding_map(ctx.dataset, table, choice)
+        if plot is None:
+            return
+        places = place_samples(ctx.dataset, table, choice.embedding)
+        inside = samples_in_cells(places, table.values(*choice.x), plot, points)
+        if not inside.any():
+            return
+        ids = unpack_ids(table.ids[inside])
+        mark = Mark("embeddings", choice, (0, 0), None, tuple(points))
+        what = f"images from {'a place' if len(points) == 1 else f'{len(points)} places'} of {choice.embedding}"
+        show(ctx, what, lambda view: _select(view, ids), mark, len(ids))
+
     def _show_bars(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
         choice = Choice.read(ctx)
         if not choice.first:
@@ -349,6 +448,18 @@ def _show_box(
     what = f"{_describe(x_axis, x)} and {_describe(y_axis, y)}"
     count = int(cells.counts[x.first : x.last + 1, y.first : y.last + 1].sum())
     show(ctx, what, lambda view: view.match(inside), Mark(plot, choice, x.limits, y.limits), count)
+
+
+def _select(view: foc.SampleCollection, ids: list[str]) -> fov.DatasetView:
+    """Select samples of a view.
+
+    Raises:
+        ValueError: if they are too many for a view
+    """
+    selected = select_samples(view, ids)
+    if selected is None:
+        raise ValueError(f"{len(ids):,} samples are too many for a view: draw around fewer")
+    return selected
 
 
 def _describe(axis: Axis, bins: Bins) -> str:

@@ -12,10 +12,24 @@ import fiftyone.operators as foo
 from fiftyone import ViewExpression as E
 from fiftyone import ViewField as F
 
-from fiftyone_learnability.dataset.label_fields import find_copies
+from fiftyone_learnability.dataset.decisions import review_target
 from fiftyone_learnability.dataset.notes import owning_run
 from fiftyone_learnability.dataset.samples import label_path
-from fiftyone_learnability.labels import CONTRADICTION, SUGGESTION, VERDICT, describe_no_suggestions
+from fiftyone_learnability.dataset.suggestions import (
+    ACCEPTED,
+    CONTRADICTION,
+    DECISION,
+    KEPT,
+    SUGGESTION,
+    VERDICT,
+    Suggestion,
+    copies_of_labels,
+    describe_no_suggestions,
+    has_decisions,
+    judged_field,
+    queue_order,
+    read_suggestions,
+)
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED, THRESHOLD
 
 from ..memory import remember
@@ -37,8 +51,11 @@ class Review:
         path: the path of its labels
         copies: the paths of the labels in copies of the field, which accepted suggestions are written to
         counts: number of samples by verdict
-        changes: number of samples that are probably mislabelled and not accepted, by (given, suggested) label
-        accepted: number of probably mislabelled samples that have the suggested label, in the field or in a copy
+        changes: number of samples that are probably mislabelled and not decided, by (given, suggested) label
+        states: number of samples by verdict and state, see :class:`Suggestion`
+        queues: by verdict, the suggestions that are still to be decided, in the order in which to ask
+        target: the field that accepted labels go into, None if it was not chosen yet
+        decided: True if there are decisions, which can be taken back
         accepted_values: the value in a copy by accepted suggestion: the suggestion is a text, the value may be a number
         models: the networks that the suggestions are based on
         threshold: labels with at least this contradiction are called probably mislabelled
@@ -50,7 +67,10 @@ class Review:
     copies: tuple[str, ...]
     counts: Counter[str]
     changes: Counter[tuple[Any, str]]
-    accepted: int
+    states: Counter[tuple[str, str]]
+    queues: dict[str, list[Suggestion]]
+    target: str | None
+    decided: bool
     accepted_values: dict[str, Any]
     models: tuple[str, ...]
     threshold: float
@@ -65,6 +85,10 @@ class Review:
     def suggested(self) -> list[str]:
         """The suggested labels, in the order of the heatmap's columns."""
         return _most_frequent(self.changes, 1)
+
+    def num_decided(self, verdict: str) -> int:
+        """Return the number of suggestions with a verdict that are accepted or kept."""
+        return self.states[verdict, ACCEPTED] + self.states[verdict, KEPT]
 
     @property
     def num_shown(self) -> int:
@@ -101,55 +125,42 @@ def load_review(dataset: fo.Dataset, scope: Scope) -> Review | None:
     if describe_no_suggestions(dataset, applied=False) is not None:
         return None
     key = owning_run(dataset, CONTRADICTION)
+    target = None if key is None else review_target(dataset, judged_field(dataset))
+    # the target can change without any sample
     return remember(
-        ("review", key, dataset_state(dataset), scope.fingerprint),
-        lambda: _read(dataset, key, build_view(dataset, scope.stages)),
+        ("review", key, dataset_state(dataset), scope.fingerprint, target, has_decisions(dataset)),
+        lambda: _read(dataset, key, build_view(dataset, scope.stages), target),
     )
 
 
-def _read(dataset: fo.Dataset, key: str | None, samples: foc.SampleCollection) -> Review:
+def _read(dataset: fo.Dataset, key: str | None, samples: foc.SampleCollection, target: str | None) -> Review:
     config = None if key is None else dataset.get_run_info(key).config
     label_field = getattr(config, "label_field", None)
     try:
         path = None if label_field is None else label_path(dataset, label_field)
     except ValueError:
         label_field = path = None
-    copies = () if label_field is None or path is None else _copies(dataset, label_field, path)
-    contradicted = samples.match(F(VERDICT).is_in([MISLABELLED, HARD]))
-    label_paths = [path, *copies] if path else []
-    verdicts, suggested, *labels = contradicted.values([VERDICT, f"{SUGGESTION}.label", *label_paths])
-    changes: Counter[tuple[Any, str]] = Counter()
-    accepted = 0
-    accepted_values: dict[str, Any] = {}
     # without the field of the labels, no label can change
-    for verdict, new, old, *copied in zip(verdicts, suggested, *labels, strict=True) if labels else ():
-        if verdict != MISLABELLED or old is None or new is None:
-            continue
-        fixed = next((label for label in copied if label is not None and str(label) == new), None)
-        if fixed is not None:
-            accepted_values[new] = fixed
-        if fixed is not None or str(old) == new:
-            accepted += 1
-        else:
-            changes[old, new] += 1
+    suggestions = [] if label_field is None else read_suggestions(samples, label_field)
+    wrong = [one for one in suggestions if one.verdict == MISLABELLED]
     return Review(
         label_field=label_field,
         path=path,
-        copies=copies,
-        counts=Counter(verdicts),
-        changes=changes,
-        accepted=accepted,
-        accepted_values=accepted_values,
+        copies=() if label_field is None or path is None else copies_of_labels(dataset, label_field, path),
+        counts=Counter(samples.match(F(VERDICT).is_in([MISLABELLED, HARD])).values(VERDICT)),
+        changes=Counter((one.given, one.suggested) for one in wrong if one.is_open),
+        states=Counter((one.verdict, one.state) for one in suggestions),
+        queues={
+            verdict: queue_order([one for one in suggestions if one.verdict == verdict])
+            for verdict in (MISLABELLED, HARD)
+        },
+        target=target,
+        decided=has_decisions(dataset),
+        accepted_values={one.suggested: one.fixed for one in wrong if one.fixed is not None},
         models=tuple(getattr(config, "of", ())),
         threshold=getattr(config, "threshold", THRESHOLD),
         remarks=tuple(getattr(config, "remarks", ())),
     )
-
-
-def _copies(dataset: fo.Dataset, label_field: str, path: str) -> tuple[str, ...]:
-    """Return the paths of the labels in the copies of a label field, whose own labels have the path ``path``."""
-    suffix = path.removeprefix(label_field)
-    return tuple(f"{copy}{suffix}" for copy in find_copies(dataset, label_field))
 
 
 def match_change(review: Review, row: int, column: int) -> F | None:
@@ -175,6 +186,11 @@ def match_change(review: Review, row: int, column: int) -> F | None:
         fixed = E({"$literal": review.accepted_values[suggested[column]]})
         for copy in review.copies:
             inside &= F(copy) != fixed
+    if review.decided:
+        # nor one that was turned down
+        pair = {"label": KEPT, "given": str(given[row]), "suggested": suggested[column]}
+        kept = [F(f"{DECISION}.{name}") == E({"$literal": value}) for name, value in pair.items()]
+        inside &= ~(kept[0] & kept[1] & kept[2])
     return inside
 
 

@@ -61,12 +61,14 @@ class Mark:
         drawn_for: what the plot was drawn for; it is marked as long as this stays the same
         x: from where to where on the x axis
         y: from where to where on the y axis, None for its whole height
+        points: the marked points, if the part is not a rectangle
     """
 
     plot: str
     drawn_for: Hashable
     x: tuple[float, float]
     y: tuple[float, float] | None
+    points: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from ..archives import load_dynamics, load_training_curves
 from ..memory import remember
 from . import figures
 from .binning import FloatArray, Histogram2D, bin_two, score_edges
-from .choices import Choice
+from .choices import OVERVIEW, Choice
 from .data_map import MAP_SCORES, DataMap, draw_map, make_map
+from .embedding import bin_points, draw_points
 from .events import selected
 from .review import draw_changes, scope_review
 from .table import ScoreTable, dataset_state
@@ -43,7 +44,12 @@ def draw_plots(ctx: foo.ExecutionContext, table: ScoreTable, choice: Choice) -> 
         return _curve_plots(ctx.dataset, table, selected(ctx))
     if choice.tab == "labels":
         review = scope_review(ctx)
-        return {} if review is None or not review.changes else {"changes": draw_changes(review)}
+        if review is None or not review.changes or (choice.review != OVERVIEW and review.target is not None):
+            return {}
+        return {"changes": draw_changes(review)}
+    if choice.tab == "embeddings":
+        plot = embedding_map(ctx.dataset, table, choice)
+        return {} if plot is None else {"embeddings": draw_points(plot, choice.x)}
     # an event needs the plots twice: once to send their data, once to lay them out
     return remember(("plots", table.version, choice), lambda: _score_plots(table, choice))
 
@@ -109,6 +115,11 @@ def bin_map(table: ScoreTable, choice: Choice) -> DataMap:
     return make_map(*(table.values(choice.first, score) for score in MAP_SCORES))
 
 
+def embedding_map(dataset: fo.Dataset, table: ScoreTable, choice: Choice) -> DataMap | None:
+    """Compute the cells of the chosen visualization; None if it places no sample that has the score."""
+    return bin_points(dataset, table, choice.embedding, choice.x) if choice.embedding else None
+
+
 def class_rows(table: ScoreTable, choice: Choice) -> figures.ClassRows:
     """Compute the distribution of learnability in each class."""
     hardest_first = {"hardest": True, "easiest": False}.get(choice.order)
@@ -154,9 +165,14 @@ def _read_examples(dataset: fo.Dataset, table: ScoreTable, choice: Choice) -> di
         (id,) = unpack_ids(table.ids[index : index + 1])
         label = table.classes[table.labels[index]] if table.labels[index] >= 0 else ""
         words = [f"{int(table.values(model, 'rank')[index]):,}" for model in models]
-        return Example(id, str(label), " / ".join(words), f"/media?filepath={quote(files.get(id, ''))}")
+        return Example(id, str(label), " / ".join(words), picture_of(files.get(id, "")))
 
     return {name: [example(index) for index in indices.tolist()] for name, indices in extremes.items()}
+
+
+def picture_of(filepath: str) -> str:
+    """Return the address of an image on the App's server."""
+    return f"/media?filepath={quote(filepath)}"
 
 
 def selected_curves(

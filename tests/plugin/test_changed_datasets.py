@@ -20,6 +20,7 @@ OPERATORS: dict[str, dict[str, Any]] = {
     "show_disagreement": {},
     "export_learnability": {"path": "scores.csv", "overwrite": True},
     "apply_label_fixes": {},
+    "review_label_fixes": {},
     "write_learnability_scores": {},
     "suggest_label_fixes": {"overwrite": True},
     "compute_consensus": {"overwrite": True},
@@ -36,6 +37,9 @@ EVENTS = (
     "on_write_map",
     "on_mislabelled",
     "on_hard",
+    "on_review",
+    "on_decide",
+    "on_undo",
     "on_timer",
 )
 

@@ -28,6 +28,7 @@ OPERATORS = (
     "write_learnability_scores",
     "compute_consensus",
     "import_learnability",
+    "review_label_fixes",
 )
 
 

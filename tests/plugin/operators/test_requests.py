@@ -58,6 +58,7 @@ GOOD: dict[str, dict[str, list[Any]]] = {
     "export_learnability": {"path": ["scores.csv", "scores.npz"], "overwrite": [True, False]},
     "suggest_label_fixes": {"models": [MODELS, ["vgg16"]], "threshold": [0.75, 1], "overwrite": [True]},
     "apply_label_fixes": {"in_place": [True, False], "into": ["copy", "ground_truth_fixed"]},
+    "review_label_fixes": {"in_place": [True, False], "into": ["copy", "ground_truth_fixed"]},
     "write_learnability_scores": {"models": [MODELS, ["vgg16"]], "scores": [["all"], ["aum"]]},
     "compute_consensus": {"models": [MODELS], "overwrite": [True, False]},
     "import_learnability": {
@@ -131,6 +132,9 @@ def reached(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
         {*models} <= {*MODELS} and 0.5 < threshold <= 1 and isinstance(overwrite, bool)
     ))  # fmt: skip
     replace(labels, "apply_label_fixes", ("field", 1), lambda into, in_place: (
+        in_place if into is None else into.isidentifier() and into != "ground_truth" and len(into) <= 100
+    ))  # fmt: skip
+    replace(labels, "start_label_review", "field", lambda into, in_place: (
         in_place if into is None else into.isidentifier() and into != "ground_truth" and len(into) <= 100
     ))  # fmt: skip
     return called
