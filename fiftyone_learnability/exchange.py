@@ -25,6 +25,7 @@ from .dataset.scored import (
     resolve_name,
     warn_of_no_labels,
 )
+from .dataset.suggestions import CONTRADICTION, SUGGESTION, VERDICT, describe_no_suggestions, find_decisions
 from .experiment.results import ModelResults
 from .experiment.results_file import read_model_name
 from .experiment.score_files import (
@@ -169,7 +170,8 @@ def scores_table(samples: foc.SampleCollection, models: str | Sequence[str] | No
 
     Returns:
         one row per sample: id, filepath, label, then the fields of each network, such as ``learnability_<model>`` and
-        ``learnability_rank_<model>``
+        ``learnability_rank_<model>``. If labels were suggested, the columns ``suggested_label``, ``contradiction``,
+        ``verdict`` and ``decision`` follow; the decision is "accepted", "kept" or "skipped", None without one
 
     Raises:
         ValueError: if there are no scores
@@ -196,7 +198,23 @@ def scores_table(samples: foc.SampleCollection, models: str | Sequence[str] | No
     for (field, score), column in zip(fields.items(), columns, strict=True):
         # Int64: ranks are integers, some of them missing
         table[field] = pd.array(column, dtype="Int64") if score == "rank" else np.array(column, dtype=np.float64)
-    return pd.DataFrame(table)
+    return pd.DataFrame({**table, **_suggestion_columns(samples, ids)})
+
+
+def _suggestion_columns(samples: foc.SampleCollection, ids: Sequence[str]) -> dict[str, Any]:
+    """The columns of suggested labels, in the order of the ids; none if the collection has no suggestions."""
+    import pandas as pd
+
+    if describe_no_suggestions(samples, applied=False) is not None:
+        return {}
+    suggested, contradiction, verdicts = samples.values([f"{SUGGESTION}.label", CONTRADICTION, VERDICT])
+    decisions = find_decisions(samples)
+    return {
+        "suggested_label": pd.Series(suggested, dtype=object),
+        "contradiction": np.array(contradiction, dtype=np.float64),
+        "verdict": pd.Series(verdicts, dtype=object),
+        "decision": pd.Series([decisions.get(id) for id in ids], dtype=object),
+    }
 
 
 def export_scores(

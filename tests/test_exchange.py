@@ -501,3 +501,56 @@ def test_an_export_replaces_exported_scores_only(rich: fo.Dataset, tmp_path: Pat
     assert path.read_bytes() == b"id,notes\n1,irreplaceable\n"
     assert fol.export_scores(rich, path, overwrite=True) == 12
     assert is_exported(path)
+
+
+@pytest.fixture(scope="module")
+def decided() -> Iterator[fo.Dataset]:
+    """Ten samples; of the last four, whose labels are contradicted, one is accepted, one kept and one skipped."""
+    dataset = fo.Dataset()
+    ids = add_samples(dataset, ["a"] * 5 + ["b"] * 5)
+    right = np.array([[1.0, 0.0]] * 5 + [[0.0, 1.0]] * 5, np.float32)
+    predicted = np.concatenate([right[:6], right[3:5], right[:2]])
+    write_scores(dataset, {"one": np.linspace(0, 1, 10)}, predictions={"one": predicted})
+    fol.suggest_label_fixes(dataset)
+    for id, decision in zip(ids[6:], ("accepted", "kept", "skipped"), strict=False):
+        assert fol.decide_labels(dataset.select(id), decision) == 1
+    yield dataset
+    dataset.delete()
+
+
+DECIDED = {
+    "suggested_label": [None] * 6 + ["a"] * 4,
+    "verdict": ["learned"] * 6 + ["mislabelled"] * 4,
+    "decision": [None] * 6 + ["accepted", "kept", "skipped", None],
+}
+
+
+@pytest.mark.parametrize("ending", ["csv", "npz", "parquet"])
+def test_suggestions_are_exported_with_their_decisions(decided: fo.Dataset, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"scores.{ending}"
+    fol.export_scores(decided, path)
+    if ending == "npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            read = pd.DataFrame({name: arrays[name] for name in arrays.files}).replace("", None)
+    else:
+        read = pd.read_csv(path) if ending == "csv" else pd.read_parquet(path)
+    assert {name: plain(read[name]) for name in DECIDED} == DECIDED
+    assert_close(plain(read["contradiction"]), decided.values("learnability_contradiction"))
+    # the columns are no scores, and an import leaves them out
+    assert models_in(path) == ["one"]
+    other = decided.clone()
+    fol.import_scores(other, path, name="again")
+    assert set(other.get_field_schema()) - set(decided.get_field_schema()) == {
+        "learnability_again",
+        "learnability_rank_again",
+    }
+    other.delete()
+
+
+def test_labels_applied_in_bulk_count_as_accepted(decided: fo.Dataset) -> None:
+    copy = decided.clone()
+    fol.apply_label_fixes(copy)
+    assert fol.scores_table(copy)["decision"].tolist() == [None] * 6 + ["accepted"] * 4
+    copy.delete_sample_field("ground_truth")
+    assert fol.scores_table(copy)["decision"].tolist() == [None] * 10
+    copy.delete()

@@ -106,23 +106,25 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table of scores.
 
     Args:
-        table: columns ``id``, ``filepath`` and ``label``, then numbers; missing ones are NaN in an npz file
+        table: columns ``id``, ``filepath`` and ``label``, then numbers and texts. In an npz file, missing numbers are
+            NaN and missing texts are empty
         path: the file, see :func:`check_score_path`
     """
+    from pandas.api.types import is_numeric_dtype
+
     path.parent.mkdir(parents=True, exist_ok=True)
     if ending_of(path) == ".csv":
         write_atomically(path, lambda file: table.to_csv(file, index=False))
     elif ending_of(path) == ".parquet":
-        texts = table.astype({"label": "string"})
+        texts = table.astype({name: "string" for name in table if not is_numeric_dtype(table[name])})
         write_atomically(path, lambda file: texts.to_parquet(file, index=False, engine="pyarrow"))
     else:
         arrays: dict[str, Any] = {
-            name: np.array(["" if value is None else str(value) for value in table[name]], np.str_)
-            for name in ("id", "filepath", "label")
+            str(name): column.to_numpy(np.float64, na_value=np.nan)
+            if is_numeric_dtype(column)
+            else np.array(["" if value is None else str(value) for value in column], np.str_)
+            for name, column in table.items()
         }
-        for name in table.columns:
-            if name not in arrays:
-                arrays[name] = table[name].to_numpy(np.float64, na_value=np.nan)
         write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
 
 

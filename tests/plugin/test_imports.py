@@ -32,7 +32,7 @@ class Popen:  # start no process that measures or trains
 subprocess.Popen = Popen
 assert "torch" not in sys.modules
 names = [operator.name for operator in foo.list_operators() if operator.plugin_name == PLUGIN]
-assert len(names) == 14, names
+assert len(names) == 15, names
 dataset = fo.load_dataset(sys.argv[1])
 for name in names:
     if f"{PLUGIN}/{name}" != PANEL:
@@ -59,6 +59,8 @@ execute("compute_consensus", dataset)
 execute("suggest_label_fixes", dataset)
 chosen = {"selected": dataset.limit(5).values("id"), "view_target": "SELECTED_SAMPLES"}
 execute("apply_label_fixes", dataset, **chosen)
+execute("review_label_fixes", dataset)
+panel.event("on_review", review="hard")
 execute("export_learnability", dataset, {"path": sys.argv[2]})
 execute("import_learnability", dataset, {"path": sys.argv[2], "models": ["vgg16"], "overwrite": True})
 assert panel.data["samples"]
