@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, Request, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(os.environ.get("ARTIFACTS") or ROOT / ".artifacts") / "screenshots"
@@ -65,7 +66,12 @@ def open_page(browser: Browser, url: str, journey: str) -> Iterator[App]:
     allowed = (url, "data:", "blob:")
     context.route("**/*", lambda r: r.continue_() if r.request.url.startswith(allowed) else r.abort())
     app = App(context.new_page(), url, journey)
-    app.page.on("pageerror", lambda error: str(error) in _ERRORS_OF_THE_APP or app.errors.append(str(error)))
+
+    def keep(error: Error) -> None:
+        if str(error) not in _ERRORS_OF_THE_APP:
+            app.errors.append(str(error))
+
+    app.page.on("pageerror", keep)
     # errors and notifications can be gone after a moment
     app.page.expose_function("reportError", lambda text: app.errors.append(text))
     app.page.expose_function("reportNotice", lambda text: app.notices.append(text))
@@ -84,12 +90,14 @@ def open_page(browser: Browser, url: str, journey: str) -> Iterator[App]:
 
 def _name_of(request: Request) -> str | None:
     """The operation of GraphQL, or the event of the panel, that a request asks for; None for others."""
-    if request.url.endswith("/graphql"):
-        match = re.search(r"(?:query|mutation) (\w+)", str(request.post_data_json["query"]))
+    is_query = request.url.endswith("/graphql")
+    if not is_query and "/operators/execute" not in request.url:
+        return None
+    asked: Any = request.post_data_json
+    if is_query:
+        match = re.search(r"(?:query|mutation) (\w+)", str(asked["query"]))
         return match and match.group(1)
-    if "/operators/execute" in request.url and request.post_data_json["operator_uri"].endswith(PANEL):
-        return str(request.post_data_json["params"]["__method__"])
-    return None
+    return str(asked["params"]["__method__"]) if asked["operator_uri"].endswith(PANEL) else None
 
 
 _ERRORS_OF_THE_APP = ("entry is loading",)
@@ -308,6 +316,9 @@ class App:
             assert box is not None
             return box["width"]
 
+        def differs(before: float) -> bool:
+            return measure() != before
+
         page_width = 300 + 2 * width
         for _ in range(4):
             before = measure()
@@ -315,7 +326,7 @@ class App:
                 return
             self.page.set_viewport_size({"width": page_width, "height": 1000})
             # the App lays its spaces out anew a moment after the page
-            self.until(lambda before=before: measure() != before, "the panel to follow the page", measure, seconds=20)
+            self.until(partial(differs, before), "the panel to follow the page", measure, seconds=20)
             self.settle()
             page_width += round(2 * (width - measure()))
         raise AssertionError(f"the panel has {measure()} pixels, not {width}")
