@@ -201,6 +201,7 @@ class Session:
         self._open()
         self._compare()
         self._visit_tabs()
+        self._use_unwritten()
         self._choose_views()
         self._tag()
         self._review()
@@ -278,6 +279,24 @@ class Session:
         panel.select()
         panel.tab("compare")
         self._report("timer", *[panel.tick() for _ in range(self.repeat)])
+
+    def _use_unwritten(self) -> None:
+        """Use scores that the run has measured and that are no fields, and open samples in the modal."""
+        from tests.plugin.harness import SAMPLE_PANEL, PanelHarness
+
+        panel, ids = self.panel, self.ids
+        panel.choose("first", MODELS[1])
+        self._report("map of scores that are no fields", panel.tab("map"))
+        points = self._spread(len(panel.data["map"][0]["x"]))
+        self._report_views("box on that map", "on_map_box", *map(_box, points))
+        panel.tab("compare")
+        self._report("a score that is no field", panel.choose("quantity", "variability"))
+        self._report_views("its lowest first", "on_lowest", *[{}] * self.repeat)
+        panel.choose("quantity", "learnability")
+        panel.choose("first", MODELS[0])
+        modal = PanelHarness(self.dataset, follow=False, uri=SAMPLE_PANEL)
+        self._report("sample in the modal, first", modal.open_sample(ids[0]))
+        self._report("sample in the modal", *[modal.open_sample(id) for id in ids[1 : 1 + self.repeat]])
 
     def _choose_views(self) -> None:
         import fiftyone as fo

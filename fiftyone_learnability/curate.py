@@ -122,7 +122,7 @@ def tag_by_difficulty(
 
 
 def disagreement(
-    samples: foc.SampleCollection, easy_for: str, hard_for: str, limit: int | None = None
+    samples: foc.SampleCollection, easy_for: str, hard_for: str, limit: int | None = None, either_way: bool = False
 ) -> fov.DatasetView:
     """Find the samples that are easy for one network and hard for another, the largest difference of ranks first.
 
@@ -131,9 +131,10 @@ def disagreement(
         easy_for: the network with the lower ranks
         hard_for: the network with the higher ranks
         limit (None): the maximum number of samples
+        either_way (False): True also finds the samples that are easy for ``hard_for`` and hard for ``easy_for``
 
     Returns:
-        a view of the samples with scores of both networks that are harder for ``hard_for``
+        a view of the samples with scores of both networks that are harder for ``hard_for``, or for either of them
 
     Raises:
         ValueError: if a network has no scores, both are the same, or the limit is not positive
@@ -144,8 +145,10 @@ def disagreement(
     limit = None if limit is None else check_integer("limit", limit, 1, MOST_SAMPLES)
     warn_of_unlearned(samples, [easy_for, hard_for])
     low, high = rank_field(easy_for), rank_field(hard_for)
-    both = samples.exists(low).exists(high)
-    view = both.match(F(high) > F(low)).sort_by(F(high) - F(low), reverse=True)
+    difference = F(high) - F(low)
+    if check_bool("either_way", either_way):
+        difference = difference.abs()
+    view = samples.exists(low).exists(high).match(difference > 0).sort_by(difference, reverse=True)
     return view if limit is None else view.limit(limit)
 
 

@@ -23,6 +23,7 @@ from .operators.runs import ManageRuns
 from .operators.scores import ComputeConsensus, WriteScores
 from .operators.speed import MeasureSpeed
 from .panel.panel import LearnabilityPanel
+from .panel.sample import SamplePanel
 
 
 def register(plugin: Any) -> None:
@@ -43,5 +44,6 @@ def register(plugin: Any) -> None:
         CompareModels,
         MeasureSpeed,
         LearnabilityPanel,
+        SamplePanel,
     ):
         plugin.register(cls)

@@ -11,15 +11,19 @@ import fiftyone as fo
 import numpy as np
 from numpy.typing import NDArray
 
-from fiftyone_learnability.dataset.internals import dataset_id
+from fiftyone_learnability.dataset.arrays import Ids, pack_ids
+from fiftyone_learnability.dataset.internals import dataset_id, run_settings
+from fiftyone_learnability.dataset.notes import METHOD
 from fiftyone_learnability.dataset.registry import find_run, read_results, unpacked
 from fiftyone_learnability.experiment.curves import measured_epochs
 from fiftyone_learnability.experiment.files import Archive, open_archive
+from fiftyone_learnability.experiment.results import mean_score
 from fiftyone_learnability.scores.catalog import SCORES
+from fiftyone_learnability.scores.label_errors import suggest_labels
 
 from .memory import Memory
 
-remember = Memory(8).remember
+remember = Memory(16).remember
 """A memory of its own, because the arrays take a second to load."""
 
 
@@ -35,6 +39,38 @@ class Dynamics(NamedTuple):
     ids: NDArray[np.str_]
     epochs: NDArray[np.int64]
     probabilities: NDArray[np.float16]
+
+    def find(self, id: str) -> int:
+        """Return the column of a sample, -1 if the training did not measure it."""
+        return _find(self.ids, id)
+
+
+class OtherLabel(NamedTuple):
+    """The label that a network predicted most for a sample, apart from the one that it was trained with.
+
+    Attributes:
+        name: the label
+        mean: its mean probability over the epochs
+    """
+
+    name: str
+    mean: float
+
+
+class _Predictions(NamedTuple):
+    """The mean predictions of a network.
+
+    Attributes:
+        ids: ``(N,)`` ids of the samples, sorted
+        suggested: ``(N,)`` index of the most probable class apart from the label, -1 where the label is unknown
+        means: ``(N,)`` its mean probability
+        classes: the classes
+    """
+
+    ids: NDArray[np.str_]
+    suggested: NDArray[np.int64]
+    means: NDArray[np.float64]
+    classes: tuple[str, ...]
 
 
 class _RunVersion(NamedTuple):
@@ -60,6 +96,32 @@ def load_dynamics(dataset: fo.Dataset, model: str) -> Dynamics | None:
         ("dynamics", version, model),
         lambda: Dynamics(archive["ids"], measured_epochs(archive["measured_accuracy"]), archive["dynamics"]),
     )
+
+
+def other_label(dataset: fo.Dataset, model: str, id: str) -> OtherLabel | None:
+    """Return the most probable other label of a sample, None if its run is gone or did not record predictions.
+
+    Args:
+        dataset: the dataset
+        model: the network
+        id: the id of the sample
+    """
+    version = _run_version(dataset, model)
+    archive = None if version is None else _load_archives(dataset, version).get(model)
+    classes = predicted_classes(dataset, model)
+    if archive is None or len(classes) < 2:
+        return None
+
+    def load() -> _Predictions:
+        labels = archive["labels"]
+        suggested, means = suggest_labels(archive["prediction"], np.maximum(labels, 0))
+        return _Predictions(archive["ids"], np.where(labels < 0, -1, suggested), means, classes)
+
+    predictions = remember(("predictions", version, model), load)
+    row = _find(predictions.ids, id)
+    if row < 0 or predictions.suggested[row] < 0:
+        return None
+    return OtherLabel(classes[predictions.suggested[row]], float(predictions.means[row]))
 
 
 def load_ahead(dataset: fo.Dataset, models: tuple[str, ...]) -> None:
@@ -100,6 +162,11 @@ def measured_scores(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
         dataset: the dataset
         model: the network
     """
+    key = find_run(dataset, model)
+    recorded = run_settings(dataset, METHOD).get(key or "", {}).get("measured", {})
+    if model in recorded:
+        return tuple(name for name in SCORES if name in recorded[model])
+    # runs of early versions do not say what they measured
     archive = _load_archive(dataset, model)
     if archive is None:
         return ()
@@ -107,6 +174,25 @@ def measured_scores(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
     if "learnability" in measured and archive["train_loss"].shape[0] > 1:
         measured.add("spread")
     return tuple(name for name in SCORES if name in measured)
+
+
+def load_score(dataset: fo.Dataset, model: str, score: str) -> tuple[Ids, NDArray[np.float64]] | None:
+    """Return a score that the run of a network measured, None if its run is gone.
+
+    Args:
+        dataset: the dataset
+        model: the network
+        score: one of :func:`measured_scores`
+
+    Returns:
+        ``(N,)`` ids of the samples, sorted, and ``(N,)`` values
+    """
+    archive = _load_archive(dataset, model)
+    if archive is None:
+        return None
+    measured = "learnability" if score in ("rank", "spread") else score
+    values = mean_score(score, {measured: archive[f"run_{measured}"]})
+    return pack_ids(archive["ids"]), np.asarray(values, np.float64)
 
 
 def predicted_classes(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
@@ -120,6 +206,12 @@ def predicted_classes(dataset: fo.Dataset, model: str) -> tuple[str, ...]:
     if archive is None or "prediction" not in archive.files:
         return ()
     return tuple(json.loads(str(archive["header"]))["classes"])
+
+
+def _find(ids: NDArray[np.str_], id: str) -> int:
+    """Return the position of an id among sorted ones, -1 if it is not there."""
+    place = int(np.searchsorted(ids, id))
+    return place if place < len(ids) and ids[place] == id else -1
 
 
 def _load_archive(dataset: fo.Dataset, model: str) -> Archive | None:

@@ -13,7 +13,6 @@ TAG = f"{PLUGIN}/tag_by_difficulty"
 SUGGEST_FIXES = f"{PLUGIN}/suggest_label_fixes"
 APPLY_FIXES = f"{PLUGIN}/apply_label_fixes"
 REVIEW_FIXES = f"{PLUGIN}/review_label_fixes"
-WRITE_SCORES = f"{PLUGIN}/write_learnability_scores"
 SAVE_VIEW = "@voxel51/operators/save_view"
 
 NETWORKS = {"resnet20": "ResNet-20", "vgg16": "VGG-16", "mobilenet": "MobileNet"}

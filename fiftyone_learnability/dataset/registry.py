@@ -146,6 +146,8 @@ def register(
 
     with ThreadPoolExecutor(_PACKERS) as packers:
         archives = dict(zip(results, packers.map(pack, results.values()), strict=True))
+    # so that nobody has to load the results to learn which scores they have
+    config.measured = {model: list(result.scores) for model, result in results.items()}
     samples.register_run(key, config)
     samples.save_run_results(key, LearnabilityRunResults(samples, config, key, archives=archives), cache=False)
 

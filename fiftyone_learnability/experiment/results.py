@@ -179,14 +179,14 @@ class ModelResults:
     @property
     def rank(self) -> IntArray:
         """``(N,)`` learnability rank, 1 = easiest (Eq. 2)."""
-        return learnability_rank(self.learnability)
+        return mean_score("rank", self.run_scores)
 
     @property
     def spread(self) -> FloatArray | None:
         """``(N,)`` sample standard deviation (R - 1) of learnability over runs; None for one run."""
         if len(self.run_learnability) < 2:
             return None
-        return self.run_learnability.std(axis=0, ddof=1)
+        return mean_score("spread", self.run_scores)
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -211,11 +211,7 @@ class ModelResults:
         """
         if name not in self.scores:
             raise ValueError(f"{self.model} has no score {name!r}; it has: {', '.join(self.scores)}")
-        if name == "rank":
-            return self.rank
-        if name == "spread" and self.spread is not None:
-            return self.spread
-        return self.run_scores[name].mean(axis=0)
+        return mean_score(name, self.run_scores)
 
     @property
     def suggested(self) -> IntArray | None:
@@ -298,3 +294,20 @@ class ModelResults:
             f"<ModelResults {self.model}: {self.num_samples} samples, {epochs} epochs, {runs} run(s), "
             f"mean learnability {self.learnability.mean():.3f}{trained}>"
         )
+
+
+def mean_score(name: str, run_scores: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Return the score of a network, from the scores of its runs: their mean, apart from rank and spread.
+
+    Args:
+        name: the name of the score
+        run_scores: ``(R, N)`` values of each measured score by name
+
+    Returns:
+        ``(N,)`` values
+    """
+    if name == "rank":
+        return learnability_rank(run_scores["learnability"].mean(axis=0))
+    if name == "spread":
+        return run_scores["learnability"].std(axis=0, ddof=1)
+    return run_scores[name].mean(axis=0)

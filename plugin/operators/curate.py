@@ -11,9 +11,11 @@ import fiftyone.operators.types as types
 
 from fiftyone_learnability import disagreement, find_models, sort_by_learnability, tag_by_difficulty
 from fiftyone_learnability.dataset.appearance import PANEL
+from fiftyone_learnability.dataset.notes import fields_of, rank_field
 from fiftyone_learnability.scores.checks import LONGEST_NAME, MOST_SAMPLES
 
 from ..names import format_count
+from ..thumbnails import tick_fields
 from .forms import (
     EASIEST,
     HARDEST,
@@ -50,7 +52,9 @@ class SortByLearnability(ScoreOperator):
     def run(self, ctx: foo.ExecutionContext) -> None:
         """Set the sorted view."""
         easiest = read_choice(ctx.params, "first", _ENDS, HARDEST) == EASIEST
-        ctx.ops.set_view(sort_by_learnability(ctx.view, _read_model(ctx, "model"), easiest_first=easiest))
+        model = _read_model(ctx, "model")
+        ctx.ops.set_view(sort_by_learnability(ctx.view, model, easiest_first=easiest))
+        tick_fields(ctx, fields_of([model]))
 
 
 class TagByDifficulty(ScoreOperator):
@@ -141,6 +145,7 @@ class ShowDisagreement(ScoreOperator):
         models = preferred_networks(ctx.dataset)
         add_model_input(ctx, inputs, "easy_for", "Easy for", default=models[0])
         add_model_input(ctx, inputs, "hard_for", "Hard for", default=models[1])
+        inputs.bool("either_way", default=False, label="Also the other way round")
         inputs.int("limit", default=100, min=1, max=MOST_SAMPLES, required=True, label="Maximum number of samples")
         try:
             _read_pair(ctx)
@@ -150,7 +155,9 @@ class ShowDisagreement(ScoreOperator):
     def run(self, ctx: foo.ExecutionContext) -> None:
         """Set the view."""
         limit = read_integer(ctx.params, "limit", 100, 1, MOST_SAMPLES)
-        ctx.ops.set_view(disagreement(ctx.view, *_read_pair(ctx), limit))
+        pair, either_way = _read_pair(ctx), read_bool(ctx.params, "either_way")
+        ctx.ops.set_view(disagreement(ctx.view, *pair, limit, either_way))
+        tick_fields(ctx, [rank_field(model) for model in pair])
 
 
 class CompareModels(foo.Operator):

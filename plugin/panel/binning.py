@@ -47,6 +47,16 @@ class Bins:
         # MongoDB sorts missing values and NaN below every number; infinity lies above the last edge
         return (F(field) >= low) & (F(field) <= high if self.last == len(self.edges) - 2 else F(field) < high)
 
+    def contain(self, values: FloatArray) -> NDArray[np.bool_]:
+        """Return which values lie in the bins, as :meth:`match` does.
+
+        Args:
+            values: ``(N,)`` values, NaN for none
+        """
+        low, high = self.limits
+        with np.errstate(invalid="ignore"):
+            return (values >= low) & ((values <= high) if self.last == len(self.edges) - 2 else (values < high))
+
     def describe(self, score: str) -> str:
         """Return the range of a score for users, such as "0.2 to 0.4"."""
         low, high = self.limits

@@ -306,6 +306,42 @@ def sample_curves(
     )
 
 
+HALF = {
+    "type": "line",
+    "xref": "paper",
+    "x0": 0,
+    "x1": 1,
+    "y0": 0.5,
+    "y1": 0.5,
+    "line": {"color": "rgba(128,128,128,0.8)", "width": 1, "dash": "dash"},
+}
+"""A line in a plot of probabilities above which a label is certainly the predicted one."""
+
+ABOUT_HALF = {
+    "text": "predicted above this line",
+    "xref": "paper",
+    "x": 1,
+    "y": 0.5,
+    "xanchor": "right",
+    "yanchor": "bottom",
+    "showarrow": False,
+    "font": {"size": 10, "color": "#888"},
+}
+
+
+def level(epochs: NDArray[np.int64], value: float, name: str, colour: str) -> Trace:
+    """Return a dotted line at a value that does not change over the epochs."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [int(epochs[0]), int(epochs[-1])],
+        "y": [round(value, 3)] * 2,
+        "name": name,
+        "line": {"color": colour, "dash": "dot"},
+        "hovertemplate": f"{name}: %{{y:.2f}}<extra></extra>",
+    }
+
+
 def training_curves(curves: dict[str, dict[str, FloatArray]]) -> Figure:
     """Draw the accuracy on the training images after each epoch, one line per network and run.
 

@@ -20,7 +20,6 @@ from fiftyone_learnability.dataset.suggestions import ACCEPTED, KEPT, SKIPPED, S
 from fiftyone_learnability.scores.catalog import SCORES
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
-from ..archives import measured_scores
 from ..jobs.job import CANCELLED, Job, latest_job
 from ..memory import remember
 from ..names import format_count, format_models, network_label, score_label
@@ -252,28 +251,34 @@ def _lay_out_compare(page: _Page, plots: Plots) -> None:
             _badge(page, axes, "second", "The network to compare with", panel.on_second)
         _badge(page, axes, "against", f"The score of {network_label(choice.second)}", panel.on_against)
         if choice.first != choice.second:
-            for name, model, handler in (
-                ("first_easier", choice.first, panel.on_first_easier),
-                ("second_easier", choice.second, panel.on_second_easier),
+            for name, label, handler in (
+                ("first_easier", f"Easier for {network_label(choice.first)}", panel.on_first_easier),
+                ("second_easier", f"Easier for {network_label(choice.second)}", panel.on_second_easier),
+                ("either_easier", "Either way", panel.on_either_easier),
             ):
-                _button(axes, name, f"Easier for {network_label(model)}", handler)
+                _button(axes, name, label, handler)
         subject = "**Both networks**" if choice.first != choice.second else "**Two scores**"
         omitted = _omitted(table.values(*choice.x), table.values(*choice.y))
         root.md(f"{subject}: click a cell or drag a box to see its samples{omitted}", name="about_pair")
         _plot(page, "pair", plots, on_click=panel.on_pair_click, on_selected=panel.on_pair_box)
     else:
-        root.md(
-            "Compute a second network to compare two rankings, or write more scores of this network to compare those.",
-            name="about_pair",
-        )
-        _button(root, "more", "Write more scores", panel.on_write_scores, "add_chart")
+        root.md("Compute a second network to compare two rankings.", name="about_pair")
+    score = SCORES[choice.quantity]
     omitted = _omitted(table.values(*choice.x))
     root.md(
         f"**{network_label(choice.first)}**: click a bar or drag a range to see its samples{omitted}",
         name="about_histogram",
     )
     _plot(page, "histogram", plots, on_click=panel.on_histogram_click, on_selected=panel.on_histogram_box)
-    root.md(f"{SCORES[choice.quantity].title}: {SCORES[choice.quantity].description}", name="about_score")
+    root.md(f"{score.title}: {score.description}", name="about_score")
+    sorting = _row(root, "sorting")
+    for name, label, handler in (
+        ("highest", "Highest first", panel.on_highest),
+        ("lowest", "Lowest first", panel.on_lowest),
+    ):
+        _button(sorting, name, label, handler)
+    if not table.is_written(choice.x):
+        _button(sorting, "write", f"Write {score_label(choice.quantity)} as a field", panel.on_write, "add_chart")
 
 
 def _lay_out_map(page: _Page, plots: Plots) -> None:
@@ -289,17 +294,10 @@ def _lay_out_map(page: _Page, plots: Plots) -> None:
         _plot(page, "map", plots, on_click=page.panel.on_map_click, on_selected=page.panel.on_map_box)
         return
     names = " and ".join(score_label(score) for score in missing)
-    if set(missing) <= set(measured_scores(page.ctx.dataset, model)):
-        root.md(
-            f"The data map needs {names} by {network}. The run measured them but did not write them yet.",
-            name="about_map",
-        )
-        _button(root, "write_map", f"Write {names}", page.panel.on_write_map, "add_chart", "contained")
-    else:
-        root.md(
-            f"The data map needs {names}, which {network} does not have. Choose a network that was trained here.",
-            name="about_map",
-        )
+    root.md(
+        f"The data map needs {names}, which {network} does not have. Choose a network that was trained here.",
+        name="about_map",
+    )
 
 
 def _lay_out_labels(page: _Page, plots: Plots) -> None:

@@ -8,6 +8,9 @@ remembers: :mod:`.choices` and :mod:`.scope`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
+from operator import and_
 from typing import Any
 
 import fiftyone.core.collections as foc
@@ -29,7 +32,7 @@ from fiftyone_learnability import (
 )
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.arrays import unpack_ids
-from fiftyone_learnability.dataset.notes import score_field
+from fiftyone_learnability.dataset.notes import fields_of, rank_field, score_field
 from fiftyone_learnability.dataset.selections import select_samples
 from fiftyone_learnability.dataset.suggestions import ACCEPTED
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
@@ -43,7 +46,7 @@ from ..names import (
     SAVE_VIEW,
     SUGGEST_FIXES,
     TAG,
-    WRITE_SCORES,
+    format_count,
     network_label,
     score_label,
 )
@@ -55,10 +58,13 @@ from .embedding import place_samples, samples_in_cells
 from .events import boxed, cell, check_event, clicked, sample_id
 from .figures import Axis
 from .layout import describe_job, lay_out
-from .review import match_change, scope_review, show_label_fields
-from .scope import Mark, reset, show
-from .table import scope_table
+from .review import label_fields, match_change, scope_review
+from .scope import Mark, reset, restore_filters, show
+from .table import ScoreTable, scope_table
 from .tabs import bin_map, class_rows, embedding_map, histogram_edges, missing_for_map, pair_histogram
+
+MOST_SORTED = 5_000
+"""The largest number of samples that a view sorts by their ids: MongoDB searches all ids for each sample."""
 
 
 class LearnabilityPanel(foo.Panel):
@@ -104,6 +110,7 @@ class LearnabilityPanel(foo.Panel):
 
     def on_change_view(self, ctx: foo.ExecutionContext) -> None:
         """Follow a new view, or new filters in the sidebar."""
+        restore_filters(ctx)
 
     def on_change_selected(self, ctx: foo.ExecutionContext) -> None:
         """Follow the selection, whose curves are drawn."""
@@ -171,13 +178,14 @@ class LearnabilityPanel(foo.Panel):
         """Sort the grid, hardest first."""
         model = Choice.read(ctx).first
         what = f"sorted by {score_label('learnability', model)}, hardest first"
-        show(ctx, what, lambda view: sort_by_learnability(view, model))
+        show(ctx, what, lambda view: sort_by_learnability(view, model), fields=fields_of([model]))
 
     def on_easiest(self, ctx: foo.ExecutionContext) -> None:
         """Sort the grid, easiest first."""
         model = Choice.read(ctx).first
         what = f"sorted by {score_label('learnability', model)}, easiest first"
-        show(ctx, what, lambda view: sort_by_learnability(view, model, easiest_first=True))
+        fields = fields_of([model])
+        show(ctx, what, lambda view: sort_by_learnability(view, model, easiest_first=True), fields=fields)
 
     def on_first_easier(self, ctx: foo.ExecutionContext) -> None:
         """Show the samples that the first network finds easier than the second, largest difference first."""
@@ -185,34 +193,72 @@ class LearnabilityPanel(foo.Panel):
 
     def on_second_easier(self, ctx: foo.ExecutionContext) -> None:
         """Show the samples that the second network finds easier than the first, largest difference first."""
-        self._show_disagreement(ctx, *reversed(Choice.read(ctx).pair))
+        first, second = Choice.read(ctx).pair
+        self._show_disagreement(ctx, second, first)
 
-    def _show_disagreement(self, ctx: foo.ExecutionContext, easier: str, harder: str) -> None:
-        if easier != harder:
-            table = scope_table(ctx)
-            count = int((table.values(easier, "rank") < table.values(harder, "rank")).sum())
-            what = f"easier for {network_label(easier)} than for {network_label(harder)}, largest difference first"
-            show(ctx, what, lambda view: disagreement(view, easier, harder), count=count)
+    def on_either_easier(self, ctx: foo.ExecutionContext) -> None:
+        """Show the samples that both networks rank differently, largest difference in either direction first."""
+        self._show_disagreement(ctx, *Choice.read(ctx).pair, either_way=True)
 
-    def on_write_map(self, ctx: foo.ExecutionContext) -> None:
-        """Write the scores that the data map needs and that the run has measured."""
-        table, model = scope_table(ctx), Choice.read(ctx).first
-        missing = missing_for_map(table, model)
-        if not missing:
+    def _show_disagreement(self, ctx: foo.ExecutionContext, easier: str, harder: str, either_way: bool = False) -> None:
+        if easier == harder:
+            return
+        table = scope_table(ctx)
+        difference = table.values(harder, "rank") - table.values(easier, "rank")
+        count = int((difference > 0).sum() + (either_way and (difference < 0).sum()))
+        names = network_label(easier), network_label(harder)
+        what = "ranked differently by {} and {}" if either_way else "easier for {} than for {}"
+        show(
+            ctx,
+            what.format(*names) + ", largest difference first",
+            lambda view: disagreement(view, easier, harder, either_way=either_way),
+            count=count,
+            fields=[rank_field(easier), rank_field(harder)],
+        )
+
+    def on_highest(self, ctx: foo.ExecutionContext) -> None:
+        """Sort the grid by the score of the first network, highest first."""
+        self._sort(ctx, "highest first", -1)
+
+    def on_lowest(self, ctx: foo.ExecutionContext) -> None:
+        """Sort the grid by the score of the first network, lowest first."""
+        self._sort(ctx, "lowest first", 1)
+
+    def _sort(self, ctx: foo.ExecutionContext, order: str, sign: int) -> None:
+        table, axis = scope_table(ctx), Choice.read(ctx).x
+        if not axis[0]:
+            return
+        values, field = table.values(*axis), score_field(*axis)
+        what = f"sorted by {score_label(axis[1], axis[0])}, {order}"
+        known = np.flatnonzero(~np.isnan(values))
+        if table.is_written(axis):
+            show(
+                ctx,
+                what,
+                lambda view: view.exists(field).sort_by(field, reverse=sign < 0),
+                count=len(known),
+                fields=[field],
+            )
+            return
+        first = known[np.argsort(sign * values[known], kind="stable")][:MOST_SORTED]
+        ids = unpack_ids(table.ids[first])
+        what += "" if len(first) == len(known) else f", the first {format_count(MOST_SORTED)}"
+        show(ctx, what, lambda view: view.select(ids, ordered=True), count=len(first))
+
+    def on_write(self, ctx: foo.ExecutionContext) -> None:
+        """Write the score of the first network, which its run has measured."""
+        table, (model, score) = scope_table(ctx), Choice.read(ctx).x
+        if not model or table.is_written((model, score)):
             # the second click of a double click
             return
         try:
             with private_dataset(ctx):
-                added = add_scores(ctx.dataset, missing, [model])
+                added = add_scores(ctx.dataset, [score], [model])
         except ValueError as error:
-            ctx.ops.notify(f"The scores cannot be written: {error}", variant="error")
+            ctx.ops.notify(f"The score cannot be written: {error}", variant="error")
             return
         ctx.ops.reload_dataset()
-        ctx.ops.notify(f"Wrote {', '.join(added)} by {network_label(model)}", variant="success")
-
-    def on_write_scores(self, ctx: foo.ExecutionContext) -> None:
-        """Open the form that writes more scores of the first network."""
-        ctx.prompt(WRITE_SCORES, params={"models": [Choice.read(ctx).first]}, on_success=self.on_written)
+        ctx.ops.notify(f"Wrote {', '.join(added)}", variant="success")
 
     def on_suggest(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that suggests labels."""
@@ -288,8 +334,8 @@ class LearnabilityPanel(foo.Panel):
     def _show_problems(self, ctx: foo.ExecutionContext, verdict: str, what: str) -> None:
         review = scope_review(ctx)
         if review is not None:
-            show(ctx, what, lambda view: label_problems(view, verdict), count=review.counts[verdict])
-            show_label_fields(ctx, review)
+            count, fields = review.counts[verdict], label_fields(review)
+            show(ctx, what, lambda view: label_problems(view, verdict), count=count, fields=fields)
 
     def on_tag(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that tags samples by difficulty."""
@@ -358,8 +404,7 @@ class LearnabilityPanel(foo.Panel):
             what = f"labelled {review.given[row]}, suggested {review.suggested[column]}"
             mark = Mark("changes", Choice.read(ctx), _around(column), _around(row))
             count = review.changes[review.given[row], review.suggested[column]]
-            show(ctx, what, lambda view: label_problems(view.match(inside)), mark, count)
-            show_label_fields(ctx, review)
+            show(ctx, what, lambda view: label_problems(view.match(inside)), mark, count, label_fields(review))
 
     def on_class(self, ctx: foo.ExecutionContext) -> None:
         """Show the samples of a class in one bin of its distribution."""
@@ -381,13 +426,15 @@ class LearnabilityPanel(foo.Panel):
             lambda view: view.match((F(table.label_path) == label) & inside),
             mark,
             int(rows.counts[rows.classes[row], column]),
+            fields_of([choice.first]),
         )
 
     def on_example(self, ctx: foo.ExecutionContext) -> None:
         """Show one sample in the grid."""
         id = sample_id(ctx)
         if id is not None:
-            show(ctx, "one example", lambda view: view.select([id]))
+            pair = dict.fromkeys(Choice.read(ctx).pair)
+            show(ctx, "one example", lambda view: view.select([id]), count=1, fields=[*map(rank_field, pair)])
 
     def _show_cells(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
         choice = Choice.read(ctx)
@@ -425,9 +472,9 @@ class LearnabilityPanel(foo.Panel):
             values = scope_table(ctx).values(*choice.x)
             bins = Bins(edges, min(points), max(points))
             mark = Mark("histogram", choice, bins.limits, None)
-            inside = bins.match(score_field(*choice.x))
             count = int(np.histogram(values[np.isfinite(values)], edges)[0][bins.first : bins.last + 1].sum())
-            show(ctx, _describe(choice.x, bins), lambda view: view.match(inside), mark, count)
+            narrow = _inside(scope_table(ctx), {choice.x: bins})
+            show(ctx, _describe(choice.x, bins), narrow, mark, count, [score_field(*choice.x)])
 
     # drawing
 
@@ -444,10 +491,22 @@ def _show_box(
     if box is None:
         return
     (x, y), (x_axis, y_axis) = box, axes
-    inside = x.match(score_field(*x_axis)) & y.match(score_field(*y_axis))
     what = f"{_describe(x_axis, x)} and {_describe(y_axis, y)}"
     count = int(cells.counts[x.first : x.last + 1, y.first : y.last + 1].sum())
-    show(ctx, what, lambda view: view.match(inside), Mark(plot, choice, x.limits, y.limits), count)
+    narrow = _inside(scope_table(ctx), {x_axis: x, y_axis: y})
+    fields = [score_field(*axis) for axis in axes]
+    show(ctx, what, narrow, Mark(plot, choice, x.limits, y.limits), count, fields)
+
+
+def _inside(table: ScoreTable, ranges: dict[Axis, Bins]) -> Callable[[foc.SampleCollection], fov.DatasetView]:
+    """Return how to narrow a view to ranges of scores; where a score is no field, its samples are selected by id."""
+    if table.is_written(*ranges):
+        matches = [bins.match(score_field(*axis)) for axis, bins in ranges.items()]
+        return lambda view: view.match(reduce(and_, matches))
+    inside = np.logical_and.reduce([bins.contain(table.values(*axis)) for axis, bins in ranges.items()])
+
+    ids = unpack_ids(table.ids[inside])
+    return lambda view: _select(view, ids)
 
 
 def _select(view: foc.SampleCollection, ids: list[str]) -> fov.DatasetView:
@@ -458,7 +517,7 @@ def _select(view: foc.SampleCollection, ids: list[str]) -> fov.DatasetView:
     """
     selected = select_samples(view, ids)
     if selected is None:
-        raise ValueError(f"{len(ids):,} samples are too many for a view: draw around fewer")
+        raise ValueError(f"{len(ids):,} samples are too many for a view: choose fewer")
     return selected
 
 

@@ -221,12 +221,9 @@ def draw_changes(review: Review) -> Figure:
     )
 
 
-def show_label_fields(ctx: foo.ExecutionContext, review: Review) -> None:
-    """Show the given label, the suggested label and the verdict on each sample, next to the grid's active fields."""
-    wanted = [name for name in (review.label_field, SUGGESTION, VERDICT) if name]
-    active = list(ctx.active_fields or [])
-    if any(name not in active for name in wanted):
-        ctx.ops.set_active_fields([*active, *(name for name in wanted if name not in active)])
+def label_fields(review: Review) -> list[str]:
+    """Return the fields that show the given label, the suggested label and the verdict on a sample."""
+    return [name for name in (review.label_field, SUGGESTION, VERDICT) if name]
 
 
 def _most_frequent(changes: Counter[Any], side: int) -> list[Any]:

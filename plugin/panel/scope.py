@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -27,6 +27,7 @@ from fiftyone_learnability.dataset.internals import build_app_view, dataset_id, 
 from fiftyone_learnability.dataset.stages import check_stage_classes
 
 from ..memory import Recent
+from ..thumbnails import tick_fields
 
 Stages = list[dict[str, Any]]
 """The stages of a view, serialized."""
@@ -79,16 +80,38 @@ class Shown:
         what: what it holds, in words
         count: the number of its samples, None if it is not known
         added: the number of stages that the panel added
+        own: the number of stages that the user had chosen; the filters of the sidebar are stages after them
+        filters: these filters, as the App knows them
         mark: the part of a plot that it belongs to, None for a view that belongs to no plot
         view_name: the saved view that the panel has narrowed, None for none
+        ticked: the fields that the panel has ticked in the sidebar for it
     """
 
     what: str
     count: int | None
     added: int
+    own: int
+    filters: dict[str, Any]
     mark: Mark | None
     view_name: str | None
+    ticked: tuple[str, ...]
 
+
+@dataclass(frozen=True)
+class _Reset:
+    """A view whose filters of the sidebar are to be restored.
+
+    Attributes:
+        fingerprint: the fingerprint of its stages
+        filters: the filters
+    """
+
+    fingerprint: str
+    filters: dict[str, Any]
+
+
+_resets: Recent[tuple[Any, str], _Reset | None] = Recent(200)
+"""What is to be restored, by dataset and panel."""
 
 _shown: Recent[tuple[Any, str], Shown] = Recent(500)
 """The views that the panel has shown, by dataset and fingerprint."""
@@ -144,6 +167,12 @@ def shown_by_panel(ctx: foo.ExecutionContext) -> Shown | None:
     return _position_of(ctx).shown
 
 
+def _stages_of(ctx: foo.ExecutionContext) -> Stages:
+    """Return the stages of the view that the App shows, without filters."""
+    stages, name = ctx.request_params.get("view") or [], ctx.request_params.get("view_name")
+    return serialize_stages(ctx.dataset.load_saved_view(name)) if name and not stages else stages
+
+
 def _position_of(ctx: foo.ExecutionContext) -> _Position:
     position = _positions.get(ctx)
     if position is None:
@@ -153,9 +182,8 @@ def _position_of(ctx: foo.ExecutionContext) -> _Position:
 
 def _find_position(ctx: foo.ExecutionContext) -> _Position:
     request = ctx.request_params
-    stages, name, filters = request.get("view") or [], request.get("view_name"), request.get("filters")
-    if not stages and name:
-        stages = serialize_stages(ctx.dataset.load_saved_view(name))
+    name, filters = request.get("view_name"), request.get("filters")
+    stages = _stages_of(ctx)
     scope = Scope.of(stages)
     # a saved view is the user's, even if the panel has shown the same samples before
     shown = _shown.get((dataset_id(ctx.dataset), scope.fingerprint)) if stages and not name else None
@@ -174,6 +202,7 @@ def show(
     narrow: Callable[[foc.SampleCollection], fov.DatasetView],
     mark: Mark | None = None,
     count: int | None = None,
+    fields: Sequence[str] = (),
 ) -> None:
     """Show a part of the scope in the grid, or say why it cannot be shown.
 
@@ -183,8 +212,10 @@ def show(
         narrow: adds stages to the view of the scope; its ``ValueError`` is shown
         mark (None): the part of a plot that it belongs to
         count (None): the number of its samples. The database would take long to count those of an unknown number
+        fields (()): the fields that the grid then shows on its samples
     """
     position, request = _position_of(ctx), ctx.request_params
+    before, filters = position.shown, request.get("filters") or {}
     try:
         view = narrow(build_view(ctx.dataset, position.scope.stages))
     # a field that is needed may have been renamed or deleted
@@ -192,11 +223,16 @@ def show(
         ctx.ops.notify(str(error), variant="error")
         return
     stages = serialize_stages(view)
-    name = request.get("view_name") if position.shown is None else position.shown.view_name
-    if request.get("filters"):
-        # the name alone would lose them
-        name = None
-    shown = Shown(what, count, len(stages) - len(position.scope.stages), mark, name)
+    shown = Shown(
+        what,
+        count,
+        added=len(stages) - len(position.scope.stages),
+        own=len(_stages_of(ctx)) if before is None else before.own,
+        filters=filters if before is None else {**before.filters, **filters},
+        mark=mark,
+        view_name=request.get("view_name") if before is None else before.view_name,
+        ticked=tick_fields(ctx, fields, () if before is None else before.ticked),
+    )
     _shown.put((dataset_id(ctx.dataset), fingerprint(stages)), shown)
     position.shown = shown
     ctx.ops.set_view(view)
@@ -205,13 +241,33 @@ def show(
 def reset(ctx: foo.ExecutionContext) -> None:
     """Take back what the panel shows in the grid: show what the user had chosen."""
     position = _position_of(ctx)
-    shown, stages = position.shown, position.scope.stages
+    shown = position.shown
     if shown is None:
         return
     position.shown = None
+    tick_fields(ctx, (), instead_of=shown.ticked)
+    stages = position.scope.stages[: shown.own]
     if shown.view_name in ctx.dataset.list_saved_views():
         ctx.ops.set_view(name=shown.view_name)
     elif stages:
         ctx.ops.set_view(build_view(ctx.dataset, stages))
     else:
         ctx.ops.clear_view()
+    filters = {**shown.filters, **(ctx.request_params.get("filters") or {})}
+    # the App drops filters together with a view: :func:`restore_filters` waits until it has done so
+    _resets.put(_panel_key(ctx), _Reset(fingerprint(stages), filters) if filters else None)
+
+
+def restore_filters(ctx: foo.ExecutionContext) -> None:
+    """Restore the filters of the sidebar after a reset, once the App shows its view."""
+    pending = _resets.get(_panel_key(ctx))
+    if pending is None:
+        return
+    if ctx.request_params.get("filters") or _position_of(ctx).scope.fingerprint != pending.fingerprint:
+        _resets.put(_panel_key(ctx), None)
+    else:
+        ctx.trigger("set_filters", params=pending.filters)
+
+
+def _panel_key(ctx: foo.ExecutionContext) -> tuple[Any, str]:
+    return dataset_id(ctx.dataset), str(ctx.panel_id)[:100]

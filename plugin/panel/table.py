@@ -1,15 +1,17 @@
 """The scores that the panel shows, as arrays.
 
-All scores of a dataset are read once, and after a change of a few samples only those are read again.
+The fields of a dataset are read once, and after a change of a few samples only those are read again. Scores that the
+runs measured and no field holds come from the runs' archives when a plot needs them.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any, NamedTuple
 
 import fiftyone as fo
@@ -31,6 +33,7 @@ from fiftyone_learnability.dataset.notes import notes_of, score_field
 from fiftyone_learnability.dataset.scored import find_models, label_path_of
 from fiftyone_learnability.scores.catalog import SCORES
 
+from ..archives import load_score, measured_scores
 from ..changes import last_change
 from ..memory import remember
 from .scope import Scope, build_view, scope_of
@@ -47,12 +50,13 @@ _versions = itertools.count(time.time_ns())
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """The scores of N samples that are stored in fields.
+    """The scores of N samples.
 
     Attributes:
         models: the networks
         scores: the names of the scores of each network, then of the consensus if there is one
-        columns: ``(N,)`` values by field, NaN where a sample has none
+        columns: ``(N,)`` values of the scores that are fields, by field, NaN where a sample has none
+        unwritten: loads ids and values of the other scores, by the field that they would have
         ids: ``(N,)`` ids of the samples that any network has scored, as bytes, sorted
         classes: the classes of the labels, sorted
         labels: ``(N,)`` index into the classes, -1 for no label
@@ -64,12 +68,14 @@ class ScoreTable:
     models: tuple[str, ...]
     scores: dict[str, tuple[str, ...]]
     columns: dict[str, NDArray[np.float64]]
+    unwritten: dict[str, Callable[[], tuple[Ids, NDArray[np.float64]] | None]]
     ids: Ids
     classes: tuple[Any, ...]
     labels: NDArray[np.int64]
     label_path: str | None
     num_samples: int
     version: int = field(default_factory=_versions.__next__, init=False)
+    _loaded: dict[str, NDArray[np.float64]] = field(default_factory=dict, init=False)
 
     def select(self, keep: NDArray[np.bool_], num_samples: int) -> ScoreTable:
         """Return the samples for which ``keep`` is true, out of a view of ``num_samples``."""
@@ -99,8 +105,24 @@ class ScoreTable:
 
     def values(self, model: str, score: str) -> NDArray[np.float64]:
         """Return ``(N,)`` values of a network's score; all NaN if the network does not have it."""
-        values = self.columns.get(score_field(model, score))
-        return np.full(len(self.ids), np.nan) if values is None else values
+        name = score_field(model, score)
+        if name in self.columns:
+            return self.columns[name]
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+    def _load(self, name: str) -> NDArray[np.float64]:
+        measured = self.unwritten[name]() if name in self.unwritten else None
+        if measured is None:
+            return np.full(len(self.ids), np.nan)
+        places = find_ids(self.ids, measured[0])
+        # one more value, which the place -1 of samples that the run did not measure finds
+        return np.append(measured[1], np.nan)[places]
+
+    def is_written(self, *axes: tuple[str, str]) -> bool:
+        """True if scores, each named by network and score, are all fields."""
+        return all(score_field(model, score) in self.columns for model, score in axes)
 
 
 def scope_table(ctx: foo.ExecutionContext) -> ScoreTable:
@@ -163,17 +185,26 @@ class DatasetState(NamedTuple):
         newest: when a sample was changed last
         num_samples: the number of samples
         scores: (network, names of its scores) for each network with scores in fields
+        measured: (network, names of its scores) of those and of scores in archives
     """
 
     dataset_id: Hashable
     newest: datetime | None
     num_samples: int
     scores: tuple[tuple[str, tuple[str, ...]], ...]
+    measured: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def dataset_state(dataset: fo.Dataset) -> DatasetState:
     """Return the state of a dataset. This is fast: it uses an index."""
-    return DatasetState(str(dataset_id(dataset)), *last_change(dataset), tuple(_scores_in_fields(dataset).items()))
+    scores = _scores_in_fields(dataset)
+    measured = {model: {*names, *measured_scores(dataset, model)} for model, names in scores.items()}
+    return DatasetState(
+        str(dataset_id(dataset)),
+        *last_change(dataset),
+        tuple(scores.items()),
+        tuple((model, tuple(name for name in SCORES if name in names)) for model, names in measured.items()),
+    )
 
 
 def _scores_in_fields(dataset: fo.Dataset) -> dict[str, tuple[str, ...]]:
@@ -223,7 +254,7 @@ def _read(dataset: fo.Dataset, state: DatasetState) -> ScoreTable:
     last = _last_read.get(state.dataset_id)
     table = None if last is None else _read_changed(dataset, state, last)
     if table is None:
-        table = _read_all(dataset)
+        table = _read_all(dataset, state)
     settled = None if state.newest is None else min(state.newest, horizon)
     _last_read[state.dataset_id] = _LastRead(state, settled, table)
     while len(_last_read) > _DATASETS_KEPT:
@@ -234,7 +265,9 @@ def _read(dataset: fo.Dataset, state: DatasetState) -> ScoreTable:
 def _read_changed(dataset: fo.Dataset, state: DatasetState, last: _LastRead) -> ScoreTable | None:
     """Read the samples that changed since the last time into a copy of the table; None if all have to be read."""
     table = last.table
-    if last.settled is None or (last.state.num_samples, last.state.scores) != (state.num_samples, state.scores):
+    if last.settled is None or last.state.num_samples != state.num_samples:
+        return None
+    if (last.state.scores, last.state.measured) != (state.scores, state.measured):
         return None
     if table.label_path != _label_path(dataset):
         return None
@@ -270,8 +303,8 @@ def _read_changed(dataset: fo.Dataset, state: DatasetState, last: _LastRead) -> 
     return replace(table, columns=columns, labels=all_labels)
 
 
-def _read_all(dataset: fo.Dataset) -> ScoreTable:
-    scores, networks = _scores_in_fields(dataset), set(find_models(dataset))
+def _read_all(dataset: fo.Dataset, state: DatasetState) -> ScoreTable:
+    scores, networks, measured = dict(state.scores), set(find_models(dataset)), dict(state.measured)
     label_path = _label_path(dataset)
     fields = [score_field(model, score) for model, names in scores.items() for score in names]
     collection = sample_collection(dataset)
@@ -285,8 +318,14 @@ def _read_all(dataset: fo.Dataset) -> ScoreTable:
     new_index[order] = np.arange(len(classes))
     return ScoreTable(
         tuple(model for model in scores if model in networks),
-        scores,
+        measured,
         dict(zip(fields, values, strict=True)),
+        {
+            score_field(model, score): partial(load_score, dataset, model, score)
+            for model, names in measured.items()
+            for score in names
+            if score not in scores[model]
+        },
         ids,
         tuple(classes[index] for index in order),
         new_index[labels],

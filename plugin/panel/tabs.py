@@ -106,7 +106,7 @@ def histogram_edges(table: ScoreTable, choice: Choice) -> FloatArray:
 
 
 def missing_for_map(table: ScoreTable, model: str) -> list[str]:
-    """Return the scores that the data map of a network needs and that are not fields yet."""
+    """Return the scores that the data map of a network needs and that were not measured."""
     return [score for score in MAP_SCORES if score not in table.scores.get(model, ())]
 
 
@@ -186,10 +186,9 @@ def selected_curves(
         if dynamics is None:
             continue
         for sample in chosen:
-            column = int(np.searchsorted(dynamics.ids, sample))
-            if column == len(dynamics.ids) or dynamics.ids[column] != sample:
+            column, row = dynamics.find(sample), rows[sample]
+            if column < 0:
                 continue
-            row = rows[sample]
             label = table.classes[table.labels[row]] if row >= 0 and table.labels[row] >= 0 else "?"
             curves.append((f"{label} …{sample[-4:]}", model, dynamics.epochs, dynamics.probabilities[:, column]))
     return curves

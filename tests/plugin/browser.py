@@ -136,6 +136,7 @@ class App:
         errors: the errors that the page has shown or raised
         notices: the notifications that the page has shown
         requests: what the page has asked of the server: operations of GraphQL, and events of the panel
+        sent: what the page has sent with the last event of the panel
     """
 
     page: Page
@@ -144,6 +145,7 @@ class App:
     errors: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    sent: dict[str, Any] = field(default_factory=dict)
     _shots: int = 0
     _pending: set[Request] = field(default_factory=set)
     _last_request: float = 0.0
@@ -160,6 +162,8 @@ class App:
             self._last_request = time.monotonic()
         if request.method == "POST" and (name := _name_of(request)):
             self.requests.append(name)
+            if name.startswith("on_"):
+                self.sent = request.post_data_json or {}
 
     def _on_answer(self, request: Request) -> None:
         self._pending.discard(request)

@@ -25,6 +25,7 @@ from fiftyone_learnability.scores.catalog import SCORES
 
 PLUGIN = "@fiftyone-learnability/learnability"
 PANEL = f"{PLUGIN}/learnability_panel"
+SAMPLE_PANEL = f"{PLUGIN}/learnability_sample"
 
 
 def plugin_module(name: str) -> ModuleType:
@@ -114,6 +115,8 @@ class PanelHarness:
         active_fields: the fields that the grid shows on each sample
         id: the panel's id
         shown: the last answer that rendered the panel
+        uri: the panel's operator
+        current_sample: the sample in the modal
     """
 
     dataset: fo.Dataset
@@ -126,6 +129,8 @@ class PanelHarness:
     active_fields: list[str] = field(default_factory=list)
     id: str = field(default_factory=lambda: str(ObjectId()))
     shown: Answer | None = None
+    uri: str = PANEL
+    current_sample: str | None = None
 
     def event(self, method: str, **params: Any) -> Answer:
         """Play one event. If it sets a view, the App shows it, and forgets the filters of the sidebar."""
@@ -140,6 +145,11 @@ class PanelHarness:
             for _ in range(2 if self.follow else 0):
                 answer.drawn += self._send("on_change_view", {}).drawn
         return answer
+
+    def open_sample(self, id: str) -> Answer:
+        """Open a sample in the modal, or go to it there."""
+        self.current_sample = id
+        return self.event("on_change_current_sample", value=id)
 
     def open(self) -> Answer:
         """Open the panel."""
@@ -212,20 +222,25 @@ class PanelHarness:
             "filters": self.filters,
             "selected": self.selected,
             "active_fields": self.active_fields,
+            "current_sample": self.current_sample,
             "params": {"panel_id": self.id, "panel_state": self.state, "__method__": method, **params},
         }
         if self.view_name:
             request["view_name"] = self.view_name
         executor = Executor()
-        panel = foo.get_operator(PANEL)
+        panel = foo.get_operator(self.uri)
         start = time.perf_counter()
-        ctx = ExecutionContext(request_params=through_browser(request), executor=executor, operator_uri=PANEL)
+        ctx = ExecutionContext(request_params=through_browser(request), executor=executor, operator_uri=self.uri)
         result = panel.execute(ctx)
         answer = Answer([(r.operator_uri, r.params) for r in executor._requests], time.perf_counter() - start, result)
         # every message must be JSON
         answer.calls = [(name, json.loads(json.dumps(params or {}, default=_plain))) for name, params in answer.calls]
         written = [name for name, _ in answer.calls if "panel_state" in name or "panel_data" in name]
         assert not written, f"{method} makes the App reload its page by {written}"
+        for fields in answer.called("set_active_fields"):
+            self.active_fields = fields["fields"]
+        for filters in answer.called("set_filters"):
+            self.filters = filters
         if answer.output is not None:
             before = self.data
             self.shown = answer

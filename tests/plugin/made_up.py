@@ -40,6 +40,7 @@ def write_scores(
     written: Sequence[str] = DEFAULT_SCORES,
     predictions: Mapping[str, NDArray[np.float32]] | None = None,
     classes: Sequence[str] = ("a", "b"),
+    labels: NDArray[np.int64] | None = None,
 ) -> None:
     """Write scores as if networks had been trained. Arrays have the order of the collection.
 
@@ -55,6 +56,7 @@ def write_scores(
         written: the scores that become fields
         predictions: mean predictions by network
         classes: the classes of the predictions
+        labels: ``(N,)`` the labels that the networks were trained with, as indices into the classes; by default 0
     """
     ids = np.array(samples.values("id"))
     order = np.argsort(ids)
@@ -80,7 +82,7 @@ def write_scores(
             [record],
             ids[order],
             np.array([f"{id}.png" for id in ids[order]]),
-            np.zeros(len(ids), np.int64),
+            np.zeros(len(ids), np.int64) if labels is None else labels[order],
             tuple(classes),
             {},
         )
@@ -112,6 +114,7 @@ def write_contradicted_scores(dataset: fo.Dataset, models: Sequence[str], epochs
         written=["learnability", "rank", *measured],
         predictions=dict.fromkeys(models, predictions),
         classes=classes,
+        labels=right,
     )
 
 

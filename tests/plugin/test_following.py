@@ -116,8 +116,15 @@ def test_a_point_shows_as_many_samples_as_it_says(app: App, dataset: fo.Dataset)
     expect(app.panel).to_contain_text(f"Showing {sizes[index]} of {count}: learnability by ResNet-20")
     app.screenshot("clicked")
     assert app.traces(1) == before
+    # the filter returns to the sidebar; the view that the panel made of it is gone
     app.press(app.button("Reset"))
     app.expect_count(count)
+    app.settle(3)
+    assert app.count == count
+    assert not app.sent["view"]
+    assert app.sent["filters"]["ground_truth.label"]["values"] == ["7"]
+    expect(app.panel).to_contain_text(f"{count} samples with scores")
+    app.screenshot("reset")
 
 
 def test_plots_are_those_of_the_view(app: App, dataset: fo.Dataset) -> None:

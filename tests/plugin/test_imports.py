@@ -21,7 +21,7 @@ SERVER = """
 import subprocess, sys
 import fiftyone as fo
 import fiftyone.operators as foo
-from tests.plugin.harness import PANEL, PLUGIN, PanelHarness, execute, form
+from tests.plugin.harness import PANEL, PLUGIN, SAMPLE_PANEL, PanelHarness, execute, form
 
 class Popen:  # start no process that measures or trains
     def __init__(self, *args, **kwargs):
@@ -32,10 +32,10 @@ class Popen:  # start no process that measures or trains
 subprocess.Popen = Popen
 assert "torch" not in sys.modules
 names = [operator.name for operator in foo.list_operators() if operator.plugin_name == PLUGIN]
-assert len(names) == 15, names
+assert len(names) == 16, names
 dataset = fo.load_dataset(sys.argv[1])
 for name in names:
-    if f"{PLUGIN}/{name}" != PANEL:
+    if f"{PLUGIN}/{name}" not in (PANEL, SAMPLE_PANEL):
         foo.get_operator(f"{PLUGIN}/{name}")
         if name not in ("compare_learnability", "measure_learnability_speed"):
             form(name, dataset, {"advanced": True, "preset": "custom"}, selected=dataset.limit(1).values("id"))
@@ -53,7 +53,11 @@ panel.event("on_timer")
 execute("tag_by_difficulty", dataset, {"count": 2})
 execute("sort_by_learnability", dataset)
 execute("show_disagreement", dataset)
-panel.event("on_write_map")
+panel.tab("compare")
+panel.choose("quantity", "hits")
+panel.event("on_lowest")
+panel.event("on_write")
+panel.tab("curves")
 execute("write_learnability_scores", dataset)
 execute("compute_consensus", dataset)
 execute("suggest_label_fixes", dataset)
@@ -64,6 +68,9 @@ panel.event("on_review", review="hard")
 execute("export_learnability", dataset, {"path": sys.argv[2]})
 execute("import_learnability", dataset, {"path": sys.argv[2], "models": ["vgg16"], "overwrite": True})
 assert panel.data["samples"]
+modal = PanelHarness(dataset, uri=SAMPLE_PANEL)
+modal.open_sample(dataset.first().id)
+assert modal.data["curves"]
 loaded = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "torchvision", "timm"})
 print("loaded", *loaded)
 """

@@ -40,11 +40,11 @@ def scored(make_dataset: Callable[..., fo.Dataset], rng: np.random.Generator) ->
     return dataset
 
 
-def write_map(dataset: fo.Dataset) -> None:
+def write_score(dataset: fo.Dataset) -> None:
     panel = PanelHarness(dataset)
     panel.open()
-    panel.tab("map")
-    assert panel.event("on_write_map").drawn == ["map"]
+    panel.choose("quantity", "hits")
+    assert panel.event("on_write").called("reload_dataset")
 
 
 def accept(dataset: fo.Dataset) -> None:
@@ -58,7 +58,7 @@ def import_file(dataset: fo.Dataset, folder: Path) -> None:
 
 
 WRITERS: dict[str, Callable[[fo.Dataset, Path], Any]] = {
-    "data map": lambda dataset, _: write_map(dataset),
+    "panel": lambda dataset, _: write_score(dataset),
     "scores": lambda dataset, _: execute("write_learnability_scores", dataset, {"models": MODELS, "scores": ["all"]}),
     "consensus": lambda dataset, _: execute("compute_consensus", dataset),
     "import": import_file,

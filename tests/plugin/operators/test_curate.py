@@ -37,6 +37,9 @@ def test_sort(kept: fo.Dataset) -> None:
     params = {"model": "vgg16", "first": "hardest"}
     answer = execute("sort_by_learnability", kept, params, **in_view(kept.limit(5)))
     assert shown_ids(answer, kept) == ids[:5][::-1]
+    # score and rank are shown besides what the user has ticked
+    (call,) = execute("sort_by_learnability", kept, params, active_fields=["tags"]).called("set_active_fields")
+    assert call["fields"] == ["tags", "learnability_vgg16", "learnability_rank_vgg16"]
 
 
 def test_disagreement(kept: fo.Dataset) -> None:
@@ -45,6 +48,9 @@ def test_disagreement(kept: fo.Dataset) -> None:
     answer = execute("show_disagreement", kept, {"easy_for": "resnet20", "hard_for": "vgg16", "limit": 4})
     assert shown_ids(answer, kept) == ids[:-5:-1]
     assert shown_ids(execute("show_disagreement", kept), kept) == ids[:-21:-1]
+    assert len(answer.called("set_active_fields")[0]["fields"]) == 2
+    answer = execute("show_disagreement", kept, {"either_way": True, "limit": 4})
+    assert set(shown_ids(answer, kept)) == {*ids[:2], *ids[-2:]}
     assert form("show_disagreement", kept, {"easy_for": "vgg16", "hard_for": "vgg16"}).invalid
     assert form("show_disagreement", kept).defaults["hard_for"] == "vgg16"
     # a cleared dropdown sends None, which is the default for the form too

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fiftyone_learnability as fol
+
 from ..harness import PanelHarness, plugin_module
 from ..made_up import write_scores
 from .cases import COUNT, ScoredDataset, inside, inside_any, positions
@@ -70,26 +72,25 @@ def test_unknown_hits_do_not_affect_the_colour(rng: np.random.Generator) -> None
     json.dumps(trace, allow_nan=False)
 
 
-def test_the_data_map_writes_the_scores_it_needs(make_dataset: Any, rng: np.random.Generator) -> None:
+def test_the_data_map_needs_no_fields(make_dataset: Any, rng: np.random.Generator) -> None:
     dataset = make_dataset([f"/no/{index}.png" for index in range(40)], list("ab") * 20)
-    measured = {"hits": rng.random(40), "variability": rng.uniform(0, 0.5, 40), "aum": rng.random(40)}
+    measured = {"hits": rng.random(40), "variability": rng.uniform(0, 0.5, 40)}
     write_scores(dataset, {"resnet20": rng.random(40)}, more={"resnet20": measured})
-    panel = PanelHarness(dataset)
-    panel.open()
-    answer = panel.tab("map")
-    assert not answer.drawn
-    assert "variability and hits by ResNet-20" in answer.layout["about_map"]["default"]
-    assert answer.layout["write_map"]["view"]["label"] == "Write variability and hits"
-    answer = panel.event("on_write_map")
-    assert answer.called("reload_dataset")
-    assert answer.called("notify")[0]["variant"] == "success"
-    assert answer.drawn == ["map"]
-    assert "write_map" not in answer.layout
-    dataset.reload()
-    assert dataset.values("learnability_resnet20_hits") == pytest.approx(measured["hits"].tolist())
-    # nothing else is written, and nothing twice
-    assert not dataset.has_field("learnability_resnet20_aum")
-    assert not panel.event("on_write_map").called("reload_dataset")
+    drawn = []
+    for _ in range(2):
+        panel = PanelHarness(dataset)
+        panel.open()
+        assert panel.tab("map").drawn == ["map"]
+        drawn.append(panel.data["map"])
+        shown = []
+        for index, text in enumerate(panel.data["map"][0]["text"]):
+            panel.event("on_map_click", idx=index)
+            assert text.split()[0] == str(len(panel.ids))
+            shown += panel.ids
+        assert sorted(shown) == sorted(dataset.values("id"))
+        # now the same from fields
+        fol.add_scores(dataset)
+    assert drawn[0] == drawn[1]
 
 
 def test_the_data_map_says_why_it_is_empty(scored: ScoredDataset) -> None:
@@ -98,7 +99,4 @@ def test_the_data_map_says_why_it_is_empty(scored: ScoredDataset) -> None:
         answer = panel.tab("map")
         assert not answer.drawn
         assert "trained here" in answer.layout["about_map"]["default"]
-        assert "write_map" not in answer.layout
-        (notice,) = panel.event("on_write_map").called("notify")
-        assert notice["variant"] == "error"
         assert not panel.event("on_map_click", idx=0).called("set_view")

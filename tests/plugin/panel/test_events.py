@@ -82,7 +82,7 @@ SELECTED = st.lists(st.sampled_from(["0" * 24, MARK, 5, None, {"$where": MARK}, 
 
 OPERATORS = {
     *("$and", "$or", "$not", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$exists", "$type"),
-    *("$expr", "$literal", "$ifNull", "$subtract", "$cond", "$let", "$oid"),
+    *("$expr", "$literal", "$ifNull", "$subtract", "$abs", "$cond", "$let", "$oid"),
 }
 """The MongoDB operators that the panel's views are made of."""
 

@@ -312,6 +312,8 @@ def test_sorting(case: Case, panel: PanelHarness, method: str, sign: int) -> Non
     of_id = dict(zip(case.ids, case.scores["vgg16"], strict=True))
     shown = [of_id[id] for id in panel.ids]
     assert shown == sorted(of_id.values(), reverse=sign < 0)
+    # the grid shows score and rank on the samples
+    assert panel.active_fields == ["learnability_vgg16", "learnability_rank_vgg16"]
 
 
 def test_sorting_omits_samples_without_a_score(case: Case, panel: PanelHarness) -> None:
@@ -331,6 +333,14 @@ def test_disagreement_in_either_direction(case: Case, panel: PanelHarness) -> No
         assert counted(panel) == str((difference > 0).sum())
         shown = [of_id[id] for id in panel.ids]
         assert shown == sorted(shown, reverse=True)
+        assert set(panel.active_fields) == {"learnability_rank_mobilenet", "learnability_rank_resnet20"}
+    panel.event("on_either_easier")
+    difference = abs(difference)
+    of_id = dict(zip(case.ids, difference, strict=True))
+    assert sorted(panel.ids) == case.chosen(difference > 0)
+    assert counted(panel) == str((difference > 0).sum())
+    shown = [of_id[id] for id in panel.ids]
+    assert shown == sorted(shown, reverse=True)
 
 
 def test_the_strips_are_the_extremes_of_the_sum_of_ranks(case: Case, panel: PanelHarness) -> None:
@@ -531,9 +541,17 @@ def test_it_follows_the_sidebar(case: Case, panel: PanelHarness) -> None:
     assert sum(panel.data["histogram"][0]["y"]) == (bees & (scores >= 0.98) & (scores <= 0.99)).sum()
     panel.filters = {}
     panel.event("on_change_view")
+    # a reset restores the filter in the sidebar; it does not become a stage of the view
     panel.event("on_reset")
-    assert sorted(panel.ids) == case.chosen(bees)
-    assert sorted(panel.show(None).drawn) == ["histogram", "matrix", "pair"]
+    assert panel.stages == []
+    assert panel.filters == {"ground_truth.label": {"values": ["bee"], "exclude": False, "isMatching": True}}
+    assert pair_total(panel) == (bees & ~np.isnan(scores) & ~np.isnan(case.scores["vgg16"])).sum()
+    # the user can take it away then
+    panel.filters = {}
+    for _ in range(2):
+        panel.event("on_change_view")
+    assert panel.filters == {}
+    assert pair_total(panel) == COUNT - 2
 
 
 def test_it_follows_a_saved_view(case: Case, panel: PanelHarness) -> None:

@@ -136,3 +136,46 @@ def test_a_fingerprint_ignores_what_the_browser_changes(scope: Any) -> None:
     assert fingerprint([{"a": 1.0, "b": [1.0, "x"]}]) == fingerprint([{"a": 1, "b": (1, "x")}])
     others = [[["sample_ids", ids[::-1]], ["ordered", False]], [["sample_ids", ids], ["ordered", True]]]
     assert len({fingerprint([stage]), *(fingerprint([{**stage, "kwargs": other}]) for other in others)}) == 3
+
+
+def test_a_reset_unticks_only_what_the_panel_has_ticked(make_dataset: Callable[..., fo.Dataset]) -> None:
+    dataset = make_dataset([f"/no/{index}.png" for index in range(20)], list("ab") * 10)
+    write_scores(dataset, {"resnet20": np.linspace(0, 1, 20), "vgg16": np.linspace(1, 0, 20)})
+    panel = PanelHarness(dataset, active_fields=["tags", "learnability_vgg16"])
+    panel.open()
+    panel.choose("first", "vgg16")
+    panel.event("on_hardest")
+    assert panel.active_fields == ["tags", "learnability_vgg16", "learnability_rank_vgg16"]
+    # the fields of another view take their place
+    panel.choose("first", "resnet20")
+    panel.event("on_easiest")
+    assert panel.active_fields[2:] == ["learnability_resnet20", "learnability_rank_resnet20"]
+    panel.active_fields = [*panel.active_fields, "ground_truth"]
+    panel.event("on_reset")
+    assert panel.active_fields == ["tags", "learnability_vgg16", "ground_truth"]
+
+
+def test_a_reset_restores_filters_and_the_saved_view_they_belong_to(make_dataset: Callable[..., fo.Dataset]) -> None:
+    dataset = make_dataset([f"/no/{index}.png" for index in range(20)], list("ab") * 10)
+    write_scores(dataset, {"vgg16": np.linspace(0, 1, 20)})
+    dataset.save_view("The first ones", dataset.limit(10))
+    of_label = {"ground_truth.label": {"values": ["a"], "exclude": False, "isMatching": True}}
+    of_score = {"learnability_vgg16": {"range": [0, 0.3], "exclude": False, "isMatching": False}}
+    panel = PanelHarness(dataset, view_name="The first ones", filters=of_label)
+    panel.stages = through_browser(serialize_stages(dataset.limit(10)))
+    panel.open()
+    panel.event("on_hardest")
+    assert (panel.view_name, panel.filters, len(panel.ids)) == (None, {}, 5)
+    # filters that the user adds to what the panel shows, and another click
+    panel.filters = of_score
+    panel.event("on_easiest")
+    assert len(panel.ids) == 3
+    panel.event("on_reset")
+    assert (panel.view_name, panel.filters) == ("The first ones", {**of_label, **of_score})
+    # the filters belong to that view alone
+    panel = PanelHarness(dataset, filters=of_label, follow=False)
+    panel.open()
+    panel.event("on_hardest")
+    panel.event("on_reset")
+    assert not panel.show(dataset.limit(3)).called("set_filters")
+    assert not panel.show(None).called("set_filters")

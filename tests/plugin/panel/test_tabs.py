@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import fiftyone as fo
 import numpy as np
 import pytest
 
 import fiftyone_learnability as fol
 from fiftyone_learnability.scores.catalog import SCORES
 
-from ..harness import PanelHarness
+from ..harness import PanelHarness, plugin_module
 from ..made_up import write_scores
 from .cases import COUNT, ScoredDataset, Values, inside, positions
 
@@ -144,7 +145,7 @@ def titles(panel: PanelHarness) -> tuple[str, str]:
     return layout["xaxis"]["title"]["text"], layout["yaxis"]["title"]["text"]
 
 
-def test_the_badges_offer_the_written_scores(scored: ScoredDataset) -> None:
+def test_the_badges_offer_what_was_measured(scored: ScoredDataset) -> None:
     panel = PanelHarness(scored.dataset)
     panel.open()
     assert panel.chosen == {
@@ -158,23 +159,25 @@ def test_the_badges_offer_the_written_scores(scored: ScoredDataset) -> None:
     assert panel.options("second") == ["VGG-16", "ResNet-20", "mine", "Consensus"]
     of_resnet = ["learnability", "rank", "hits", "variability", "forgetting", "learned_epoch", "aum", "ambiguity"]
     assert panel.options("quantity") == [SCORES[score].title for score in of_resnet]
-    # the others were measured but not written
-    assert panel.options("against") == ["Learnability", "Rank"]
+    # only learnability and rank of this network are fields
+    assert panel.options("against") == panel.options("quantity")
     # the second score follows the first until another is chosen
     assert panel.data["pair"][1]["hovertemplate"].count("ResNet-20") == 1
     panel.choose("quantity", "rank")
     assert titles(panel) == ("rank by ResNet-20", "rank by VGG-16")
-    # if the other network does not have the score, its learnability is shown
     panel.choose("quantity", "aum")
+    assert titles(panel) == ("AUM by ResNet-20", "AUM by VGG-16")
+    # if the other network does not have the score, its learnability is shown
+    panel.choose("second", "mine")
     assert panel.chosen["against"] == "Learnability"
-    assert titles(panel) == ("AUM by ResNet-20", "learnability by VGG-16")
+    assert titles(panel) == ("AUM by ResNet-20", "learnability by mine")
     # the same network twice, with two scores
     panel.choose("second", "resnet20")
     assert panel.chosen["second"] == "ResNet-20"
     assert titles(panel)[1] == "learnability by ResNet-20"
     # the newly chosen network does not have the score
-    panel.choose("first", "vgg16")
-    assert (panel.chosen["first"], panel.chosen["quantity"]) == ("VGG-16", "Learnability")
+    panel.choose("first", "mine")
+    assert (panel.chosen["first"], panel.chosen["quantity"]) == ("mine", "Learnability")
 
 
 def test_networks_of_the_same_name_can_be_told_apart(make_dataset: Any) -> None:
@@ -261,21 +264,19 @@ def test_one_network_shows_two_of_its_scores(make_dataset: Any, rng: np.random.G
     panel = PanelHarness(dataset)
     assert panel.open().drawn == ["pair", "histogram"]
     assert panel.options("second") == []
-    assert panel.options("against") == ["AUM", "Rank"]
-    panel.choose("quantity", "aum")
+    assert panel.options("against") == ["Hits", "AUM", "Rank"]
+    panel.choose("quantity", "hits")
     assert panel.chosen["against"] == "Learnability"
     assert "Compute a second network" not in panel.shown.text()
 
 
-def test_a_network_with_one_score_offers_more_scores(make_dataset: Any) -> None:
+def test_a_network_with_one_score_has_nothing_to_compare(make_dataset: Any) -> None:
     dataset = make_dataset([f"/no/{index}.png" for index in range(20)], list("ab") * 10)
     write_scores(dataset, {"resnet20": np.linspace(0, 1, 20)})
     panel = PanelHarness(dataset)
     assert panel.open().drawn == ["histogram"]
-    assert panel.layout["more"]["view"]["label"] == "Write more scores"
-    (prompt,) = panel.event("on_write_scores").called("prompt_user_for_operation")
-    assert prompt["operator_uri"].endswith("/write_learnability_scores")
-    assert prompt["params"] == {"models": ["resnet20"]}
+    assert "Compute a second network" in panel.layout["about_pair"]["default"]
+    assert "write" not in panel.layout
 
 
 def test_equal_scores_share_a_bin(make_dataset: Any) -> None:
@@ -293,13 +294,100 @@ def test_equal_scores_share_a_bin(make_dataset: Any) -> None:
     assert len(panel.ids) == 20
 
 
+@pytest.fixture
+def unwritten(make_dataset: Any, rng: np.random.Generator) -> tuple[fo.Dataset, Values]:
+    """A dataset after a run with default scores, and the AUM that the run measured; some samples have no AUM."""
+    dataset = make_dataset([f"/no/{index}.png" for index in range(80)], list("ab") * 40)
+    aum = rng.normal(size=80)
+    aum[::9] = np.nan
+    write_scores(dataset, {"resnet20": rng.random(80)}, more={"resnet20": {"aum": aum}})
+    return dataset, aum
+
+
+def test_a_measured_score_needs_no_field(unwritten: tuple[fo.Dataset, Values]) -> None:
+    dataset, aum = unwritten
+    ids = np.array(dataset.values("id"))
+    panel = PanelHarness(dataset)
+    assert panel.open().drawn == ["pair", "histogram"]
+    panel.choose("quantity", "aum")
+    (bars,) = panel.data["histogram"]
+    known = np.isfinite(aum)
+    assert sum(bars["y"]) == known.sum()
+    assert "omitted: 9 without a value" in panel.layout["about_histogram"]["default"]
+    seen: list[str] = []
+    for bin in np.flatnonzero(bars["y"]).tolist():
+        panel.event("on_histogram_click", idx=bin)
+        assert len(panel.ids) == bars["y"][bin]
+        seen += panel.ids
+    assert sorted(seen) == sorted(ids[known])
+    # a cell of a score that is a field and one that is none
+    points = panel.data["pair"][1]
+    for index, text in enumerate(points["text"]):
+        panel.event("on_pair_click", idx=index)
+        assert text.split()[0] == str(len(panel.ids))
+    for method, sign in (("on_highest", -1), ("on_lowest", 1)):
+        panel.event(method)
+        order = np.argsort(sign * aum, kind="stable")[: known.sum()]
+        assert panel.ids == ids[order].tolist()
+    assert not dataset.has_field("learnability_resnet20_aum")
+
+
+def test_sorting_by_a_field(scored: ScoredDataset) -> None:
+    panel = scored.open_panel(first="resnet20", quantity="aum")
+    assert "write" not in panel.layout
+    values = dict(zip(scored.ids, scored.values["resnet20", "aum"], strict=True))
+    panel.event("on_highest")
+    assert [values[id] for id in panel.ids] == sorted(values.values(), reverse=True)
+    assert panel.active_fields == ["learnability_resnet20_aum"]
+
+
+def test_a_score_without_a_field_sorts_so_many_samples(
+    unwritten: tuple[fo.Dataset, Values], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, aum = unwritten
+    monkeypatch.setattr(plugin_module("panel.panel"), "MOST_SORTED", 5)
+    panel = PanelHarness(dataset)
+    panel.open()
+    panel.choose("quantity", "aum")
+    panel.event("on_lowest")
+    order = np.argsort(aum, kind="stable")[:5]
+    assert panel.ids == [dataset.values("id")[index] for index in order]
+    assert panel.layout["about_shown"]["default"].endswith("sorted by AUM by ResNet-20, lowest first, the first 5")
+    panel.event("on_highest")
+    assert panel.ids == [dataset.values("id")[index] for index in np.argsort(-aum, kind="stable")[:5]]
+    # as a field, it has no limit
+    panel.event("on_write")
+    panel.event("on_lowest")
+    assert len(panel.ids) == 71
+
+
+def test_a_score_is_written_with_one_click(unwritten: tuple[fo.Dataset, Values]) -> None:
+    dataset, aum = unwritten
+    panel = PanelHarness(dataset)
+    panel.open()
+    assert "write" not in panel.layout
+    panel.choose("quantity", "aum")
+    assert panel.layout["write"]["view"]["label"] == "Write AUM as a field"
+    answer = panel.event("on_write")
+    assert answer.called("reload_dataset")
+    assert answer.called("notify")[0]["message"] == "Wrote learnability_resnet20_aum"
+    assert "write" not in panel.layout
+    np.testing.assert_allclose(np.array(dataset.values("learnability_resnet20_aum"), float), aum)
+    # the second click of a double click
+    assert not panel.event("on_write").called("reload_dataset")
+
+
 def test_new_scores_appear_in_the_open_panel(make_dataset: Any, rng: np.random.Generator) -> None:
     dataset = make_dataset([f"/no/{index}.png" for index in range(40)], list("ab") * 20)
     write_scores(dataset, {"resnet20": rng.random(40)}, more={"resnet20": {"aum": rng.normal(size=40)}})
     panel = PanelHarness(dataset)
-    assert panel.open().drawn == ["histogram"]
+    panel.open()
+    panel.choose("quantity", "aum")
+    drawn = panel.data
     fol.add_scores(dataset)
-    assert panel.event("on_written").drawn == ["pair"]
+    panel.event("on_written")
+    assert "write" not in panel.layout
     dataset.delete_sample_field("learnability_resnet20_aum")
     panel.event("on_change_view")
-    assert list(panel.data) == ["histogram"]
+    assert "write" in panel.layout
+    assert panel.data == drawn
