@@ -524,10 +524,6 @@ class App:
         """An entry of the sidebar."""
         return self.page.locator("[data-cy=sidebar]").get_by_text(text, exact=True)
 
-    def show_field(self, field_name: str) -> None:
-        """Tick a field in the sidebar, so that the grid shows its values."""
-        self.page.locator(f"[data-cy=checkbox-{field_name}]").click()
-
     def expect_tag(self, tag: str) -> None:
         """Wait until the sidebar offers a tag to filter by."""
         search = self.page.locator("[data-cy=sidebar]").get_by_placeholder("+ filter by sample tag")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import fiftyone_learnability as fol
 from fiftyone_learnability.dataset.internals import sample_collection
+from fiftyone_learnability.dataset.runs import load_model_results
 
 pytest.importorskip("playwright")
 
@@ -186,17 +187,21 @@ def sort_and_tag(app: App, dataset: fo.Dataset) -> None:
     ids, ranks = dataset.values("id"), scores(dataset, RESNET_RANK)
     hardest = [ids[index] for index in np.argsort(scores(dataset, RESNET), kind="stable")]
     assert ranks[ids.index(hardest[0])] == 200
-    app.show_field(RESNET_RANK)
+    # the panel ticks the score and the rank, so the grid shows them
     app.press(app.button("Hardest first"))
     app.expect_values(RESNET_RANK, "200", "199", "198")
     app.press(app.button("Easiest first"))
     app.expect_values(RESNET_RANK, "1", "2", "3")
+    app.screenshot("sorted")
     app.press(app.button("Easier for ResNet-20"))
     app.expect_count(int((scores(dataset, MOBILENET_RANK) > ranks).sum()))
     app.press(app.button("Easier for MobileNet"))
     app.expect_count(int((scores(dataset, MOBILENET_RANK) < ranks).sum()))
+    app.press(app.button("Either way"))
+    app.expect_count(int((scores(dataset, MOBILENET_RANK) != ranks).sum()))
     app.press(app.button("Reset"))
     app.expect_count(200)
+    app.until(lambda: not app.shown_values(RESNET_RANK), "the grid without ranks")
 
     app.press(app.button("Tag"))
     app.form_input("Number").fill("10")
@@ -279,18 +284,17 @@ def reload_and_find_everything(app: App) -> None:
 
 def explore_the_data_map(app: App, dataset: fo.Dataset) -> None:
     app.press(app.tab("Data map"))
-    app.press(app.button("Write variability and hits"))
-    app.until(lambda: dataset.reload() or dataset.has_field(f"{RESNET}_variability"), "the scores")
     # until it is drawn, the plot of the tab before is there
     app.until(lambda: app.plots().count() == 1 and app.traces(0)[0]["type"] == "scatter", "the map")
-    variability, learnability = scores(dataset, f"{RESNET}_variability"), scores(dataset, RESNET)
-    assert scores(dataset, f"{RESNET}_hits").shape == (200,)
+    assert not dataset.has_field(f"{RESNET}_variability")
+    measured, learnability = load_model_results(dataset, ["resnet20"])["resnet20"], scores(dataset, RESNET)
+    variability = dict(zip(measured.ids, measured.score("variability"), strict=True))
     marks = app.traces(0)[0]
     rows = np.unique(marks["y"])
     half = np.diff(rows).min() / 2
     # the drawn cells reach from the hardest sample to the most variable one
     assert rows[0] == pytest.approx(learnability.min(), abs=half)
-    assert max(marks["x"]) == pytest.approx(variability.max(), abs=np.diff(np.unique(marks["x"])).min() / 2)
+    assert max(marks["x"]) == pytest.approx(max(variability.values()), abs=np.diff(np.unique(marks["x"])).min() / 2)
     app.settle()
     app.screenshot("data-map")
     # a box over the lower rows takes the cells whose middles it holds
@@ -299,6 +303,17 @@ def explore_the_data_map(app: App, dataset: fo.Dataset) -> None:
     expected = int((learnability < lower).sum())
     assert 0 < expected < 200
     app.expect_count(expected)
+    app.press(app.button("Reset"))
+    app.expect_count(200)
+    # sorted without a field, then the field
+    app.press(app.tab("Compare"))
+    app.choose_in_panel(1, "Variability")
+    app.press(app.button("Highest first"))
+    expect(app.panel).to_contain_text("Showing 200 of 200: sorted by variability by ResNet-20, highest first")
+    app.press(app.button("Write variability as a field"))
+    app.until(lambda: dataset.reload() or dataset.has_field(f"{RESNET}_variability"), "the scores")
+    assert dict(zip(*dataset.values(["id", f"{RESNET}_variability"]), strict=True)) == pytest.approx(variability)
+    app.choose_in_panel(1, "Learnability")
     app.press(app.button("Reset"))
     app.expect_count(200)
 
