@@ -11,7 +11,6 @@ from typing import Any
 
 import fiftyone.operators as foo
 
-from fiftyone_learnability.dataset.internals import dataset_id
 from fiftyone_learnability.scores.catalog import SCORES
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
@@ -19,6 +18,7 @@ from ..memory import Recent
 from ..names import network_label
 from .embedding import find_visualizations
 from .figures import Axis
+from .scope import panel_key
 from .table import ScoreTable, scope_table
 
 TABS = {
@@ -67,7 +67,7 @@ class Choice:
     @classmethod
     def read(cls, ctx: foo.ExecutionContext) -> Choice:
         """Return the choices in a panel; one that was not made, or does not exist any more, gets its default."""
-        chosen, table = _chosen.get(_key(ctx)) or {}, scope_table(ctx)
+        chosen, table = _chosen.get(panel_key(ctx)) or {}, scope_table(ctx)
         first, second = chosen.get("first"), chosen.get("second")
         quantity, against = chosen.get("quantity"), chosen.get("against")
         if first not in table.sources:
@@ -122,10 +122,6 @@ _chosen: Recent[tuple[Any, str], dict[str, str]] = Recent(200)
 """The choices that were made, by dataset and panel."""
 
 
-def _key(ctx: foo.ExecutionContext) -> tuple[Any, str]:
-    return dataset_id(ctx.dataset), str(ctx.panel_id)[:100]
-
-
 def choose(ctx: foo.ExecutionContext, **choices: Any) -> None:
     """Remember choices of the user, named as in :class:`Choice`; what is no text is ignored."""
     known, table = asdict(Choice.read(ctx)), scope_table(ctx)
@@ -133,9 +129,9 @@ def choose(ctx: foo.ExecutionContext, **choices: Any) -> None:
         # two scores of one network
         others = comparable_scores(table, known["first"], known["quantity"])
         choices = {"against": next(iter(others), None), **choices}
-    _chosen.put(_key(ctx), {**known, **{name: value for name, value in choices.items() if isinstance(value, str)}})
+    _chosen.put(panel_key(ctx), {**known, **{name: value for name, value in choices.items() if isinstance(value, str)}})
     # what is drawn is what stays chosen, such as another second network once the first is the same
-    _chosen.put(_key(ctx), asdict(Choice.read(ctx)))
+    _chosen.put(panel_key(ctx), asdict(Choice.read(ctx)))
 
 
 def comparable_scores(table: ScoreTable, model: str, score: str) -> list[str]:

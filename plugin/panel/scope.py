@@ -255,19 +255,20 @@ def reset(ctx: foo.ExecutionContext) -> None:
         ctx.ops.clear_view()
     filters = {**shown.filters, **(ctx.request_params.get("filters") or {})}
     # the App drops filters together with a view: :func:`restore_filters` waits until it has done so
-    _resets.put(_panel_key(ctx), _Reset(fingerprint(stages), filters) if filters else None)
+    _resets.put(panel_key(ctx), _Reset(fingerprint(stages), filters) if filters else None)
 
 
 def restore_filters(ctx: foo.ExecutionContext) -> None:
     """Restore the filters of the sidebar after a reset, once the App shows its view."""
-    pending = _resets.get(_panel_key(ctx))
+    pending = _resets.get(panel_key(ctx))
     if pending is None:
         return
     if ctx.request_params.get("filters") or _position_of(ctx).scope.fingerprint != pending.fingerprint:
-        _resets.put(_panel_key(ctx), None)
+        _resets.put(panel_key(ctx), None)
     else:
         ctx.trigger("set_filters", params=pending.filters)
 
 
-def _panel_key(ctx: foo.ExecutionContext) -> tuple[Any, str]:
+def panel_key(ctx: foo.ExecutionContext) -> tuple[Any, str]:
+    """Return the dataset and the panel, for which the server keeps something between events."""
     return dataset_id(ctx.dataset), str(ctx.panel_id)[:100]
