@@ -125,9 +125,10 @@ _chosen: Recent[tuple[Any, str], dict[str, str]] = Recent(200)
 def choose(ctx: foo.ExecutionContext, **choices: Any) -> None:
     """Remember choices of the user, named as in :class:`Choice`; what is no text is ignored."""
     known, table = asdict(Choice.read(ctx)), scope_table(ctx)
-    if choices.get("second") == known["first"]:
+    first = choices.get("first") or known["first"]
+    if choices.get("second") == first:
         # two scores of one network
-        others = comparable_scores(table, known["first"], known["quantity"])
+        others = comparable_scores(table, first, known["quantity"])
         choices = {"against": next(iter(others), None), **choices}
     _chosen.put(panel_key(ctx), {**known, **{name: value for name, value in choices.items() if isinstance(value, str)}})
     # what is drawn is what stays chosen, such as another second network once the first is the same

@@ -180,6 +180,12 @@ def test_the_badges_offer_what_was_measured(scored: ScoredDataset) -> None:
     assert (panel.chosen["first"], panel.chosen["quantity"]) == ("mine", "Learnability")
 
 
+def test_swapping_a_pair_keeps_its_scores(scored: ScoredDataset) -> None:
+    panel = scored.open_panel(first="resnet20", second="vgg16")
+    panel.event("on_matrix", idx=[1, 0])
+    assert titles(panel) == ("learnability by VGG-16", "learnability by ResNet-20")
+
+
 def test_networks_of_the_same_name_can_be_told_apart(make_dataset: Any) -> None:
     dataset = make_dataset([f"/no/{index}.png" for index in range(20)], list("ab") * 10)
     for model in ("resnet20", "ResNet-20", "vgg16"):
