@@ -141,7 +141,10 @@ class _Sample:
         if np.isnan(value):
             return ""
         if score == "rank":
-            return f"{format_count(int(value))} of {format_count(int(np.isfinite(values).sum()))}"
+            # some of the ranked samples may have been deleted
+            return (
+                f"{format_count(int(value))} of {format_count(int(max(np.isfinite(values).sum(), np.nanmax(values))))}"
+            )
         return f"{value:,.0f}" if SCORES[score].is_integer and value % 1 == 0 else f"{value:.3g}"
 
     def _other(self, model: str) -> OtherLabel | None:

@@ -99,6 +99,9 @@ def test_scores_of_one_network_and_no_curves(make_dataset: Callable[..., fo.Data
     assert "kept no curves" in panel.layout["about_curves"]["default"]
     panel.open_sample(dataset.last().id)
     assert rows(panel)["Rank"] == ["1 of 40", ""]
+    dataset.delete_samples(dataset.limit(2).skip(1))
+    panel.open_sample(dataset.first().id)
+    assert rows(panel)["Rank"][0] == "40 of 40"
 
 
 def test_only_events_are_called(dataset: fo.Dataset) -> None:
