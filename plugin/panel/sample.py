@@ -1,4 +1,7 @@
-"""The panel beside a sample in the App's modal: what each network says about this sample, and how it learned it."""
+"""The panel beside a sample in the App's modal: what each network says about this sample, and how it learned it.
+
+In a group, FiftyOne does not tell a panel which slice the modal shows: the sample is that of the grid's slice.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ class SamplePanel(foo.Panel):
         """Open the panel."""
 
     def on_change_current_sample(self, ctx: foo.ExecutionContext) -> None:
-        """Follow the user to another sample, or to another slice of its group."""
+        """Follow the user to another sample."""
 
     def on_change_dataset(self, ctx: foo.ExecutionContext) -> None:
         """Follow the App to another dataset."""
@@ -112,7 +115,11 @@ class _Sample:
         table = self.table
         index = int(table.labels[self.row])
         label = f"Label **{_plain(table.classes[index])}**" if index >= 0 else "No label"
-        fields = sample_collection(self.dataset).find_one({"_id": ObjectId(self.id)}, [VERDICT, SUGGESTION]) or {}
+        group = self.dataset.group_field
+        wanted = [VERDICT, SUGGESTION, *([group] if group else [])]
+        fields = sample_collection(self.dataset).find_one({"_id": ObjectId(self.id)}, wanted) or {}
+        if group:
+            label = f"Slice **{_plain((fields.get(group) or {}).get('name'))}** of the group  \n{label}"
         suggestion = (fields.get(SUGGESTION) or {}).get("label")
         verdict = _VERDICTS.get(fields.get(VERDICT) or "")
         return "  \n".join(

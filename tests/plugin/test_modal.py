@@ -73,7 +73,7 @@ def test_the_sample_in_the_modal(app: App, dataset: fo.Dataset) -> None:
         app.page.keyboard.press("ArrowRight")
 
 
-def test_a_slice_of_a_group(
+def test_the_grid_s_slice_of_a_group(
     app: App, digits: tuple[list[str], list[str]], make_dataset: Callable[..., fo.Dataset]
 ) -> None:
     dataset = make_dataset([], [], name="modal-groups")
@@ -98,7 +98,6 @@ def test_a_slice_of_a_group(
     expect(panel).to_contain_text(f"{dataset.first().learnability_rank_resnet20} of 20")
     expect(panel.locator(".js-plotly-plot")).to_have_count(1)
     app.settle()
-    app.screenshot("left")
-    app.page.locator("[data-cy=group-carousel] [data-cy=looker]").last.click()
-    expect(panel).to_contain_text("This sample has no scores.")
-    app.screenshot("right")
+    app.screenshot("light")
+    # FiftyOne tells a panel nothing about the slice that is chosen in the modal, so the panel names its own
+    expect(panel).to_contain_text("Slice left of the group")
