@@ -270,6 +270,8 @@ class Session:
         panel.tab("classes")
         cells = [{"idx": [row, column]} for row in (0, 5, 9) for column in (10, 19)]
         self._report_views("click on a class", "on_class", *cells)
+        places = [{"row": row, "column": column} for row in (0, 9) for column in (0, 3, 4)]
+        self._report_views("click on the table of classes", "on_class_cell", *places)
         self._report("tab curves, cold", panel.tab("curves"))
         panel.tab("compare")
         self._report("tab curves, warm", panel.tab("curves"))

@@ -23,7 +23,10 @@ from fiftyone_learnability.scores.label_errors import suggest_labels
 
 from .memory import Memory
 
-remember = Memory(16).remember
+MOST_PREDICTED = 20_000_000
+"""The largest number of probabilities, samples by classes, that an event reads."""
+
+remember = Memory(20).remember
 """A memory of its own, because the arrays take a second to load."""
 
 
@@ -71,6 +74,20 @@ class _Predictions(NamedTuple):
     suggested: NDArray[np.int64]
     means: NDArray[np.float64]
     classes: tuple[str, ...]
+
+
+class Predictions(NamedTuple):
+    """The class that a network predicted most, averaged over the epochs.
+
+    Attributes:
+        ids: ``(N,)`` ids of the samples, as bytes, sorted
+        classes: the classes
+        best: ``(N,)`` index of the class with the highest mean probability
+    """
+
+    ids: Ids
+    classes: tuple[str, ...]
+    best: NDArray[np.int64]
 
 
 class _RunVersion(NamedTuple):
@@ -212,6 +229,27 @@ def _find(ids: NDArray[np.str_], id: str) -> int:
     """Return the position of an id among sorted ones, -1 if it is not there."""
     place = int(np.searchsorted(ids, id))
     return place if place < len(ids) and ids[place] == id else -1
+
+
+def load_predictions(dataset: fo.Dataset, model: str) -> Predictions | None:
+    """Return the predictions of a network, None if its run did not record them or they take long to read.
+
+    Args:
+        dataset: the dataset
+        model: the network
+    """
+    version, archive = _run_version(dataset, model), _load_archive(dataset, model)
+    classes = predicted_classes(dataset, model)
+    if version is None or archive is None or not classes:
+        return None
+
+    def load() -> Predictions | None:
+        ids = archive["ids"]
+        if len(ids) * len(classes) > MOST_PREDICTED:
+            return None
+        return Predictions(pack_ids(ids), classes, archive["prediction"].argmax(axis=1))
+
+    return remember(("best", version, model), load)
 
 
 def _load_archive(dataset: fo.Dataset, model: str) -> Archive | None:

@@ -6,7 +6,7 @@ The server remembers the choices. In the panel's state, each of them would make 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import fiftyone.operators as foo
@@ -29,7 +29,6 @@ TABS = {
     "classes": "Classes",
     "curves": "Curves",
     "embeddings": "Embeddings",
-    "runs": "Runs",
 }
 SAME = "same"
 """The choice of the second score that always equals the first."""
@@ -38,7 +37,14 @@ OVERVIEW = "overview"
 REVIEWS = (OVERVIEW, MISLABELLED, HARD)
 """What the tab of labels shows: the overview, or the review of the suggestions with a verdict, one by one."""
 
-ORDERS = {"hardest": "Hardest class first", "easiest": "Easiest class first", "name": "By name"}
+ORDERS = {
+    "hardest": "Hardest class first",
+    "easiest": "Easiest class first",
+    "mislabelled": "Most mislabelled first",
+    "name": "By name",
+}
+MOST_MORE = 12
+"""The largest number of times that "Show more" counts."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class Choice:
         order: the order of classes, one of :data:`ORDERS`
         review: what the tab of labels shows, one of :data:`REVIEWS`
         embedding: the key of the visualization that the tab of embeddings shows, "" if there is none
+        more: how many times "Show more" was pressed; choices that differ in nothing else are equal
     """
 
     tab: str
@@ -64,6 +71,7 @@ class Choice:
     order: str
     review: str = OVERVIEW
     embedding: str = ""
+    more: int = field(default=0, compare=False)
 
     @classmethod
     def read(cls, ctx: foo.ExecutionContext) -> Choice:
@@ -101,7 +109,8 @@ class Choice:
         embedding = chosen.get("embedding", "")
         if embedding not in visualizations:
             embedding = next(iter(visualizations), "")
-        return cls(tab, first, quantity, second, against, order, review, embedding)
+        more = min(int(chosen.get("more", 0)), MOST_MORE)
+        return cls(tab, first, quantity, second, against, order, review, embedding, more)
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -119,19 +128,20 @@ class Choice:
         return self.second, self.quantity if self.against == SAME else self.against
 
 
-_chosen: Recent[tuple[Any, str], dict[str, str]] = Recent(200)
+_chosen: Recent[tuple[Any, str], dict[str, Any]] = Recent(200)
 """The choices that were made, by dataset and panel."""
 
 
 def choose(ctx: foo.ExecutionContext, **choices: Any) -> None:
-    """Remember choices of the user, named as in :class:`Choice`; what is no text is ignored."""
+    """Remember choices of the user, named as in :class:`Choice`; what is neither a text nor a number is ignored."""
     known, table = asdict(Choice.read(ctx)), scope_table(ctx)
     first = choices.get("first") or known["first"]
     if choices.get("second") == first:
         # two scores of one network
         others = comparable_scores(table, first, known["quantity"])
         choices = {"against": next(iter(others), None), **choices}
-    _chosen.put(panel_key(ctx), {**known, **{name: value for name, value in choices.items() if isinstance(value, str)}})
+    made = {name: value for name, value in choices.items() if isinstance(value, (str, int))}
+    _chosen.put(panel_key(ctx), {**known, **made})
     # what is drawn is what stays chosen, such as another second network once the first is the same
     _chosen.put(panel_key(ctx), asdict(Choice.read(ctx)))
 

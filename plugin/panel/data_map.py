@@ -20,8 +20,11 @@ MAP_SCORES = ("variability", "learnability", "hits")
 MOST_CELLS = 60
 """The largest number of cells along each axis."""
 
-REGIONS = (("easy to learn", 0.02, 0.98), ("ambiguous", 0.98, 0.5), ("hard to learn", 0.02, 0.02))
+REGIONS = (("easy to learn", 0.01, 1.0), ("ambiguous", 1.0, 0.5), ("hard to learn", 0.01, 0.0))
 """The regions of the map: name, and x and y of the name as fractions of the plot."""
+
+MARGIN = 0.08
+"""The part of the cells' range that is added above, below and at the right of them for the names of the regions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +82,7 @@ def draw_map(data_map: DataMap, model: str) -> Figure:
     """
     histogram = data_map.cells
     columns, rows = histogram.cells.T
-    counts = histogram.counts[columns, rows]
+    counts, shape = histogram.counts[columns, rows], histogram.counts.shape
     # on a logarithmic scale, since cells differ a thousandfold and users look for the rare samples
     weight = np.log1p(counts) / np.log1p(counts.max(initial=1))
     centres = [(edges[:-1] + edges[1:]) / 2 for edges in (histogram.x, histogram.y)]
@@ -96,7 +99,9 @@ def draw_map(data_map: DataMap, model: str) -> Figure:
         "hovertemplate": "%{text}<br>variability %{x:.3f}<br>learnability %{y:.3f}<extra></extra>",
         "marker": {
             "symbol": "square",
-            "size": [round(float(value), 1) for value in 4 + 5 * weight],
+            # the cells of a small map are large
+            "size": [round(float(value), 1) for value in (0.45 + 0.55 * weight) * np.clip(360 / max(shape), 6, 16)],
+            "line": {"width": 0},
             "opacity": [round(float(value), 2) for value in 0.45 + 0.55 * weight],
             "color": [None if np.isnan(mean) else round(mean, 3) for mean in data_map.hits.tolist()],
             "colorscale": SCALE,
@@ -114,18 +119,20 @@ def draw_map(data_map: DataMap, model: str) -> Figure:
             "y": y,
             "xanchor": "left" if x < 0.5 else "right",
             "yanchor": "middle" if y == 0.5 else "top" if y > 0.5 else "bottom",
+            "textangle": 90 if y == 0.5 else 0,
             "showarrow": False,
-            "bgcolor": "rgba(0,0,0,0.45)",
-            "font": {"color": "#fff"},
+            "font": {"size": 13},
         }
         for name, x, y in REGIONS
     ]
+    (left, right), (low, high) = ((float(edges[0]), float(edges[-1])) for edges in (histogram.x, histogram.y))
+    beside, above = MARGIN * (right - left), MARGIN * (high - low)
     return [trace], layout(
         460,
         score_label("variability", model),
         score_label("learnability", model),
-        xaxis={"range": [float(histogram.x[0]), float(histogram.x[-1])]},
-        yaxis={"range": [float(histogram.y[0]), float(histogram.y[-1])]},
+        xaxis={"range": [left, right + beside]},
+        yaxis={"range": [low - above, high + above]},
         annotations=annotations,
         dragmode="select",
         hovermode="closest",

@@ -36,6 +36,12 @@ def cell(ctx: foo.ExecutionContext) -> tuple[int, int] | None:
     return position[0], position[1]
 
 
+def table_cell(ctx: foo.ExecutionContext) -> tuple[int, int] | None:
+    """Return row and column of the clicked cell of a table, None if there is none, as for its head."""
+    row, column = ctx.params.get("row"), ctx.params.get("column")
+    return (row, column) if _is_index(row) and _is_index(column) else None
+
+
 def sample_id(ctx: foo.ExecutionContext) -> str | None:
     """Return the id of the clicked sample, None if there is none."""
     id = ctx.params.get("id")

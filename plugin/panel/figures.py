@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fiftyone_learnability.scores.comparison import Comparison
 
 from ..names import network_label, score_label
-from .binning import FloatArray, Histogram2D, rounded, score_edges
+from .binning import FloatArray, Histogram2D, rounded
 
 Trace = dict[str, Any]
 Figure = tuple[list[Trace], dict[str, Any]]
@@ -25,8 +25,14 @@ Axis = tuple[str, str]
 """A network and one of its scores."""
 
 ACCENT = "#ff6d04"
+ACCENT_BACKGROUND = "rgba(255,109,4,0.35)"
 COLOURS = ("#3b82f6", "#ff6d04", "#10b981", "#a855f7", "#eab308", "#ef4444", "#14b8a6", "#ec4899")
-SCALE = "Viridis"
+_VIRIDIS = (
+    *("#440154", "#48186a", "#472d7b", "#424086", "#3b528b", "#33638d", "#2c728e", "#26828e", "#21918c"),
+    *("#1fa088", "#28ae80", "#3fbc73", "#5ec962", "#84d44b", "#addc30", "#d8e219", "#fde725"),
+)
+SCALE = [[index / (len(_VIRIDIS) - 1), colour] for index, colour in enumerate(_VIRIDIS)]
+"""Plotly's Viridis, written out because the colour of a text depends on that of its cell."""
 HISTOGRAM_BINS = 40
 CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False}
 """Without zoom, a wheel over a plot scrolls the panel, most of which is plots."""
@@ -46,8 +52,9 @@ def layout(height: int, x: str = "", y: str = "", **more: Any) -> dict[str, Any]
         "height": height,
         "autosize": True,
         "margin": {"l": 48, "r": 12, "t": 12, "b": 40},
-        "xaxis": {**axis, "title": {"text": x}},
-        "yaxis": {**axis, "title": {"text": y}},
+        # a standoff keeps the titles away from long names of classes
+        "xaxis": {**axis, "title": {"text": x, "standoff": 10}},
+        "yaxis": {**axis, "title": {"text": y, "standoff": 10}},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "showlegend": False,
@@ -70,6 +77,63 @@ def frame(x: tuple[float, float], y: tuple[float, float] | None) -> dict[str, An
     return {"type": "rect", **ends, "line": {"color": ACCENT, "width": 3}}
 
 
+def square(width: float = 1, height: float = 1) -> dict[str, dict[str, Any]]:
+    """Return settings of both axes that keep a plot square in a panel of any width.
+
+    Args:
+        width: the range of the x axis
+        height: the range of the y axis
+    """
+    return {
+        "xaxis": {"constrain": "domain", "constraintoward": "left"},
+        "yaxis": {
+            "constrain": "domain",
+            "constraintoward": "top",
+            "scaleanchor": "x",
+            "scaleratio": width / height,
+        },
+    }
+
+
+def cell_texts(heatmap: Trace, texts: list[list[str]], size: int = 12) -> Trace:
+    """Return the texts of a heatmap's cells, each in black or white, whichever can be read better on its cell.
+
+    Plotly's own texts are grey, with too little contrast.
+
+    Args:
+        heatmap: the heatmap, with its limits
+        texts: the texts by row and column, "" for none
+        size: the size of the font in pixels
+    """
+    low, high = heatmap["zmin"], heatmap["zmax"]
+    cells = [
+        (heatmap["x"][column], heatmap["y"][row], text, _readable_on((heatmap["z"][row][column] - low) / (high - low)))
+        for row, line in enumerate(texts)
+        for column, text in enumerate(line)
+        if text and heatmap["z"][row][column] is not None
+    ]
+    x, y, shown, colours = (list(part) for part in zip(*cells, strict=True)) if cells else ([], [], [], [])
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": x,
+        "y": y,
+        "text": shown,
+        "textfont": {"size": size, "color": colours},
+        # hovers and clicks are for the cells
+        "hoverinfo": "skip",
+    }
+
+
+def _readable_on(value: float) -> str:
+    """Return black or white, whichever has the higher contrast (WCAG 2) with a place of the colour scale, 0 to 1."""
+    channels = [[int(colour[at : at + 2], 16) / 255 for colour in _VIRIDIS] for at in (1, 3, 5)]
+    red_green_blue = np.array([np.interp(value, np.linspace(0, 1, len(_VIRIDIS)), channel) for channel in channels])
+    linear = np.where(red_green_blue <= 0.04045, red_green_blue / 12.92, ((red_green_blue + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return "#000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#fff"
+
+
 def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> Figure:
     """Draw the paper's Table 1: Pearson correlation of learnability, and of rank in parentheses.
 
@@ -79,9 +143,11 @@ def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> Figure:
     """
     names = [network_label(model) for model in comparison.models]
     size = len(names)
+    digits = 3 if size <= 5 else 2
 
     def text(row: int, column: int) -> str:
-        return f"{comparison.pearson[row, column]:.3f}<br>({comparison.pearson_rank[row, column]:.3f})"
+        pearson, of_rank = comparison.pearson[row, column], comparison.pearson_rank[row, column]
+        return f"{pearson:.{digits}f}<br>({of_rank:.{digits}f})"
 
     def hover(row: int, column: int) -> str:
         return (
@@ -107,8 +173,6 @@ def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> Figure:
         "zmax": 1,
         "colorscale": SCALE,
         "showscale": False,
-        "text": off_diagonal(text),
-        "texttemplate": "%{text}",
         "hovertext": off_diagonal(hover),
         "hoverinfo": "text",
         "xgap": 2,
@@ -118,10 +182,11 @@ def correlation_matrix(comparison: Comparison, pair: tuple[str, str]) -> Figure:
     framed = pair[0] != pair[1] and set(pair) <= set(comparison.models)
     places = [tuple(comparison.models.index(model) for model in order) for order in (pair, pair[::-1]) if framed]
     frames = [frame((column - 0.5, column + 0.5), (row - 0.5, row + 0.5)) for row, column in places]
-    return [trace], layout(
-        90 + 64 * size,
-        xaxis={"side": "bottom", "fixedrange": True},
-        yaxis={"autorange": "reversed", "fixedrange": True},
+    axes = square()
+    return [trace, cell_texts(trace, off_diagonal(text), 12 if size <= 5 else 10)], layout(
+        70 + int(np.clip(84 * size, 190, 460)),
+        xaxis={**axes["xaxis"], "range": [-0.5, size - 0.5], "fixedrange": True},
+        yaxis={**axes["yaxis"], "range": [size - 0.5, -0.5], "fixedrange": True},
         shapes=frames,
     )
 
@@ -163,16 +228,26 @@ def pair_histogram(histogram: Histogram2D, x: Axis, y: Axis) -> Figure:
         "selected": {"marker": {"opacity": 0.35}},
         "unselected": {"marker": {"opacity": 0}},
     }
+    x_range, y_range = ([float(edges[0]), float(edges[-1])] for edges in (histogram.x, histogram.y))
+    axes = square(x_range[1] - x_range[0], y_range[1] - y_range[0])
     return [heatmap, points], layout(
-        380,
+        460,
         score_label(x[1], x[0]),
         score_label(y[1], y[0]),
-        xaxis={"range": [float(histogram.x[0]), float(histogram.x[-1])]},
-        yaxis={"range": [float(histogram.y[0]), float(histogram.y[-1])]},
+        xaxis={**axes["xaxis"], "range": x_range},
+        yaxis={**axes["yaxis"], "range": y_range},
+        # samples that both networks score the same lie on the diagonal; two different scores have none
+        shapes=[_diagonal(x_range)] if x[1] == y[1] else [],
         dragmode="select",
         hovermode="closest",
         clickmode="event",
     )
+
+
+def _diagonal(limits: list[float]) -> dict[str, Any]:
+    (low, high) = limits
+    line = {"color": "rgba(128,128,128,0.8)", "width": 1, "dash": "dot"}
+    return {"type": "line", "x0": low, "y0": low, "x1": high, "y1": high, "line": line, "layer": "above"}
 
 
 def score_histogram(values: FloatArray, edges: FloatArray, axis: Axis) -> Figure:
@@ -204,105 +279,76 @@ def score_histogram(values: FloatArray, edges: FloatArray, axis: Axis) -> Figure
 
 
 @dataclass(frozen=True, eq=False)
-class ClassRows:
-    """The plot of the distribution of learnability in each class.
+class Curve:
+    """How a network learned a sample.
 
     Attributes:
-        plot: traces and layout
-        classes: the index of the class in each row
-        edges: the edges of the columns
-        counts: ``(C, B)`` the number of samples by class and column
-    """
-
-    plot: Figure
-    classes: list[int]
-    edges: FloatArray
-    counts: NDArray[np.int64]
-
-
-def class_distribution(
-    values: FloatArray, labels: NDArray[np.int64], classes: tuple[Any, ...], hardest_first: bool | None, model: str
-) -> ClassRows:
-    """Draw the distribution of learnability in each class, one row per class.
-
-    Args:
-        values: ``(N,)`` learnability, NaN for none
-        labels: ``(N,)`` index into the classes, -1 for no label
-        classes: the classes
-        hardest_first: True sorts the hardest class first, False last; None sorts by name
+        id: the id of the sample
+        name: its name for users; names may be equal
         model: the network
+        epochs: ``(M,)`` the measured epochs, counted from 1
+        probabilities: ``(M,)`` probability of the label after each of them
     """
-    known = np.isfinite(values) & (labels >= 0)
-    edges = score_edges("learnability", 20, values)
-    column = np.clip(np.searchsorted(edges, values[known], side="right") - 1, 0, len(edges) - 2)
-    counts = np.zeros((len(classes), len(edges) - 1), np.int64)
-    np.add.at(counts, (labels[known], column), 1)
-    sizes = counts.sum(axis=1)
-    sums = np.bincount(labels[known], values[known], len(classes))
-    means = np.divide(sums, sizes, out=np.zeros(len(classes)), where=sizes > 0)
-    present = [index for index in range(len(classes)) if sizes[index]]
-    if hardest_first is not None:
-        present.sort(key=lambda index: means[index], reverse=not hardest_first)
-    shares = counts / np.maximum(sizes, 1)[:, None]
-    heatmap = {
-        "type": "heatmap",
-        "x": rounded((edges[:-1] + edges[1:]) / 2),
-        "y": [f"{classes[index]} ({means[index]:.2f})" for index in present],
-        "z": [[round(float(share), 4) if share else None for share in shares[index]] for index in present],
-        "text": [[f"{count:,} of {sizes[index]:,}" for count in counts[index]] for index in present],
-        "hovertemplate": "%{y}<br>%{text} at %{x:.2f}<extra></extra>",
-        "colorscale": SCALE,
-        "showscale": False,
-        "ygap": 2,
-    }
-    shape = layout(
-        110 + 24 * len(present),
-        score_label("learnability", model),
-        xaxis={"range": [float(edges[0]), float(edges[-1])]},
-        yaxis={"autorange": "reversed", "type": "category"},
-    )
-    return ClassRows(([heatmap], shape), present, edges, counts)
+
+    id: str
+    name: str
+    model: str
+    epochs: NDArray[np.int64]
+    probabilities: NDArray[np.float16]
 
 
-def sample_curves(
-    curves: list[tuple[str, str, NDArray[np.int64], NDArray[np.float16]]],
-) -> Figure:
+DASHES = {"solid": "solid", "dot": "dotted", "dash": "dashed", "dashdot": "dash-dotted", "longdash": "long-dashed"}
+"""Plotly's dashes, and their names for users."""
+
+
+def sample_colours(curves: list[Curve]) -> dict[str, str]:
+    """Return the colour of each sample's lines, by id; empty for a single sample, whose lines differ by network."""
+    ids = list(dict.fromkeys(curve.id for curve in curves))
+    return {id: COLOURS[index % len(COLOURS)] for index, id in enumerate(ids)} if len(ids) > 1 else {}
+
+
+def network_dashes(curves: list[Curve]) -> dict[str, str]:
+    """Return the dash of the lines of each network where the colours are those of samples."""
+    models = dict.fromkeys(curve.model for curve in curves)
+    return {model: list(DASHES)[index % len(DASHES)] for index, model in enumerate(models)}
+
+
+def sample_curves(curves: list[Curve]) -> Figure:
     """Draw the probability of the label after each epoch, one line per sample and network.
 
+    The lines of several samples differ by colour, and those of networks by dash. The panel shows the samples beside the
+    plot, each in its colour. So only the networks of a single sample have a legend.
+
     Args:
-        curves: (sample, network, ``(M,)`` measured epochs, ``(M,)`` probabilities) of each line
+        curves: the curves
     """
-    samples = list(dict.fromkeys(sample for sample, *_ in curves))
-    models = list(dict.fromkeys(model for _, model, *_ in curves))
-    dashes = ("solid", "dot", "dash", "dashdot", "longdash")
+    colours, dashes = sample_colours(curves), network_dashes(curves)
     traces: list[Trace] = []
-    for sample, model, epochs, values in curves:
-        # one sample: a colour per network; several: a colour per sample and a dash per network
-        colour = COLOURS[(models.index(model) if len(samples) == 1 else samples.index(sample)) % len(COLOURS)]
-        name = network_label(model) if len(samples) == 1 else f"{sample}, {network_label(model)}"
+    for curve in curves:
+        network = network_label(curve.model)
+        name = f"{curve.name}, {network}" if colours else network
+        own = COLOURS[list(dashes).index(curve.model) % len(COLOURS)]
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines",
-                "x": epochs.tolist(),
-                "y": [round(float(value), 3) for value in values],
+                "x": curve.epochs.tolist(),
+                "y": [round(float(value), 3) for value in curve.probabilities],
                 "name": name,
                 "line": {
-                    "color": colour,
-                    "dash": dashes[models.index(model) % len(dashes)] if len(samples) > 1 else "solid",
+                    "color": colours.get(curve.id, own),
+                    "dash": dashes[curve.model] if colours else "solid",
                 },
                 "hovertemplate": f"{name}<br>epoch %{{x}}: %{{y:.2f}}<extra></extra>",
             }
         )
     return traces, layout(
-        # the legend has two or three entries per row and takes its height from the plot
-        300 + 16 * (len(curves) // 2),
+        300,
         "epoch",
         "probability of the label",
-        xaxis=_epochs(max(int(epochs[-1]) for _, _, epochs, _ in curves)),
-        yaxis={"range": [0, 1.02]},
-        showlegend=True,
-        legend=_legend(-0.35),
+        xaxis=_epochs(max(int(curve.epochs[-1]) for curve in curves)),
+        yaxis=_shares(),
+        **_legend(not colours and len(curves) > 1),
     )
 
 
@@ -377,20 +423,26 @@ def training_curves(curves: dict[str, dict[str, FloatArray]]) -> Figure:
         "epoch",
         "accuracy",
         xaxis=_epochs(max((arrays["measured_accuracy"].shape[1] for arrays in curves.values()), default=1)),
-        yaxis={"range": [0, 1.02]},
-        showlegend=True,
-        legend=_legend(-0.3),
+        yaxis=_shares(),
+        **_legend(True),
     )
 
 
 def _epochs(count: int) -> dict[str, Any]:
     """Return an axis of epochs. By default Plotly would put ticks between whole epochs if there are few."""
-    return {"tickformat": "d", **({"dtick": 1} if count <= 10 else {})}
+    margin = max(0.2, 0.02 * count)
+    return {"tickformat": "d", "range": [1 - margin, count + margin], **({"dtick": 1} if count <= 10 else {})}
 
 
-def _legend(y: float) -> dict[str, Any]:
-    """Return a legend below the plot. On the right, where the App puts it by default, it would take half the width."""
-    return {"orientation": "h", "x": 0, "xanchor": "left", "y": y, "yanchor": "top"}
+def _shares() -> dict[str, Any]:
+    """Return an axis from 0 to 1, with room for lines at its ends."""
+    return {"range": [-0.03, 1.03]}
+
+
+def _legend(is_shown: bool) -> dict[str, Any]:
+    """Return a legend above the plot, where it covers no title of an axis. By default, it would take half the width."""
+    place = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
+    return {"showlegend": is_shown, "legend": place}
 
 
 def format_samples(counts: NDArray[np.int64]) -> list[str]:

@@ -15,25 +15,38 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_learnability.dataset.epochs import differing_epochs
-from fiftyone_learnability.dataset.evidence import describe_problems, find_evidence
+from fiftyone_learnability.dataset.evidence import find_unlearned
 from fiftyone_learnability.dataset.suggestions import ACCEPTED, KEPT, SKIPPED, Suggestion
 from fiftyone_learnability.scores.catalog import SCORES
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
-from ..jobs.job import Job, latest_job
-from ..jobs.remedies import CANCELLED
+from ..jobs.job import CANCELLED, Job, latest_job
 from ..memory import remember
 from ..names import format_count, format_models, network_label, score_label
-from ..runs import AGAIN, DELETE, RENAME, describe_runs, trust_lines
 from . import figures
 from .binning import FloatArray, describe_omitted
 from .choices import ORDERS, OVERVIEW, TABS, Choice, options_of
+from .classes import COLUMNS, CONFUSED, Classes, scope_classes, tabulate
 from .data_map import MAP_SCORES
 from .embedding import find_visualizations
+from .events import selected
 from .review import Review, scope_review
-from .scope import fingerprint, shown_by_panel
+from .scope import Mark, fingerprint, shown_by_panel
 from .table import ScoreTable
-from .tabs import MOST_CURVES, Plots, draw_plots, find_examples, missing_for_map, picture_of, selected_curves
+from .tabs import (
+    MOST_CURVES,
+    MOST_EXAMPLES,
+    Example,
+    Picture,
+    Plots,
+    draw_plots,
+    find_examples,
+    missing_for_map,
+    num_classes,
+    num_examples,
+    picture_of,
+    selected_curves,
+)
 
 if TYPE_CHECKING:
     from .panel import LearnabilityPanel
@@ -41,11 +54,11 @@ if TYPE_CHECKING:
 RUNNING_INTERVAL, IDLE_INTERVAL = 2_000, 15_000
 """Milliseconds between looks at the job."""
 
-MOST_RUNS = 20
-"""How many runs the panel describes."""
+PICTURE, SMALL_PICTURE = 112, 92
+"""Least width of the images of examples, and width of those beside curves, in pixels."""
 
-PICTURE = "72px"
-"""Width and height of the example images."""
+HALF = {"sx": {"flex": "1 1 440px", "minWidth": 0}}
+"""Puts two columns of a row side by side where the panel is wide enough, else below each other."""
 
 REVIEW_PICTURE = 280
 """Width and height in pixels of the image that is asked about."""
@@ -90,7 +103,7 @@ def lay_out(panel: LearnabilityPanel, ctx: foo.ExecutionContext, table: ScoreTab
     if table.sources:
         _lay_out_tools(page, head)
         _lay_out_tabs(page, head)
-    _lay_out_shown(page, head)
+        _lay_out_shown(page, head)
     if job is not None and job.active:
         _lay_out_progress(page, head, job)
     _lay_out_timer(page, job)
@@ -212,12 +225,9 @@ def _lay_out_end(page: _Page, job: Job) -> None:
     root = page.root
     if job.state == "failed":
         severity = "info" if job.error == CANCELLED else "error"
-        root.view("job_failed", types.AlertView(severity=severity, label=job.title, description=job.sentence))
-        row = _row(root, "job_actions")
-        for action in job.actions:
-            params = {"action": action.name, "job": job.id}
-            _button(row, action.name, action.label, page.panel.on_job_action, action.icon, params=params)
-        _button(row, "dismiss", "Dismiss", page.panel.on_dismiss, "close")
+        description = job.error or "The job failed without a message."
+        root.view("job_failed", types.AlertView(severity=severity, label=job.title, description=description))
+        _button(root, "dismiss", "Dismiss", page.panel.on_dismiss, "close")
     elif job.remarks:
         description = "Done, with remarks: " + "; ".join(job.remarks)
         root.view("job_remarks", types.AlertView(severity="warning", label=job.title, description=description))
@@ -225,26 +235,16 @@ def _lay_out_end(page: _Page, job: Job) -> None:
 
 
 def _lay_out_warnings(page: _Page) -> None:
-    """Say what the scores of each network rest on; warn of those at chance, and of different numbers of epochs."""
+    """Warn of networks that did not learn clearly more than chance, and of scores over other numbers of epochs."""
     table, dataset = page.table, page.ctx.dataset
-    evidence = remember(("evidence", table.version), lambda: find_evidence(dataset, table.models))
-    problems = remember(("unlearned", table.version), lambda: describe_problems(evidence))
+    problems = remember(("unlearned", table.version), lambda: find_unlearned(dataset, table.models))
     for model, problem in problems.items():
         description = "Its scores may say nothing about the samples. Train it longer, or with another learning rate."
         label = f"{network_label(model)} {problem}"
         page.root.view(f"unlearned_{model}", types.AlertView(severity="warning", label=label, description=description))
-    remarks = differing_epochs(dataset, table.models)
-    for remark in remarks:
+    for remark in differing_epochs(dataset, table.models):
         label = "Networks of different length"
         page.root.view("epochs", types.AlertView(severity="info", label=label, description=remark))
-    if page.choice.tab == "runs":
-        # it says the same
-        return
-    # what a warning says is not repeated
-    trusted = {model: evidence.get(model) for model in table.sources if model not in problems}
-    lines = remember(("trust", table.version), lambda: trust_lines(dataset, trusted, with_epochs=not remarks))
-    text = "  \n".join(f"**{network_label(model)}** {line}" for model, line in lines.items())
-    page.root.md(text, name="trust")
 
 
 def _lay_out_scope(page: _Page) -> None:
@@ -258,10 +258,13 @@ def _lay_out_scope(page: _Page) -> None:
 
 def _lay_out_compare(page: _Page, plots: Plots) -> None:
     root, panel, table, choice = page.root, page.panel, page.table, page.choice
+    score, left, right = SCORES[choice.quantity], root, root
     if "matrix" in plots:
-        root.md("**Agreement**: Pearson correlation of learnability, of rank in parentheses", name="about_matrix")
-        _plot(page, "matrix", plots, on_click=panel.on_matrix)
-    axes = _row(root, "axes", align="center")
+        halves = _row(root, "halves", gap=2)
+        left, right = (_column(halves, name, item=HALF) for name in ("left", "right"))
+        left.md("**Agreement**: Pearson correlation of learnability, of rank in parentheses", name="about_matrix")
+        _plot(page, "matrix", plots, left, on_click=panel.on_matrix)
+    axes = _row(left, "axes", align="center")
     _badge(page, axes, "quantity", f"The score of {network_label(choice.first)}", panel.on_quantity)
     if "pair" in plots:
         axes.md("compared with", name="about_axes", componentsProps=_NARROW)
@@ -275,20 +278,20 @@ def _lay_out_compare(page: _Page, plots: Plots) -> None:
                 ("either_easier", "Either way", panel.on_either_easier),
             ):
                 _button(axes, name, label, handler)
+        left.md(f"{score.title}: {score.description}", name="about_score")
         subject = "**Both networks**" if choice.first != choice.second else "**Two scores**"
         omitted = _omitted(table.values(*choice.x), table.values(*choice.y))
-        root.md(f"{subject}: click a cell or drag a box to see its samples{omitted}", name="about_pair")
-        _plot(page, "pair", plots, on_click=panel.on_pair_click, on_selected=panel.on_pair_box)
+        right.md(f"{subject}: click a cell or drag a box to see its samples{omitted}", name="about_pair")
+        _plot(page, "pair", plots, right, on_click=panel.on_pair_click, on_selected=panel.on_pair_box)
     else:
+        left.md(f"{score.title}: {score.description}", name="about_score")
         root.md("Compute a second network to compare two rankings.", name="about_pair")
-    score = SCORES[choice.quantity]
     omitted = _omitted(table.values(*choice.x))
     root.md(
         f"**{network_label(choice.first)}**: click a bar or drag a range to see its samples{omitted}",
         name="about_histogram",
     )
     _plot(page, "histogram", plots, on_click=panel.on_histogram_click, on_selected=panel.on_histogram_box)
-    root.md(f"{score.title}: {score.description}", name="about_score")
     sorting = _row(root, "sorting")
     for name, label, handler in (
         ("highest", "Highest first", panel.on_highest),
@@ -432,7 +435,7 @@ def _lay_out_suggestion(page: _Page, one: Suggestion, following: list[Suggestion
         f"Contradiction {one.contradiction:.2f}",
         name="both_labels",
     )
-    curves = selected_curves(page.ctx.dataset, page.table, [one.id])
+    curves = selected_curves(page.ctx.dataset, page.table, [one.id]).curves
     if curves:
         traces, layout = figures.sample_curves(curves)
         title = {"text": f"probability of {one.given}"}
@@ -455,45 +458,103 @@ def _picture(parent: types.Object, one: Suggestion, size: int) -> None:
 
 
 def _lay_out_examples(page: _Page, plots: Plots) -> None:
+    models = list(dict.fromkeys(page.choice.pair))
     if len(page.table.sources) > 1:
         networks = _row(page.root, "networks", align="center")
         networks.md(f"{network_label(page.choice.first)} and", name="about_networks", componentsProps=_NARROW)
         _badge(page, networks, "second", "The network whose ranks count too", page.panel.on_second)
-    for name, examples in find_examples(page.ctx.dataset, page.table, page.choice).items():
-        page.root.md(f"**{name.capitalize()}**: label and ranks", name=f"about_{name}")
-        strip = _row(page.root, f"{name}_examples")
-        for index, example in enumerate(examples):
-            cell = strip.v_stack(f"{name}_{index}", gap=0, width="88px")
-            view = types.ImageView(
-                height=PICTURE, width=PICTURE, operator=page.panel.on_example, params={"id": example.id}
-            )
-            cell.str("picture", default=example.picture, view=view)
-            cell.md(f"{example.label}  \n{example.ranks}", name="caption")
+    examples = find_examples(page.ctx.dataset, page.table, page.choice)
+    for name, shown in examples.items():
+        page.root.md(f"**{name.capitalize()}**: label, and rank by {format_models(models)}", name=f"about_{name}")
+        strip = _gallery(page.root, f"{name}_examples", PICTURE)
+        for index, example in enumerate(shown):
+            _lay_out_example(page, strip, f"{name}_{index}", example)
+    count = num_examples(page.choice)
+    if count < min(MOST_EXAMPLES, len(page.table.ids)):
+        _button(page.root, "more", "Show more", page.panel.on_more, "expand_more")
+
+
+def _lay_out_example(page: _Page, strip: types.Object, name: str, example: Example) -> None:
+    suggested = example.picture.suggested if example.picture is not None else None
+    label = example.label if suggested is None else f"{example.label} → {suggested}?"
+    caption = f"{label}  \n{example.ranks}"
+    colour = None if _mark(page, f"example {example.id}") is None else figures.ACCENT
+    click: dict[str, Any] = {"operator": page.panel.on_example, "params": {"id": example.id}}
+    _framed_picture(strip, name, example.picture, caption, colour, **click)
 
 
 def _lay_out_classes(page: _Page, plots: Plots) -> None:
-    root, panel = page.root, page.panel
+    root, panel, choice = page.root, page.panel, page.choice
     if "classes" not in plots:
         root.md("The field of the labels is gone, so there are no classes to show.", name="about_classes")
         return
+    classes, count = scope_classes(page.ctx, page.table, choice), num_classes(choice)
     orders = _row(root, "orders")
     for name, label in ORDERS.items():
-        chosen = {"borderColor": "primary.main"} if name == page.choice.order else {}
-        props = {"aria-pressed": name == page.choice.order, "sx": chosen}
+        if name == "mislabelled" and classes.review is None:
+            continue
+        chosen = {"borderColor": "primary.main"} if name == choice.order else {}
+        props = {"aria-pressed": name == choice.order, "sx": chosen}
         _button(orders, f"order_{name}", label, panel.on_order, params={"order": name}, props=props)
-    root.md(
-        "Mean and distribution of learnability in each class; click a cell to see its samples", name="about_classes"
+    halves = _row(root, "halves", gap=2)
+    left, right = (_column(halves, name, item=HALF) for name in ("left", "right"))
+    left.md(_describe_classes(page, classes), name="about_table")
+    _table(page, left, classes, count)
+    right.md("**Distribution** of learnability in each class; click a cell to see its samples", name="about_classes")
+    _plot(page, "classes", plots, right, on_click=panel.on_class)
+    hidden = len(classes.rows) - count
+    if hidden > 0:
+        _button(root, "more", f"Show more ({format_count(hidden)} classes are not shown)", panel.on_more, "expand_more")
+
+
+def _describe_classes(page: _Page, classes: Classes) -> str:
+    network = network_label(page.choice.first)
+    text = f"**Classes**: learnability by {network}. Click a class or a number to see its samples"
+    if classes.review is not None:
+        return f"{text}. *{COLUMNS[CONFUSED]}* counts the labels suggested for the probably mislabelled samples"
+    if classes.predictions is not None:
+        return f"{text}. *{COLUMNS[CONFUSED]}* counts the classes that {network} predicted, averaged over the training"
+    return text
+
+
+def _table(page: _Page, parent: types.Object, classes: Classes, count: int) -> None:
+    view = types.TableView(
+        columns=[types.Column(name, label=COLUMNS[name]) for name in classes.columns],
+        on_click_cell=page.panel.on_class_cell,
+        selected_color=figures.ACCENT_BACKGROUND,
+        variant="outlined",
+        componentsProps={
+            # a style of the cells themselves would replace that of the marked one
+            "table": {
+                "sx": {
+                    "minWidth": 0,
+                    "& th": {"padding": "4px 8px", "fontSize": "0.8rem", "lineHeight": 1.2},
+                    "& td": {"padding": "3px 8px", "fontSize": "0.85rem", "cursor": "pointer"},
+                }
+            },
+        },
     )
-    _plot(page, "classes", plots, on_click=panel.on_class)
+    mark = _mark(page, "class_table")
+    cell = None if mark is None or mark.y is None else (int(mark.y[0] + 0.5), int(mark.x[0] + 0.5))
+    parent.define_property("class_table", types.Object(), view=view, default=tabulate(classes, count, cell))
 
 
 def _lay_out_curves(page: _Page, plots: Plots) -> None:
-    root, selected = page.root, page.ctx.selected
+    root, chosen = page.root, selected(page.ctx)
     if "samples" in plots:
-        more = f"; the first {MOST_CURVES} of {len(selected)} selected" if len(selected) > MOST_CURVES else ""
-        root.md(f"**Selected samples**: probability of the label after each epoch{more}", name="about_samples")
+        shown = selected_curves(page.ctx.dataset, page.table, chosen)
+        colours, dashes = figures.sample_colours(shown.curves), figures.network_dashes(shown.curves)
+        more = f"; the first {MOST_CURVES} of {len(chosen)} selected" if len(chosen) > MOST_CURVES else ""
+        lines = ", ".join(f"{network_label(model)} {figures.DASHES[dash]}" for model, dash in dashes.items())
+        text = f"**Selected samples**: probability of the label after each epoch{more}"
+        root.md(f"{text}. {lines}" if colours and len(dashes) > 1 else text, name="about_samples")
+        strip = _row(root, "selected_samples")
+        for index, (id, label) in enumerate(shown.labels.items()):
+            picture = shown.pictures.get(id)
+            caption = label if picture is None else f"{label}  \n{picture.file}"
+            _framed_picture(strip, f"selected_{index}", picture, caption, colours.get(id), width=f"{SMALL_PICTURE}px")
         _plot(page, "samples", plots)
-    elif selected:
+    elif chosen:
         root.md("The runs of these scores kept no curves of single samples.", name="about_samples")
     else:
         root.md("**Select samples** in the grid to see how they were learned, epoch by epoch.", name="about_samples")
@@ -522,21 +583,6 @@ def _lay_out_embeddings(page: _Page, plots: Plots) -> None:
     _plot(page, "embeddings", plots, on_click=panel.on_embeddings_click, on_selected=panel.on_embeddings_lasso)
 
 
-def _lay_out_runs(page: _Page, plots: Plots) -> None:
-    runs = describe_runs(page.ctx.dataset)
-    for run in runs[:MOST_RUNS]:
-        page.root.md(f"{run.key}  \n{run.markdown}\n\nFields: {run.field_names}", name=f"about_run_{run.key}")
-        row = _row(page.root, f"run_{run.key}")
-        actions = [(RENAME, "Rename", "edit"), (DELETE, "Delete", "delete")]
-        actions += [(AGAIN, "Compute again", "replay")] if run.params else []
-        for action, label, icon in actions:
-            params = {"action": action, "run": run.key}
-            _button(row, f"{action}_{run.key}", label, page.panel.on_run_action, icon, params=params)
-    if len(runs) > MOST_RUNS:
-        more = f"{len(runs) - MOST_RUNS} older runs: see the operator *Manage learnability runs*."
-        page.root.md(more, name="more_runs")
-
-
 _TABS: dict[str, Callable[[_Page, Plots], None]] = {
     "compare": _lay_out_compare,
     "map": _lay_out_map,
@@ -545,7 +591,6 @@ _TABS: dict[str, Callable[[_Page, Plots], None]] = {
     "classes": _lay_out_classes,
     "curves": _lay_out_curves,
     "embeddings": _lay_out_embeddings,
-    "runs": _lay_out_runs,
 }
 
 # components
@@ -584,9 +629,9 @@ def _button(
     parent.btn(name, label, icon=icon, variant=variant, on_click=on_click, componentsProps=components, **more)
 
 
-def _column(parent: types.Object, name: str, item: dict[str, Any]) -> types.Object:
+def _column(parent: types.Object, name: str, item: dict[str, Any], gap: int = 1) -> types.Object:
     sx = {"gridTemplateColumns": "minmax(0, 1fr)"}
-    return parent.grid(name, orientation="vertical", gap=1, componentsProps={"grid": {"sx": sx}, "item": item})
+    return parent.grid(name, orientation="vertical", gap=gap, componentsProps={"grid": {"sx": sx}, "item": item})
 
 
 def _row(parent: types.Object, name: str, gap: int = 1, align: str = "flex-start", role: str | None = None) -> Any:
@@ -610,16 +655,56 @@ def _badge(page: _Page, parent: types.Object, name: str, title: str, on_change: 
     parent.view(f"{name}_{fingerprint(options)}", view, on_change=on_change)
 
 
-def _plot(page: _Page, name: str, plots: Plots, **handlers: Any) -> None:
-    traces, layout = plots[name]
+def _gallery(parent: types.Object, name: str, least: int) -> Any:
+    """Add rows of pictures that are at least some pixels wide and fill the panel."""
+    sx = {
+        "display": "grid",
+        "gridAutoFlow": "row",
+        "gridTemplateColumns": f"repeat(auto-fill, minmax({least}px, 1fr))",
+    }
+    return parent.grid(name, orientation="horizontal", gap=1, componentsProps={"grid": {"sx": sx}})
+
+
+def _framed_picture(
+    parent: types.Object,
+    name: str,
+    picture: Picture | None,
+    caption: str,
+    colour: str | None,
+    width: str = "100%",
+    **click: Any,
+) -> None:
+    """Add a picture with a frame and a caption; the browser scales it, whatever its size."""
+    style = {
+        "width": "100%",
+        "aspectRatio": "1",
+        "objectFit": "contain",
+        "boxSizing": "border-box",
+        "border": f"3px solid {colour or 'transparent'}",
+        "background": "rgba(128,128,128,0.12)",
+    }
+    cell = _column(parent, name, item={"sx": {"width": width}}, gap=0)
+    image = {"style": style, "loading": "lazy"}
+    view = types.ImageView(alt=caption, componentsProps={"image": image}, **click)
+    cell.str("picture", default="" if picture is None else picture.address, view=view)
+    cell.md(caption, name="caption", componentsProps={"container": {"sx": {"overflowWrap": "anywhere"}}})
+
+
+def _mark(page: _Page, plot: str) -> Mark | None:
+    """Return the part of a plot whose samples the grid shows, None if they are not from this plot as it is drawn."""
     shown = shown_by_panel(page.ctx)
-    if shown is not None and shown.mark is not None:
-        mark = shown.mark
-        if mark.plot == name and mark.drawn_for == page.choice and mark.points:
-            traces = [{**traces[0], "selectedpoints": list(mark.points)}, *traces[1:]]
-        elif mark.plot == name and mark.drawn_for == page.choice:
-            layout = {**layout, "shapes": [*layout.get("shapes", ()), figures.frame(mark.x, mark.y)]}
-    page.root.plot(
+    mark = None if shown is None else shown.mark
+    return mark if mark is not None and mark.plot == plot and mark.drawn_for == page.choice else None
+
+
+def _plot(page: _Page, name: str, plots: Plots, parent: types.Object | None = None, **handlers: Any) -> None:
+    traces, layout = plots[name]
+    mark = _mark(page, name)
+    if mark is not None and mark.points:
+        traces = [{**traces[0], "selectedpoints": list(mark.points)}, *traces[1:]]
+    elif mark is not None:
+        layout = {**layout, "shapes": [*layout.get("shapes", ()), figures.frame(mark.x, mark.y)]}
+    (parent or page.root).plot(
         f"{name}_plot",
         data=traces,
         layout=layout,

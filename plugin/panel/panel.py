@@ -33,18 +33,15 @@ from fiftyone_learnability import (
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.arrays import unpack_ids
 from fiftyone_learnability.dataset.notes import fields_of, rank_field, score_field
-from fiftyone_learnability.dataset.registry import list_runs
 from fiftyone_learnability.dataset.selections import select_samples
 from fiftyone_learnability.dataset.suggestions import ACCEPTED
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
 from ..archives import load_ahead
-from ..jobs.job import cancel_job, dismiss_job, latest_job, params_of, rerun_job, unreadable_samples
-from ..jobs.remedies import CHANGE, SHOW, WITHOUT
+from ..jobs.job import cancel_job, dismiss_job, latest_job
 from ..names import (
     APPLY_FIXES,
     COMPUTE,
-    MANAGE_RUNS,
     REVIEW_FIXES,
     SAVE_VIEW,
     SUGGEST_FIXES,
@@ -54,18 +51,18 @@ from ..names import (
     score_label,
 )
 from ..private_dataset import private_dataset
-from ..runs import AGAIN, DELETE, RENAME, prompt_again
 from .binning import Bins, Histogram2D
 from .choices import OVERVIEW, Choice, choose, option_named
+from .classes import samples_of_cell, scope_classes
 from .data_map import MAP_SCORES
 from .embedding import place_samples, samples_in_cells
-from .events import boxed, cell, check_event, clicked, sample_id
+from .events import boxed, cell, check_event, clicked, sample_id, table_cell
 from .figures import Axis
 from .layout import describe_job, lay_out
 from .review import label_fields, match_change, scope_review
 from .scope import Mark, reset, restore_filters, show
 from .table import ScoreTable, scope_table
-from .tabs import bin_map, class_rows, embedding_map, histogram_edges, missing_for_map, pair_histogram
+from .tabs import bin_map, embedding_map, histogram_edges, missing_for_map, pair_histogram
 
 MOST_SORTED = 5_000
 """The largest number of samples that a view sorts by their ids: MongoDB searches all ids for each sample."""
@@ -131,7 +128,11 @@ class LearnabilityPanel(foo.Panel):
 
     def on_tab(self, ctx: foo.ExecutionContext) -> None:
         """Open a tab."""
-        choose(ctx, tab=ctx.params.get("tab"))
+        choose(ctx, tab=ctx.params.get("tab"), more=0)
+
+    def on_more(self, ctx: foo.ExecutionContext) -> None:
+        """Show more classes or examples."""
+        choose(ctx, more=Choice.read(ctx).more + 1)
 
     def on_order(self, ctx: foo.ExecutionContext) -> None:
         """Choose the order of classes."""
@@ -177,34 +178,6 @@ class LearnabilityPanel(foo.Panel):
         if job is not None:
             # has no effect on a job that another page has started meanwhile
             dismiss_job(job.id)
-
-    def on_job_action(self, ctx: foo.ExecutionContext) -> None:
-        """Do what the message of a failed job offers."""
-        job, name = latest_job(ctx.dataset), ctx.params.get("action")
-        # another page may have dismissed it, or started it again
-        if job is None or job.id != ctx.params.get("job") or name not in [action.name for action in job.actions]:
-            return
-        if name == SHOW:
-            ids = unreadable_samples(job.id)
-            show(ctx, "images that cannot be read", lambda view: view.select(ids), count=len(ids))
-        elif name == CHANGE:
-            ctx.prompt(COMPUTE, params=params_of(job.id), on_success=self.on_written)
-        else:
-            rerun_job(ctx.dataset, job.id, **({"skip_failures": True} if name == WITHOUT else {}))
-
-    def on_run_action(self, ctx: foo.ExecutionContext) -> None:
-        """Open the form that renames or deletes a run, or computes it again."""
-        key, action = ctx.params.get("run"), ctx.params.get("action")
-        # another page may have renamed or deleted it
-        if key not in list_runs(ctx.dataset):
-            return
-        if action == AGAIN:
-            try:
-                prompt_again(ctx, key, self.on_written)
-            except ValueError as error:
-                ctx.ops.notify(str(error), variant="error")
-        elif action in (RENAME, DELETE):
-            ctx.prompt(MANAGE_RUNS, params={"key": key, "action": action}, on_success=self.on_written)
 
     def on_hardest(self, ctx: foo.ExecutionContext) -> None:
         """Sort the grid, hardest first."""
@@ -443,30 +416,36 @@ class LearnabilityPanel(foo.Panel):
         table, choice, position = scope_table(ctx), Choice.read(ctx), cell(ctx)
         if position is None or not table.sources or not table.label_path:
             return
-        rows, (row, column) = class_rows(table, choice), position
-        if row >= len(rows.classes) or column >= len(rows.edges) - 1:
+        classes, (row, column) = scope_classes(ctx, table, choice), position
+        if row >= len(classes.rows) or column >= len(classes.edges) - 1:
             return
-        name, bins = table.classes[rows.classes[row]], Bins(rows.edges, column, column)
+        of, bins = classes.rows[row], Bins(classes.edges, column, column)
         # $literal, because MongoDB would take a class "$x" for a field
-        label = E({"$literal": name})
-        inside = bins.match(score_field(choice.first))
-        what = f"{name}, {_describe((choice.first, 'learnability'), bins)}"
+        inside = (F(table.label_path) == E({"$literal": of.label})) & bins.match(score_field(choice.first))
+        what = f"{of.label}, {_describe((choice.first, 'learnability'), bins)}"
         mark = Mark("classes", choice, bins.limits, _around(row))
-        show(
-            ctx,
-            what,
-            lambda view: view.match((F(table.label_path) == label) & inside),
-            mark,
-            int(rows.counts[rows.classes[row], column]),
-            fields_of([choice.first]),
-        )
+        show(ctx, what, lambda view: view.match(inside), mark, of.bins[column], fields_of([choice.first]))
+
+    def on_class_cell(self, ctx: foo.ExecutionContext) -> None:
+        """Show the samples that a cell of the table of classes is about."""
+        table, choice, position = scope_table(ctx), Choice.read(ctx), table_cell(ctx)
+        if position is None or not table.sources:
+            return
+        row, column = position
+        samples = samples_of_cell(scope_classes(ctx, table, choice), table, choice, row, column)
+        if samples is not None:
+            mark = Mark("class_table", choice, _around(column), _around(row))
+            fields = fields_of([choice.first]) if samples.review is None else label_fields(samples.review)
+            show(ctx, samples.what, samples.narrow, mark, samples.count, fields)
 
     def on_example(self, ctx: foo.ExecutionContext) -> None:
         """Show one sample in the grid."""
         id = sample_id(ctx)
         if id is not None:
-            pair = dict.fromkeys(Choice.read(ctx).pair)
-            show(ctx, "one example", lambda view: view.select([id]), count=1, fields=[*map(rank_field, pair)])
+            choice = Choice.read(ctx)
+            mark = Mark(f"example {id}", choice, (0, 1), None)
+            fields = [*map(rank_field, dict.fromkeys(choice.pair))]
+            show(ctx, "the example that you clicked", lambda view: view.select([id]), mark, 1, fields)
 
     def _show_cells(self, ctx: foo.ExecutionContext, points: list[int]) -> None:
         choice = Choice.read(ctx)

@@ -34,7 +34,7 @@ from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED, THRESHO
 
 from ..memory import remember
 from ..names import format_models
-from .figures import SCALE, Figure, layout
+from .figures import SCALE, Figure, cell_texts, layout
 from .scope import Scope, build_view, scope_of
 from .table import dataset_state
 
@@ -178,17 +178,30 @@ def match_change(review: Review, row: int, column: int) -> F | None:
         return None
     if not review.changes.get((given[row], suggested[column])):
         return None
+    return match_suggestion(review, given[row], suggested[column])
+
+
+def match_suggestion(review: Review, given: Any, suggested: str) -> F:
+    """Return an expression that matches the samples with both labels that are not decided.
+
+    The expression does not match the verdict.
+
+    Args:
+        review: the review
+        given: the given label
+        suggested: the suggested label
+    """
     # $literal, because MongoDB would take a class "$x" for a field
-    old, new = E({"$literal": given[row]}), E({"$literal": suggested[column]})
+    old, new = E({"$literal": given}), E({"$literal": suggested})
     inside = (F(review.path) == old) & (F(f"{SUGGESTION}.label") == new)
-    if suggested[column] in review.accepted_values:
+    if suggested in review.accepted_values:
         # the heatmap does not count a suggestion that was accepted in a copy
-        fixed = E({"$literal": review.accepted_values[suggested[column]]})
+        fixed = E({"$literal": review.accepted_values[suggested]})
         for copy in review.copies:
             inside &= F(copy) != fixed
     if review.decided:
         # nor one that was turned down
-        pair = {"label": KEPT, "given": str(given[row]), "suggested": suggested[column]}
+        pair = {"label": KEPT, "given": str(given), "suggested": suggested}
         kept = [F(f"{DECISION}.{name}") == E({"$literal": value}) for name, value in pair.items()]
         inside &= ~(kept[0] & kept[1] & kept[2])
     return inside
@@ -198,13 +211,15 @@ def draw_changes(review: Review) -> Figure:
     """Draw the number of probably mislabelled samples by given label (rows) and suggested label (columns)."""
     given, suggested = review.given, review.suggested
     counts = [[review.changes.get((old, new), 0) for new in suggested] for old in given]
+    texts = [[f"{count:,}" if count else "" for count in row] for row in counts]
     heatmap = {
         "type": "heatmap",
         "x": [str(label) for label in suggested],
         "y": [str(label) for label in given],
         "z": [[count or None for count in row] for row in counts],
-        "text": [[f"{count:,}" if count else "" for count in row] for row in counts],
-        "texttemplate": "%{text}",
+        "zmin": 0,
+        "zmax": max(max(row) for row in counts),
+        "text": texts,
         "hovertemplate": "given %{y}<br>suggested %{x}<br>%{text} samples<extra></extra>",
         "colorscale": SCALE,
         "showscale": False,
@@ -212,12 +227,12 @@ def draw_changes(review: Review) -> Figure:
         "ygap": 2,
     }
     # "category", because Plotly would take labels such as "3" for numbers
-    return [heatmap], layout(
+    return [heatmap, cell_texts(heatmap, texts)], layout(
         130 + 26 * len(given),
         "suggested label",
         "given label",
-        xaxis={"type": "category", "fixedrange": True},
-        yaxis={"type": "category", "autorange": "reversed", "fixedrange": True},
+        xaxis={"type": "category", "range": [-0.5, len(suggested) - 0.5], "fixedrange": True},
+        yaxis={"type": "category", "range": [len(given) - 0.5, -0.5], "fixedrange": True},
     )
 
 

@@ -164,19 +164,16 @@ class _Sample:
             dynamics = load_dynamics(self.dataset, model)
             column = -1 if dynamics is None else dynamics.find(self.id)
             if dynamics is not None and column >= 0:
-                curves.append(("", model, dynamics.epochs, dynamics.probabilities[:, column]))
+                curves.append(figures.Curve(self.id, "", model, dynamics.epochs, dynamics.probabilities[:, column]))
         if not curves:
             return [], {}
         traces, shape = figures.sample_curves(curves)
-        for (_, model, epochs, _), line in zip(curves, list(traces), strict=True):
-            other = self._other(model)
+        for curve, line in zip(curves, list(traces), strict=True):
+            other = self._other(curve.model)
             if other is not None:
-                traces.append(
-                    figures.level(
-                        epochs, other.mean, f"{network_label(model)}: {other.name}, mean", line["line"]["color"]
-                    )
-                )
-        return traces, {**shape, "shapes": [figures.HALF], "annotations": [figures.ABOUT_HALF]}
+                name = f"{network_label(curve.model)}: {other.name}, mean"
+                traces.append(figures.level(curve.epochs, other.mean, name, line["line"]["color"]))
+        return traces, {**shape, "showlegend": True, "shapes": [figures.HALF], "annotations": [figures.ABOUT_HALF]}
 
 
 def _plain(label: Any) -> str:

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 import fiftyone as fo
 import fiftyone.operators as foo
 import numpy as np
-from numpy.typing import NDArray
 
 from fiftyone_learnability import compare_scores
 from fiftyone_learnability.dataset.arrays import find_ids, pack_ids, unpack_ids
+from fiftyone_learnability.dataset.suggestions import SUGGESTION, VERDICT, describe_no_suggestions
 from fiftyone_learnability.scores.comparison import Comparison
+from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
-from ..archives import load_dynamics, load_training_curves
+from ..archives import Dynamics, load_dynamics, load_training_curves
 from ..memory import remember
 from . import figures
 from .binning import FloatArray, Histogram2D, bin_two, score_edges
 from .choices import OVERVIEW, Choice
+from .classes import FIRST_CLASSES, draw_classes, scope_classes
 from .data_map import MAP_SCORES, DataMap, draw_map, make_map
 from .embedding import bin_points, draw_points
 from .events import selected
 from .review import draw_changes, scope_review
 from .table import ScoreTable, dataset_state
 
-NUM_EXAMPLES = 8
+FIRST_EXAMPLES, MOST_EXAMPLES = 12, 48
+"""The number of easiest, and of hardest, examples at first and at most."""
+
 MOST_CURVES = 6
 
 Plots = dict[str, figures.Figure]
@@ -42,6 +47,8 @@ def draw_plots(ctx: foo.ExecutionContext, table: ScoreTable, choice: Choice) -> 
     """
     if choice.tab == "curves":
         return _curve_plots(ctx.dataset, table, selected(ctx))
+    if choice.tab == "classes" and table.label_path:
+        return {"classes": draw_classes(scope_classes(ctx, table, choice), num_classes(choice), choice.first)}
     if choice.tab == "labels":
         review = scope_review(ctx)
         if review is None or not review.changes or (choice.review != OVERVIEW and review.target is not None):
@@ -66,14 +73,12 @@ def _score_plots(table: ScoreTable, choice: Choice) -> Plots:
         return plots
     if choice.tab == "map" and not missing_for_map(table, choice.first):
         return {"map": draw_map(bin_map(table, choice), choice.first)}
-    if choice.tab == "classes" and table.label_path:
-        return {"classes": class_rows(table, choice).plot}
     return {}
 
 
 def _curve_plots(dataset: fo.Dataset, table: ScoreTable, chosen: list[str]) -> Plots:
     plots: Plots = {}
-    curves = selected_curves(dataset, table, chosen)
+    curves = selected_curves(dataset, table, chosen).curves
     if curves:
         plots["samples"] = figures.sample_curves(curves)
     trainings = ((model, load_training_curves(dataset, model)) for model in table.models)
@@ -120,12 +125,54 @@ def embedding_map(dataset: fo.Dataset, table: ScoreTable, choice: Choice) -> Dat
     return bin_points(dataset, table, choice.embedding, choice.x) if choice.embedding else None
 
 
-def class_rows(table: ScoreTable, choice: Choice) -> figures.ClassRows:
-    """Compute the distribution of learnability in each class."""
-    hardest_first = {"hardest": True, "easiest": False}.get(choice.order)
-    return figures.class_distribution(
-        table.values(choice.first, "learnability"), table.labels, table.classes, hardest_first, choice.first
-    )
+def num_classes(choice: Choice) -> int:
+    """Return how many classes are shown."""
+    return int(FIRST_CLASSES * 4**choice.more)
+
+
+def num_examples(choice: Choice) -> int:
+    """Return how many of the easiest, and of the hardest, examples are shown."""
+    return int(min(FIRST_EXAMPLES * 2**choice.more, MOST_EXAMPLES))
+
+
+def picture_of(filepath: str) -> str:
+    """Return the address of an image on the App's server."""
+    return f"/media?filepath={quote(filepath)}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The image of a sample.
+
+    Attributes:
+        file: the name of its file
+        address: the address of its thumbnail if the dataset has one, else of the image
+        suggested: its suggested label, None if its label is not contradicted
+    """
+
+    file: str
+    address: str
+    suggested: str | None
+
+
+def read_pictures(dataset: fo.Dataset, ids: list[str]) -> dict[str, Picture]:
+    """Return the images of samples by id, with one question to the database.
+
+    Args:
+        dataset: the dataset
+        ids: the samples; those that are gone are left out
+    """
+    # the field that the grid shows in place of large images
+    thumbnails = dataset.app_config.grid_media_field
+    paths = ["id", "filepath", thumbnails if dataset.has_field(thumbnails) else "filepath"]
+    has_suggestions = describe_no_suggestions(dataset, applied=False) is None
+    paths += [VERDICT, f"{SUGGESTION}.label"] if has_suggestions else []
+    pictures = {}
+    for id, file, thumbnail, *suggestion in zip(*dataset.select(ids).values(paths), strict=True):
+        verdict, suggested = suggestion or (None, None)
+        suggested = suggested if verdict in (MISLABELLED, HARD) else None
+        pictures[id] = Picture(Path(file).name, picture_of(thumbnail or file), suggested)
+    return pictures
 
 
 @dataclass(frozen=True)
@@ -136,59 +183,86 @@ class Example:
         id: its id
         label: its label, "" for none
         ranks: its rank by each of the two networks, in words
-        picture: the address of its image
+        picture: its image, None if the sample is gone
     """
 
     id: str
     label: str
     ranks: str
-    picture: str
+    picture: Picture | None
 
 
 def find_examples(dataset: fo.Dataset, table: ScoreTable, choice: Choice) -> dict[str, list[Example]]:
     """Return the "easiest" and "hardest" samples by the sum of both networks' ranks, as in Figure 1c."""
     # an image may be moved while its scores stay
-    state = dataset_state(dataset)
-    return remember(("examples", table.version, choice.pair, state), lambda: _read_examples(dataset, table, choice))
+    key = ("examples", table.version, choice.pair, num_examples(choice), dataset_state(dataset))
+    return remember(key, lambda: _read_examples(dataset, table, choice))
 
 
 def _read_examples(dataset: fo.Dataset, table: ScoreTable, choice: Choice) -> dict[str, list[Example]]:
-    models = list(dict.fromkeys(choice.pair))
+    models, count = list(dict.fromkeys(choice.pair)), num_examples(choice)
     ranks = np.sum([table.values(model, "rank") for model in models], axis=0)
     known = np.flatnonzero(~np.isnan(ranks))
     order = known[np.argsort(ranks[known], kind="stable")]
-    extremes = {"easiest": order[:NUM_EXAMPLES], "hardest": order[::-1][:NUM_EXAMPLES]}
-    ids = unpack_ids(table.ids[np.concatenate(list(extremes.values()))])
-    files = dict(zip(*dataset.select(ids).values(["id", "filepath"]), strict=True))
+    extremes = {"easiest": order[:count], "hardest": order[::-1][:count]}
+    pictures = read_pictures(dataset, unpack_ids(table.ids[np.concatenate(list(extremes.values()))]))
 
     def example(index: int) -> Example:
         (id,) = unpack_ids(table.ids[index : index + 1])
-        label = table.classes[table.labels[index]] if table.labels[index] >= 0 else ""
         words = [f"{int(table.values(model, 'rank')[index]):,}" for model in models]
-        return Example(id, str(label), " / ".join(words), picture_of(files.get(id, "")))
+        return Example(id, label_of(table, index), " / ".join(words), pictures.get(id))
 
     return {name: [example(index) for index in indices.tolist()] for name, indices in extremes.items()}
 
 
-def picture_of(filepath: str) -> str:
-    """Return the address of an image on the App's server."""
-    return f"/media?filepath={quote(filepath)}"
+def label_of(table: ScoreTable, row: int) -> str:
+    """Return the label of a sample for users, "" for none.
+
+    Args:
+        table: the scores
+        row: its row in the table, -1 for none
+    """
+    return str(table.classes[table.labels[row]]) if row >= 0 and table.labels[row] >= 0 else ""
 
 
-def selected_curves(
-    dataset: fo.Dataset, table: ScoreTable, chosen: list[str]
-) -> list[tuple[str, str, NDArray[np.int64], NDArray[np.float16]]]:
-    """Return a curve per network of the first selected samples, for :func:`figures.sample_curves`."""
-    curves, chosen = [], chosen[:MOST_CURVES]
+@dataclass(frozen=True, eq=False)
+class SelectedCurves:
+    """The curves of the first selected samples.
+
+    Attributes:
+        curves: a curve per network of each sample
+        pictures: the images of the samples that have curves, by id
+        labels: their labels
+    """
+
+    curves: list[figures.Curve]
+    pictures: dict[str, Picture]
+    labels: dict[str, str]
+
+
+def selected_curves(dataset: fo.Dataset, table: ScoreTable, chosen: list[str]) -> SelectedCurves:
+    """Return the curves of the first selected samples."""
+    chosen = chosen[:MOST_CURVES]
+    key = ("selected", table.version, tuple(chosen), dataset_state(dataset))
+    return remember(key, lambda: _read_curves(dataset, table, chosen))
+
+
+def _read_curves(dataset: fo.Dataset, table: ScoreTable, chosen: list[str]) -> SelectedCurves:
     rows = dict(zip(chosen, find_ids(pack_ids(chosen), table.ids).tolist(), strict=True))
+    found: list[tuple[str, str, Dynamics, int]] = []
     for model in table.models if chosen else ():
         dynamics = load_dynamics(dataset, model)
         if dynamics is None:
             continue
         for sample in chosen:
-            column, row = dynamics.find(sample), rows[sample]
-            if column < 0:
-                continue
-            label = table.classes[table.labels[row]] if row >= 0 and table.labels[row] >= 0 else "?"
-            curves.append((f"{label} …{sample[-4:]}", model, dynamics.epochs, dynamics.probabilities[:, column]))
-    return curves
+            column = dynamics.find(sample)
+            if column >= 0:
+                found.append((sample, model, dynamics, column))
+    labels = {sample: label_of(table, rows[sample]) for sample, *_ in found}
+    pictures = read_pictures(dataset, list(labels)) if found else {}
+    names = {id: ", ".join(filter(None, (labels[id], picture.file))) for id, picture in pictures.items()}
+    curves = [
+        figures.Curve(sample, names.get(sample, ""), model, dynamics.epochs, dynamics.probabilities[:, column])
+        for sample, model, dynamics, column in found
+    ]
+    return SelectedCurves(curves, pictures, labels)

@@ -359,7 +359,37 @@ class App:
         )
         return parts
 
+    def colliding(self) -> list[str]:
+        """The words in the panel's plots that touch other words, and the names of regions that cover points."""
+        parts: list[str] = self.panel.evaluate(
+            """(panel) => [...panel.querySelectorAll(".js-plotly-plot")].flatMap((plot) => {
+                const placed = (query) => [...plot.querySelectorAll(query)]
+                    .map((part) => [part.textContent, part.getBoundingClientRect()])
+                    .filter(([_, box]) => box.width > 0 && box.height > 0);
+                const touch = (a, b) => a.left < b.right - 1 && b.left < a.right - 1
+                    && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+                const words = placed("text").filter(([text]) => text.trim());
+                const found = [];
+                words.forEach(([text, box], index) => {
+                    for (const [other, otherBox] of words.slice(index + 1))
+                        if (touch(box, otherBox)) found.push(`"${text}" touches "${other}"`);
+                });
+                for (const [text, box] of placed(".annotation text"))
+                    if (placed(".points path").some(([_, point]) => touch(box, point)))
+                        found.push(`"${text}" covers points`);
+                return found;
+            })"""
+        )
+        return parts
+
     # plots
+
+    def sides(self, index: int) -> tuple[float, float]:
+        """Width and height of a plot without its margins, in pixels."""
+        sides: tuple[float, float] = (
+            self.plots().nth(index).evaluate("({_fullLayout: {xaxis, yaxis}}) => [xaxis._length, yaxis._length]")
+        )
+        return sides
 
     def unused_width(self) -> float:
         """The pixels at the right of the panel that its tabs and plots leave empty."""

@@ -227,10 +227,17 @@ def look_at_classes_and_examples(app: App, dataset: fo.Dataset) -> None:
     app.screenshot("classes")
     app.click(0, middle(edges, counts.argmax()), rows[0])
     app.expect_count(int(counts.max()))
+    # the table beside it: the first class as a whole
+    first = app.panel.locator("tbody td").first
+    app.press(first)
+    app.expect_count(int((labels == label).sum()))
+    # the cell is marked
+    expect(first).not_to_have_css("background-color", "rgba(0, 0, 0, 0)")
+    expect(app.panel).to_contain_text(f"Showing {(labels == label).sum()} of 200: {label}")
 
     app.press(app.tab("Examples"))
     pictures = app.panel.locator("img")
-    expect(pictures).to_have_count(16)
+    expect(pictures).to_have_count(24)
     app.until(
         lambda: pictures.evaluate_all("all => all.every(image => image.complete && image.naturalWidth > 0)"),
         "the pictures",
@@ -392,8 +399,15 @@ def test_the_panel_fits_and_looks_right(app: App, images: Images, make_dataset: 
                 app.screenshot(f"{theme}-{width}-{name.lower().replace(' ', '-')}")
                 assert app.overflowing() == [], f"{name} at {width} px"
                 assert app.unused_width() < 50, f"{name} at {width} px"
+                assert app.colliding() == [], f"{name} at {width} px"
+                for index in range(2 if name == "Compare" else 0):
+                    across, up = app.sides(index)
+                    assert across == pytest.approx(up, abs=2) > 150, f"plot {index} at {width} px is not square"
         app.page.get_by_title(f"{other.capitalize()} mode").click()
         expect(app.page.get_by_title(f"{theme.capitalize()} mode")).to_be_visible()
+    app.set_panel_width(700)
+    top, *others = (app.button(label).bounding_box()["y"] for label in ("Hardest first", "Tag", "Compute"))
+    assert others == [top, top], "the tool bar takes more than one row at 700 px"
 
 
 def scores(dataset: fo.Dataset, field: str) -> NDArray[np.float64]:

@@ -46,6 +46,11 @@ def test_the_data_map_is_exact(scored: ScoredDataset, rng: np.random.Generator) 
     names = {note["text"]: (note["x"], note["y"]) for note in shape["annotations"]}
     assert names["<b>easy to learn</b>"][1] > names["<b>ambiguous</b>"][1] > names["<b>hard to learn</b>"][1]
     assert names["<b>ambiguous</b>"][0] > 0.5 > names["<b>hard to learn</b>"][0]
+    # the names stand beside the cells, whose range is [0, 0.5] x [0, 1], in strips of 8 %
+    assert shape["xaxis"]["range"] == pytest.approx([0, 0.54])
+    assert shape["yaxis"]["range"] == pytest.approx([-0.08, 1.08])
+    assert {names["<b>easy to learn</b>"][1], names["<b>hard to learn</b>"][1]} == {0, 1}
+    assert names["<b>ambiguous</b>"][0] == 1
     assert shape["xaxis"]["title"]["text"] == "variability by ResNet-20"
     # a point of an outdated map
     assert not panel.event("on_map_click", idx=10_000).called("set_view")

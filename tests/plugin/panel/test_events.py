@@ -73,9 +73,8 @@ EVENT = st.fixed_dictionaries(
         "seen": JSON,
         "running": JSON,
         "path": JSON,
-        "action": st.sampled_from(["again", "delete", "resume", "show", MARK]) | JSON,
-        "run": st.sampled_from(["learnability", "label_fixes", "foreign", MARK]) | JSON,
-        "job": st.sampled_from(["0" * 24, MARK]) | JSON,
+        "row": POSITION | JSON,
+        "column": POSITION | JSON,
     },
 )
 

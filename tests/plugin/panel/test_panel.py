@@ -20,6 +20,7 @@ from fiftyone_learnability.dataset.internals import dataset_id, get_database
 
 from ..harness import Answer, PanelHarness, execute, plugin_module
 from ..made_up import MODELS, add_samples, awkward_scores, write_scores
+from ..review_case import ReviewCase
 from .cases import Values, inside, inside_any
 
 COUNT, BINS, EPOCHS = 220, 8, 4
@@ -151,7 +152,7 @@ def test_one_network_has_no_comparison(make_dataset: Any) -> None:
     # a stray event
     assert not panel.event("on_first_easier").called("set_view")
     panel.tab("examples")
-    assert [ranks for _, _, ranks, _ in examples(panel, "easiest")] == [str(rank) for rank in range(1, 9)]
+    assert [ranks for _, _, ranks, _ in examples(panel, "easiest")] == [str(rank) for rank in range(1, 13)]
 
 
 # exactness
@@ -263,7 +264,9 @@ def test_a_cell_of_a_class_shows_exactly_its_samples(case: Case, order: str) -> 
 
 
 def test_the_matrix_shows_correlations_and_chooses_the_pair(case: Case, panel: PanelHarness) -> None:
-    (trace,) = panel.data["matrix"]
+    trace, shown = panel.data["matrix"]
+    texts = dict(zip(zip(shown["y"], shown["x"], strict=True), shown["text"], strict=True))
+    assert len(texts) == 6
     pairs = {}
     for row, first in enumerate(MODELS):
         for column, second in enumerate(MODELS):
@@ -273,7 +276,8 @@ def test_the_matrix_shows_correlations_and_chooses_the_pair(case: Case, panel: P
                 assert trace["z"][row][column] is None
             else:
                 assert trace["z"][row][column] == pytest.approx(pairs[row, column], abs=1e-4)
-                assert trace["text"][row][column].startswith(f"{pairs[row, column]:.3f}<br>(")
+                names = trace["y"][row], trace["x"][column]
+                assert texts[names].startswith(f"{pairs[row, column]:.3f}<br>(")
     assert not panel.event("on_matrix", idx=[1, 1]).drawn
     assert sorted(panel.event("on_matrix", idx=[2, 1]).drawn) == ["histogram", "pair"]
     assert panel.chosen == {
@@ -349,17 +353,68 @@ def test_the_strips_are_the_extremes_of_the_sum_of_ranks(case: Case, panel: Pane
     sums = case.ranks["mobilenet"] + case.ranks["resnet20"]
     known = np.sort(sums[~np.isnan(sums)])
     of_id = dict(zip(case.ids, range(COUNT), strict=True))
-    for name, expected in (("easiest", known[:8]), ("hardest", known[::-1][:8])):
+    for name, expected in (("easiest", known[:12]), ("hardest", known[::-1][:12])):
         shown = examples(panel, name)
         indices = [of_id[id] for id, *_ in shown]
         assert [sums[index] for index in indices] == expected.tolist()
-        assert len(set(indices)) == 8
+        assert len(set(indices)) == 12
         for example, index in zip(shown, indices, strict=True):
             ranks = f"{int(case.ranks['mobilenet'][index])} / {int(case.ranks['resnet20'][index])}"
             picture = f"/media?filepath={quote(f'/no/such/{index}.png')}"
             assert example == (case.ids[index], case.labels[index] or "", ranks, picture)
         panel.event("on_example", id=shown[2][0])
         assert panel.ids == [shown[2][0]]
+        assert counted(panel) == "1"
+        assert framed_examples(panel) == [shown[2][0]]
+    panel.event("on_reset")
+    assert framed_examples(panel) == []
+
+
+def framed_examples(panel: PanelHarness) -> list[str]:
+    """Return the ids of the examples whose pictures have a visible frame."""
+    cells = [part["type"]["properties"] for key, part in panel.layout.items() if re.fullmatch(r"[a-z]+est_\d+", key)]
+    pictures = [cell["picture"]["view"] for cell in cells]
+    borders = {view["params"]["id"]: view["componentsProps"]["image"]["style"]["border"] for view in pictures}
+    return [id for id, border in borders.items() if "transparent" not in border]
+
+
+def test_more_examples_are_shown_with_one_event_each(make_dataset: Any) -> None:
+    files = [f"/no/{index}.png" for index in range(60)]
+    dataset = make_dataset(files, list("ab") * 30)
+    write_scores(dataset, {"resnet20": np.linspace(0, 1, 60)})
+    panel = PanelHarness(dataset)
+    panel.open()
+    panel.tab("examples")
+    for expected in (12, 24, 48):
+        for name, ranks in (("easiest", range(1, 61)), ("hardest", range(60, 0, -1))):
+            assert [int(rank) for _, _, rank, _ in examples(panel, name)] == list(ranks)[:expected]
+        assert ("more" in panel.layout) == (expected < 48)
+        panel.event("on_more")
+    # another tab begins with few again
+    panel.tab("compare")
+    panel.tab("examples")
+    assert len(examples(panel, "easiest")) == 12
+
+
+def test_examples_show_thumbnails_and_suggested_labels(reviewed: ReviewCase) -> None:
+    dataset = reviewed.dataset
+    dataset.set_values("thumbnail_path", [f"/small/{index}.png" for index in range(len(reviewed.ids))])
+    dataset.app_config.media_fields = ["filepath", "thumbnail_path"]
+    dataset.app_config.grid_media_field = "thumbnail_path"
+    dataset.save()
+    panel = PanelHarness(dataset)
+    panel.open()
+    panel.tab("examples")
+    shown = [*examples(panel, "easiest"), *examples(panel, "hardest")]
+    suggested = 0
+    for id, caption, _, picture in shown:
+        index = reviewed.ids.index(id)
+        assert picture == f"/media?filepath=/small/{index}.png"
+        label = reviewed.labels[index] or ""
+        contradicted = reviewed.labels[index] is not None and reviewed.verdict(index) in ("mislabelled", "hard")
+        assert caption == (f"{label} → {reviewed.suggested[index]}?" if contradicted else label)
+        suggested += contradicted
+    assert 0 < suggested < len(shown)
 
 
 def test_curves_of_the_selected_samples(case: Case, panel: PanelHarness) -> None:
@@ -385,8 +440,19 @@ def test_curves_of_the_selected_samples(case: Case, panel: PanelHarness) -> None
             result = stored[model]
             if id in result.ids:
                 expected = result.dynamics[:, result.ids.tolist().index(id)]
-                line = lines[f"{case.labels[index]} …{id[-4:]}, {label}"]
+                line = lines[f"{case.labels[index]}, {index}.png, {label}"]
                 np.testing.assert_allclose(line, expected.astype(float), atol=6e-4)
+    # beside the plot are the samples, each in the colour of its lines
+    strip = panel.layout["selected_samples"]["type"]["properties"]
+    for number, index in enumerate((10, COUNT - 1)):
+        cell = strip[f"selected_{number}"]["type"]["properties"]
+        assert cell["caption"]["default"] == f"{case.labels[index]}  \n{index}.png"
+        assert cell["picture"]["default"] == f"/media?filepath={quote(f'/no/such/{index}.png')}"
+        colours = {trace["line"]["color"] for trace in panel.data["samples"] if f"{index}.png" in trace["name"]}
+        border = cell["picture"]["view"]["componentsProps"]["image"]["style"]["border"]
+        assert {border} == {f"3px solid {colour}" for colour in colours}
+    about = answer.layout["about_samples"]["default"]
+    assert about.endswith("ResNet-20 solid, VGG-16 dotted, MobileNet dashed")
     assert not panel.event("on_change_selected").drawn
     # of many selected samples, the first ones are drawn
     answer = panel.select(*case.ids[:9].tolist())
@@ -716,8 +782,7 @@ def test_a_job_can_be_cancelled_and_dismissed(queued: fo.Dataset) -> None:
     panel.open()
     answer = panel.event("on_cancel")
     alert = answer.layout["job_failed"]["view"]
-    sentence = "Cancelled by user. Nothing was written. “Resume” goes on where it stopped."
-    assert (alert["severity"], alert["description"]) == ("info", sentence)
+    assert (alert["severity"], alert["description"]) == ("info", "Cancelled by user")
     assert "cancel" not in answer.layout
     assert "compute" in answer.layout
     # a double click

@@ -82,7 +82,7 @@ def test_fields_that_the_grid_shows_stay(reviewed: ReviewCase) -> None:
 
 def test_a_cell_shows_exactly_its_samples(reviewed: ReviewCase) -> None:
     panel, _ = open_labels(reviewed)
-    (heat,) = panel.data["changes"]
+    heat, _ = panel.data["changes"]
     wrong = reviewed.with_verdict("mislabelled")
     changes = Counter((reviewed.labels[index], reviewed.suggested[index]) for index in wrong)
     assert heat["y"] == sorted({old for old, _ in changes}, key=str)
@@ -129,7 +129,7 @@ def test_only_the_most_frequent_of_many_classes_are_drawn(make_dataset: MakeData
     panel = PanelHarness(dataset)
     panel.open()
     answer = panel.tab("labels")
-    (heat,) = panel.data["changes"]
+    heat, _ = panel.data["changes"]
     assert len(heat["x"]) == len(heat["y"]) == 30
     assert set(classes[:10]) <= set(heat["y"])
     drawn = sum(count or 0 for line in heat["z"] for count in line)
@@ -173,7 +173,7 @@ def test_labels_accepted_in_a_copy_are_no_longer_to_be_changed(reviewed: ReviewC
     reviewed.accept(wrong[5:7], in_place=True)
     answer = panel.event("on_written")
     assert "(7 of them have" in answer.layout["about_labels"]["default"]
-    (heat,) = panel.data["changes"]
+    heat, _ = panel.data["changes"]
     changes = Counter((reviewed.labels[index], reviewed.suggested[index]) for index in wrong[7:])
     for row, old in enumerate(heat["y"]):
         for column, new in enumerate(heat["x"]):
@@ -240,7 +240,7 @@ def test_the_review_of_integer_labels(make_dataset: MakeDataset) -> None:
     panel = PanelHarness(dataset)
     panel.open()
     panel.tab("labels")
-    (heat,) = panel.data["changes"]
+    heat, _ = panel.data["changes"]
     assert (heat["x"], heat["y"], heat["z"]) == (["0", "1"], ["0", "1"], [[None, 2], [2, None]])
     panel.event("on_change_of_label", idx=[1, 0])
     assert panel.view.values("digit") == [1, 1]
@@ -249,7 +249,7 @@ def test_the_review_of_integer_labels(make_dataset: MakeDataset) -> None:
     assert execute("apply_label_fixes", dataset, **chosen).result == {"field": "digit_fixed", "changed": 2}
     answer = panel.event("on_written")
     assert "(2 of them have" in answer.layout["about_labels"]["default"]
-    (heat,) = panel.data["changes"]
+    heat, _ = panel.data["changes"]
     assert (heat["x"], heat["y"], heat["z"]) == (["1"], ["0"], [[2]])
     # accept one sample of the cell: the copy holds integers, the suggestion is a string
     panel.event("on_change_of_label", idx=[0, 0])

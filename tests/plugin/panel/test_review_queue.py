@@ -215,7 +215,7 @@ def test_kept_labels_leave_the_picture_of_changes(reviewed: ReviewCase) -> None:
     for _ in range(4):
         answer(panel, "kept")
     panel.event("on_review", review="overview")
-    (heat,) = panel.data["changes"]
+    heat, _ = panel.data["changes"]
     assert sum(count or 0 for line in heat["z"] for count in line) == len(wrong) - 4
     for row, old in enumerate(heat["y"]):
         for column, new in enumerate(heat["x"]):

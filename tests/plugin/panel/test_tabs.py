@@ -145,6 +145,24 @@ def titles(panel: PanelHarness) -> tuple[str, str]:
     return layout["xaxis"]["title"]["text"], layout["yaxis"]["title"]["text"]
 
 
+def test_the_pair_is_square_and_has_a_diagonal_if_both_axes_show_the_same_score(scored: ScoredDataset) -> None:
+    panel = scored.open_panel(first="resnet20", quantity="aum", second="resnet20", against="ambiguity")
+    layout = panel.layout["pair_plot"]["view"]["layout"]
+    (left, right), (low, high) = layout["xaxis"]["range"], layout["yaxis"]["range"]
+    assert layout["yaxis"]["scaleanchor"] == "x"
+    assert layout["yaxis"]["scaleratio"] * (high - low) == pytest.approx(right - left)
+    assert layout["xaxis"]["constrain"] == layout["yaxis"]["constrain"] == "domain"
+    assert layout["shapes"] == []
+    panel = scored.open_panel(first="resnet20", quantity="rank", second="vgg16")
+    layout = panel.layout["pair_plot"]["view"]["layout"]
+    (diagonal,) = layout["shapes"]
+    assert [diagonal["x0"], diagonal["x1"]] == [diagonal["y0"], diagonal["y1"]] == layout["xaxis"]["range"]
+    matrix = panel.layout["matrix_plot"]["view"]["layout"]
+    assert matrix["yaxis"]["scaleanchor"] == "x"
+    assert matrix["yaxis"]["scaleratio"] == 1
+    assert (matrix["xaxis"]["range"], matrix["yaxis"]["range"]) == ([-0.5, 2.5], [2.5, -0.5])
+
+
 def test_the_badges_offer_what_was_measured(scored: ScoredDataset) -> None:
     panel = PanelHarness(scored.dataset)
     panel.open()
@@ -211,7 +229,7 @@ def test_an_option_that_does_not_exist_changes_nothing(scored: ScoredDataset) ->
 
 def test_the_matrix_does_not_contain_the_consensus(scored: ScoredDataset) -> None:
     panel = scored.open_panel(first="consensus", second="vgg16")
-    (trace,) = panel.data["matrix"]
+    trace, _ = panel.data["matrix"]
     assert trace["x"] == ["ResNet-20", "VGG-16", "mine"]
     first, second = scored.values["resnet20", "learnability"], scored.values["mine", "learnability"]
     known = np.isfinite(second)
