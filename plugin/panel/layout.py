@@ -402,7 +402,7 @@ def _lay_out_review(page: _Page, review: Review) -> None:
     one = queue[0] if queue else None
     for decision, label, icon, key in (
         (ACCEPTED, f"Accept {one.suggested}" if one else "Accept", "done", "a"),
-        (KEPT, f"Keep {one.given}" if one else "Keep", "undo", "k"),
+        (KEPT, f"Keep {one.given}" if one else "Keep", "lock", "k"),
         (SKIPPED, "Skip", "skip_next", "s"),
     ):
         style = {**_ANSWER, "width": "200px"} if decision != SKIPPED else _ANSWER
@@ -412,7 +412,7 @@ def _lay_out_review(page: _Page, review: Review) -> None:
         _button(answers, decision, label, panel.on_decide, icon, variant, props, params=params)
     if review.decided:
         props = {"accessKey": "z", "sx": _ANSWER}
-        _button(answers, "undo", "Undo", panel.on_undo, "replay", props=props)
+        _button(answers, "undo", "Undo", panel.on_undo, "undo", props=props)
     if one is None:
         root.md(f"All **{format_count(total)}** suggestions in this view are decided.", name="review_done")
     else:

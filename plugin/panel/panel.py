@@ -61,7 +61,7 @@ from .figures import Axis
 from .layout import describe_job, lay_out
 from .review import label_fields, match_change, scope_review
 from .scope import Mark, reset, restore_filters, show
-from .table import ScoreTable, scope_table
+from .table import ScoreTable, dataset_state, keep_scores, scope_table
 from .tabs import bin_map, embedding_map, histogram_edges, missing_for_map, pair_histogram
 
 MOST_SORTED = 5_000
@@ -301,11 +301,14 @@ class LearnabilityPanel(foo.Panel):
         # a second click comes from a page that still shows the one before
         if review is None or review.target is None or id not in [one.id for one in queue]:
             return
+        before = dataset_state(ctx.dataset)
         try:
             decide_labels(ctx.dataset.select([id]), decision)
         except (ValueError, WriteError) as error:
             ctx.ops.notify(f"The decision cannot be written: {error}", variant="error")
             return
+        if decision != ACCEPTED or review.target != review.label_field:
+            keep_scores(ctx.dataset, before)
         if decision == ACCEPTED and id in (ctx.selected or ()):
             ctx.ops.set_selected_samples([other for other in ctx.selected if other != id])
 

@@ -247,11 +247,26 @@ _last_read: dict[Hashable, _LastRead] = {}
 """The last reading by dataset id."""
 
 
+def keep_scores(dataset: fo.Dataset, before: DatasetState) -> None:
+    """Keep the scores that were read before an event's own write, which changed neither scores nor labels.
+
+    Args:
+        dataset: the dataset
+        before: its state before the write
+    """
+    last = _last_read.get(before.dataset_id)
+    # others may have written too: then all that has changed is read
+    if last is not None and last.state == before:
+        _last_read[before.dataset_id] = last._replace(state=dataset_state(dataset))
+
+
 def _read(dataset: fo.Dataset, state: DatasetState) -> ScoreTable:
     """Read all scores: only of the samples that changed since the last time if possible, else of all."""
     # taken before reading: every change that is dated earlier has reached the database
     horizon = datetime.now(timezone.utc) - LATENESS
     last = _last_read.get(state.dataset_id)
+    if last is not None and last.state == state:
+        return last.table
     table = None if last is None else _read_changed(dataset, state, last)
     if table is None:
         table = _read_all(dataset, state)

@@ -58,8 +58,9 @@ class Curator:
 
     def answer(self) -> str:
         """The name of the right button."""
-        label = self.app.panel.get_by_role("button", name=re.compile("^Accept ")).inner_text().removeprefix("Accept ")
-        return f"Accept {label}" if self.truth[self.image] == label else f"Keep {self.truth[self.image]}"
+        button, truth = self.app.panel.get_by_role("button", name=re.compile("^Accept ")).first, self.truth[self.image]
+        suggested = button.inner_text().strip("\n\u200b ").removeprefix("Accept ")
+        return f"Accept {suggested}" if suggested == truth else f"Keep {truth}"
 
     def judge(self) -> str:
         """Click the right button, and wait for the next image; return the file of this one."""

@@ -10,7 +10,7 @@ import pytest
 
 import fiftyone_learnability as fol
 
-from ..harness import Answer, PanelHarness, execute
+from ..harness import Answer, PanelHarness, execute, plugin_module
 from ..made_up import add_samples, write_contradicted_scores
 from ..review_case import ReviewCase
 
@@ -180,6 +180,25 @@ def test_accepted_labels_go_where_the_form_said(reviewed: ReviewCase) -> None:
     panel.event("on_change_view")
     assert "review" in panel.layout
     assert panel.event("on_review", review="mislabelled").called("prompt_user_for_operation")
+
+
+def test_a_decision_reads_no_scores_again(reviewed: ReviewCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = start(reviewed)
+    table = plugin_module("panel.table")
+    with monkeypatch.context() as patch:
+        for name in ("read_columns", "read_columns_of"):
+            patch.setattr(table, name, lambda *_: pytest.fail("read again"))
+        for decision in ("accepted", "kept", "skipped"):
+            answer(panel, decision)
+    # labels that change in place are read
+    execute("review_label_fixes", reviewed.dataset, {"in_place": True})
+    panel.event("on_change_view")
+    id = asked(panel)
+    index = reviewed.ids.index(id)
+    answer(panel, "accepted")
+    shown = table.load_scores(reviewed.dataset, plugin_module("panel.scope").Scope.of([]))
+    row = shown.ids.tolist().index(bytes.fromhex(id))
+    assert shown.classes[shown.labels[row]] == reviewed.suggested[index]
 
 
 def test_accepted_samples_are_deselected(reviewed: ReviewCase) -> None:
