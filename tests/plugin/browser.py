@@ -429,6 +429,14 @@ class App:
         self.page.mouse.move(*self._place(index, *end), steps=8)
         self.page.mouse.up()
 
+    def lasso(self, index: int, corners: list[tuple[Any, Any]]) -> None:
+        """Draw a lasso over a plot around these data points."""
+        self._point_at(index, *corners[0])
+        self.page.mouse.down()
+        for corner in [*corners[1:], corners[0]]:
+            self.page.mouse.move(*self._place(index, *corner), steps=8)
+        self.page.mouse.up()
+
     def _point_at(self, index: int, x: Any, y: Any) -> None:
         area = self.plots().nth(index).locator(".nsewdrag").first
         # to the middle, because the panel's tool bar covers what is at the top
