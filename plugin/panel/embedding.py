@@ -20,6 +20,9 @@ from .data_map import DataMap, average_by_cell
 from .figures import SCALE, Axis, Figure, format_samples, layout
 from .table import ScoreTable
 
+PLOT_WIDTH = 420
+"""The width of the plot in a panel beside the grid, in pixels."""
+
 MOST_CELLS = 80
 """The largest number of cells along each axis."""
 
@@ -132,6 +135,8 @@ def draw_points(plot: DataMap, axis: Axis) -> Figure:
     weight = np.log1p(counts) / np.log1p(counts.max(initial=1))
     centres = [(edges[:-1] + edges[1:]) / 2 for edges in (plot.cells.x, plot.cells.y)]
     title = score_label(score, model)
+    # few cells are large, many small, so that neighbours almost touch
+    size = float(np.clip(PLOT_WIDTH / plot.cells.counts.shape[0], 5, 16))
     trace = {
         "type": "scatter",
         "mode": "markers",
@@ -141,7 +146,9 @@ def draw_points(plot: DataMap, axis: Axis) -> Figure:
         "hovertemplate": f"%{{text}}<br>mean {title} %{{marker.color:.4g}}<extra></extra>",
         "marker": {
             "symbol": "square",
-            "size": [round(float(value), 1) for value in 4 + 4 * weight],
+            "size": [round(float(value), 1) for value in size * (0.7 + 0.3 * weight)],
+            "opacity": 1,
+            "line": {"width": 0},
             "color": rounded(plot.hits),
             "colorscale": SCALE,
             "colorbar": {"title": {"text": score_label(score)}, "thickness": 10, "len": 0.9},

@@ -59,7 +59,8 @@ class Curator:
     def answer(self) -> str:
         """The name of the right button."""
         button, truth = self.app.panel.get_by_role("button", name=re.compile("^Accept ")).first, self.truth[self.image]
-        suggested = button.inner_text().strip("\n\u200b ").removeprefix("Accept ")
+        # the text of the icon comes first
+        suggested = button.inner_text().rpartition("Accept ")[2].strip()
         return f"Accept {suggested}" if suggested == truth else f"Keep {truth}"
 
     def judge(self) -> str:
