@@ -418,7 +418,7 @@ def _lay_out_review(page: _Page, review: Review) -> None:
     else:
         _lay_out_suggestion(page, one, queue[1 : 1 + NEXT_IMAGES])
     where = _row(root, "review_target", align="center")
-    text = f"Accepted labels go into `{review.target}`. Keys: Alt and A, K, S, or Z for undo"
+    text = f"Accepted labels go into `{review.target}`. Access keys: A, K, S, and Z for undo"
     where.md(text, name="about_target", componentsProps=_NARROW)
     _button(where, "change_target", "Change", panel.on_change_target)
 

@@ -307,18 +307,19 @@ class LearnabilityPanel(foo.Panel):
         except (ValueError, WriteError) as error:
             ctx.ops.notify(f"The decision cannot be written: {error}", variant="error")
             return
-        if decision != ACCEPTED or review.target != review.label_field:
-            keep_scores(ctx.dataset, before)
+        keep_scores(ctx.dataset, before, [id])
         if decision == ACCEPTED and id in (ctx.selected or ()):
             ctx.ops.set_selected_samples([other for other in ctx.selected if other != id])
 
     def on_undo(self, ctx: foo.ExecutionContext) -> None:
         """Take back the last decision, and ask about it again."""
+        before = dataset_state(ctx.dataset)
         try:
             ids = undo_decisions(ctx.dataset)
         except (ValueError, WriteError) as error:
             ctx.ops.notify(f"The decision cannot be taken back: {error}", variant="error")
             return
+        keep_scores(ctx.dataset, before, ids)
         review = scope_review(ctx)
         queues = {} if review is None else review.queues
         again = next((verdict for verdict, queue in queues.items() if {one.id for one in queue} & set(ids)), None)

@@ -247,16 +247,23 @@ _last_read: dict[Hashable, _LastRead] = {}
 """The last reading by dataset id."""
 
 
-def keep_scores(dataset: fo.Dataset, before: DatasetState) -> None:
-    """Keep the scores that were read before an event's own write, which changed neither scores nor labels.
+def keep_scores(dataset: fo.Dataset, before: DatasetState, ids: list[str]) -> None:
+    """Keep the scores that were read before an event's own write, if it has left scores and labels as they were.
 
     Args:
         dataset: the dataset
         before: its state before the write
+        ids: the samples that were written, none of whose scores has changed
     """
     last = _last_read.get(before.dataset_id)
     # others may have written too: then all that has changed is read
-    if last is not None and last.state == before:
+    if last is None or last.state != before:
+        return
+    table = last.table
+    existing, _, labels = read_columns_of(sample_collection(dataset), np.sort(pack_ids(ids)), [], table.label_path)
+    places = find_ids(existing, table.ids).tolist()
+    known = [None if table.labels[place] < 0 else table.classes[table.labels[place]] for place in places if place >= 0]
+    if known == [label for label, place in zip(labels, places, strict=True) if place >= 0]:
         _last_read[before.dataset_id] = last._replace(state=dataset_state(dataset))
 
 

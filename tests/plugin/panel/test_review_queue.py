@@ -186,10 +186,18 @@ def test_a_decision_reads_no_scores_again(reviewed: ReviewCase, monkeypatch: pyt
     panel = start(reviewed)
     table = plugin_module("panel.table")
     with monkeypatch.context() as patch:
-        for name in ("read_columns", "read_columns_of"):
-            patch.setattr(table, name, lambda *_: pytest.fail("read again"))
+        read_columns_of = table.read_columns_of
+        patch.setattr(table, "read_columns", lambda *_: pytest.fail("read again"))
+        patch.setattr(
+            table,
+            "read_columns_of",
+            lambda samples, ids, fields, path: (
+                pytest.fail("read again") if fields else read_columns_of(samples, ids, fields, path)
+            ),
+        )
         for decision in ("accepted", "kept", "skipped"):
             answer(panel, decision)
+        panel.event("on_undo")
     # labels that change in place are read
     execute("review_label_fixes", reviewed.dataset, {"in_place": True})
     panel.event("on_change_view")
