@@ -8,7 +8,7 @@ is a badge or a row of buttons, and names differ from those of version 0.1, whos
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators as foo
@@ -440,7 +440,7 @@ def _lay_out_suggestion(page: _Page, one: Suggestion, following: list[Suggestion
         traces, layout = figures.sample_curves(curves)
         title = {"text": f"probability of {one.given}"}
         layout = {**layout, "height": 260, "yaxis": {**layout["yaxis"], "title": title}}
-        _plot(replace(page, root=right), "suggestion_curve", {"suggestion_curve": (traces, layout)})
+        _plot(page, "suggestion_curve", {"suggestion_curve": (traces, layout)}, right)
     else:
         right.md("The runs of these scores kept no curves of single samples.", name="no_curve")
     if following:
