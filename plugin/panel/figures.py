@@ -47,7 +47,9 @@ def layout(height: int, x: str = "", y: str = "", **more: Any) -> dict[str, Any]
         y: the title of the second axis
         **more: further settings of Plotly; those of an axis are added to the defaults
     """
-    axis = {"automargin": True, "zeroline": False, "gridcolor": "rgba(128,128,128,0.2)"}
+    # ticks keep the first numbers of both axes apart
+    ticks = {"ticks": "outside", "ticklen": 6, "tickcolor": "rgba(128,128,128,0.4)"}
+    axis = {"automargin": True, "zeroline": False, "gridcolor": "rgba(128,128,128,0.2)", **ticks}
     settings: dict[str, Any] = {
         "height": height,
         "autosize": True,

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fiftyone_learnability import decide_labels
+
 from ..harness import PanelHarness
 from ..made_up import write_scores
 from ..review_case import COUNT, ReviewCase
@@ -79,7 +81,9 @@ def test_the_table_counts_suggestions_and_its_cells_show_them(reviewed: ReviewCa
     wrong = reviewed.with_verdict("mislabelled")
     reviewed.accept(wrong[:4])
     reviewed.accept(wrong[4:6], into="other_labels")
-    gone = {reviewed.ids[index] for index in wrong[:6]}
+    # nor are those that were kept
+    decide_labels(reviewed.dataset.select([reviewed.ids[index] for index in wrong[6:9]]), "kept")
+    gone = {reviewed.ids[index] for index in wrong[:9]}
     panel.show(None)
     left = {pair: [id for id in ids if id not in gone] for pair, ids in pairs.items()}
     check_suggestions(panel, reviewed, {pair: ids for pair, ids in left.items() if ids})
