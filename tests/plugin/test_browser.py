@@ -404,7 +404,8 @@ def test_the_panel_fits_and_looks_right(app: App, images: Images, make_dataset: 
                 assert app.colliding() == [], f"{name} at {width} px"
                 for index in range(2 if name == "Compare" else 0):
                     across, up = app.sides(index)
-                    assert across == pytest.approx(up, abs=2) > 150, f"plot {index} at {width} px is not square"
+                    assert across == pytest.approx(up, abs=2), f"plot {index} at {width} px is not square"
+                    assert across > 150, f"plot {index} at {width} px is too small"
         app.page.get_by_title(f"{other.capitalize()} mode").click()
         expect(app.page.get_by_title(f"{theme.capitalize()} mode")).to_be_visible()
     app.set_panel_width(700)
