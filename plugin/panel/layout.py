@@ -340,7 +340,8 @@ def _lay_out_labels(page: _Page, plots: Plots) -> None:
     )
     for index, remark in enumerate(review.remarks):
         root.view(f"label_remark_{index}", types.AlertView(severity="warning", label=remark))
-    if any(review.queues.values()):
+    # also when all are decided, as decisions can be taken back there
+    if review.states:
         _button(
             root,
             "review",
@@ -348,7 +349,7 @@ def _lay_out_labels(page: _Page, plots: Plots) -> None:
             panel.on_review,
             "fact_check",
             "contained",
-            params={"review": MISLABELLED if review.queues[MISLABELLED] else HARD},
+            params={"review": HARD if review.queues[HARD] and not review.queues[MISLABELLED] else MISLABELLED},
         )
     actions = _row(root, "label_actions")
     for name, label, icon, handler in (

@@ -104,6 +104,13 @@ def test_a_hundred_suggestions(
     curator.wait_for(0)
     app.settle()
     app.screenshot("first")
+    for width in (400, 800):
+        app.set_panel_width(width)
+        app.settle()
+        app.screenshot(f"{width}-pixels")
+        assert app.overflowing() == [], f"at {width} pixels"
+    app.page.set_viewport_size({"width": 1600, "height": 1000})
+    app.settle()
     undo_and_reload(app, curator)
     start, begun = time.monotonic(), curator.decided
     while curator.decided < total:

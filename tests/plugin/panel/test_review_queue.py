@@ -90,6 +90,10 @@ def test_each_suggestion_is_asked_about_once(reviewed: ReviewCase) -> None:
         in (shown.layout["about_labels"]["default"])
     )
     assert "changes" not in panel.data
+    # decisions can still be taken back
+    panel.event("on_review", review="mislabelled")
+    panel.event("on_undo")
+    assert asked(panel) == reviewed.ids[wrong[-1]]
 
 
 def test_a_reload_goes_on_where_the_curator_was(reviewed: ReviewCase) -> None:
