@@ -292,7 +292,7 @@ def reload_and_find_everything(app: App) -> None:
 def explore_the_data_map(app: App, dataset: fo.Dataset) -> None:
     app.press(app.tab("Data map"))
     # until it is drawn, the plot of the tab before is there
-    app.until(lambda: app.plots().count() == 1 and app.traces(0)[0]["type"] == "scatter", "the map")
+    app.until(lambda: app.plots().count() == 1 and app.axis_title(0) == "variability by ResNet-20", "the map")
     # an event that is on its way, such as that of the end of the selection, draws it again
     app.settle()
     assert not dataset.has_field(f"{RESNET}_variability")
