@@ -1,21 +1,27 @@
 """Runs one queued job to its end: ``python worker.py JOB_ID LOG MESSAGE``.
 
-The job runs in a child process that FiftyOne monitors: when its operation is set to failed, FiftyOne kills the child.
-While the database is unreachable, this process waits for it, and the child keeps training. LOG is deleted unless the
-job fails; MESSAGE is its error if the child is killed.
+Two processes, of which only one loads FiftyOne, so that the panel soon shows that something happens. The first process
+starts the second one and waits. The second one runs the job; it ends at once when its operation is set to failed, and
+keeps training while the database is unreachable. If the second one is killed, the first one fails the job with MESSAGE.
+LOG is deleted unless the job fails.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-CHECK_INTERVAL_SECONDS = 1
+CHECK_INTERVAL_SECONDS = 1.0
 ALIVE = "Loading FiftyOne and the plugin"
+_RUN = "--run"
 
 
 class RetryingRepository:
@@ -32,51 +38,93 @@ class RetryingRepository:
 
 
 def main() -> None:
-    """Run the job that the arguments name."""
+    """Run the job that the arguments name, or watch over the process that does."""
+    job_id, log, message, *more = sys.argv[1:]
+    if more == [_RUN]:
+        run(job_id, log)
+        return
+    # in a session of its own: it survives this process, as it survives the server
+    # unbuffered, because the process can end at any moment
+    command = [sys.executable, "-u", __file__, job_id, log, message, _RUN]
+    if subprocess.Popen(command, start_new_session=True).wait() != 0:
+        report_death(job_id, message)
+
+
+def run(job_id: str, log: str) -> None:
+    """Run a job in this process."""
+    service, operation_id = _service(), _object_id(job_id)
+    operation = service.get(operation_id)
+    _report(operation_id, ALIVE)
+    threading.Thread(target=_watch, args=(operation_id,), daemon=True).start()
+    if service.execute_operation(operation, log=True) is None:
+        # it was cancelled while it waited, or `fiftyone delegated launch` runs it
+        _detach(operation_id)
+        _delete(log)
+    elif service.get(operation_id).run_state == "completed":
+        _delete(log)
+
+
+def report_death(job_id: str, message: str) -> None:
+    """Fail a job whose process was killed, unless it has reported how it ended."""
+    from fiftyone.operators.executor import ExecutionResult
+
+    service = _service()
+    for state in ("queued", "running"):
+        service.set_failed(_object_id(job_id), ExecutionResult(error=message), required_state=state)
+
+
+def _service() -> Any:
     if importlib.util.find_spec("fiftyone_learnability") is None:
         # as in the plugin's __init__
         sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-    from bson import ObjectId
     from fiftyone.factory.repo_factory import RepositoryFactory
     from fiftyone.operators.delegated import DelegatedOperationService
-    from fiftyone.operators.executor import ExecutionResult, ExecutionRunState
 
-    job_id, log, message = sys.argv[1:]
-    service = DelegatedOperationService(RetryingRepository(RepositoryFactory.delegated_operation_repo()))
-    operation = service.get(ObjectId(job_id))
-    _report(operation.id, ALIVE)
-    if (
-        service.execute_operation(operation, log=True, monitor=True, check_interval_seconds=CHECK_INTERVAL_SECONDS)
-        is None
-    ):
-        # it was cancelled while it waited, or `fiftyone delegated launch` runs it
-        _detach(operation.id)
-        _delete(log)
-        return
-    # a killed child could not report its end
-    service.set_failed(
-        doc_id=operation.id, result=ExecutionResult(error=message), required_state=ExecutionRunState.RUNNING
-    )
-    if service.get(operation.id).run_state == ExecutionRunState.COMPLETED:
-        _delete(log)
+    return DelegatedOperationService(RetryingRepository(RepositoryFactory.delegated_operation_repo()))
+
+
+def _object_id(job_id: str) -> Any:
+    from bson import ObjectId
+
+    return ObjectId(job_id)
+
+
+def _operations() -> Any:
+    from fiftyone_learnability.dataset.internals import get_database
+
+    return get_database()["delegated_ops"]
 
 
 def _report(operation_id: Any, label: str) -> None:
-    """Show that this process has come up, before the child loads everything that it needs."""
-    from fiftyone_learnability.dataset.internals import get_database
+    """Show that this process has come up, before it loads the plugin and PyTorch."""
     from fiftyone_learnability.dataset.retry import retry_while_unreachable
 
     waiting = {"_id": operation_id, "run_state": "queued"}
-    operations = get_database()["delegated_ops"]
-    retry_while_unreachable(lambda: operations.update_one(waiting, {"$set": {"status.label": label}}))
+    retry_while_unreachable(lambda: _operations().update_one(waiting, {"$set": {"status.label": label}}))
+
+
+def _watch(operation_id: Any) -> None:
+    """End this process and its children once the operation is set to failed, as when it is cancelled."""
+    import psutil
+    from pymongo.errors import PyMongoError
+
+    failed = {"_id": operation_id, "run_state": "failed"}
+    while True:
+        time.sleep(CHECK_INTERVAL_SECONDS)
+        with suppress(PyMongoError):
+            if _operations().find_one(failed, {"_id": 1}) is not None:
+                break
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
+    # the main thread may be in the middle of a training step
+    os._exit(0)
 
 
 def _detach(operation_id: Any) -> None:
     """Detach: this process's exit must not mark the operation as failed."""
-    from fiftyone_learnability.dataset.internals import get_database
-
-    get_database()["delegated_ops"].update_one({"_id": operation_id}, {"$unset": {"metadata.worker": ""}})
+    _operations().update_one({"_id": operation_id}, {"$unset": {"metadata.worker": ""}})
 
 
 def _delete(log: str) -> None:
@@ -85,6 +133,5 @@ def _delete(log: str) -> None:
         Path(log).unlink(missing_ok=True)
 
 
-# FiftyOne starts the child by importing this file again
 if __name__ == "__main__":
     main()
