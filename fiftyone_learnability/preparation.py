@@ -43,6 +43,21 @@ MOST_PREDICTIONS = 100_000_000
 several times as much for a moment."""
 
 
+class UnreadableImagesError(ValueError):
+    """Images cannot be read, and the settings do not allow to leave them out.
+
+    Args:
+        problem: how many images, which, and why
+        advice: what to do
+        ids: the ids of their samples
+        is_every_image: True if no image can be read
+    """
+
+    def __init__(self, problem: str, advice: str, ids: Sequence[str], is_every_image: bool) -> None:
+        super().__init__(f"{problem}; {advice}")
+        self.problem, self.ids, self.is_every_image = problem, list(ids), is_every_image
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """A checked call.
@@ -206,7 +221,9 @@ def _without_unreadable(
         advice = "repair or remove their samples, or leave them out with skip_failures=True"
         if count == len(labelled):
             advice = "check that their files are where filepath says, and are images"
-        raise ValueError(f"{count} of {len(labelled)} images cannot be read ({examples}); {advice}")
+        problem = f"{count} of {len(labelled)} images cannot be read ({examples})"
+        ids = labelled.ids[~images.readable].tolist()
+        raise UnreadableImagesError(problem, advice, ids, count == len(labelled))
     reporter.say(f"images that cannot be read: {count}; they are left out: {examples}")
     labelled = labelled.select(images.readable)
     if len(np.unique(labelled.labels)) < 2:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from fiftyone_learnability.scores.catalog import SCORES
+from fiftyone_learnability.training.options import public_settings
 
 PLUGIN = "@fiftyone-learnability/learnability"
 COMPUTE = f"{PLUGIN}/compute_learnability"
@@ -13,6 +15,7 @@ TAG = f"{PLUGIN}/tag_by_difficulty"
 SUGGEST_FIXES = f"{PLUGIN}/suggest_label_fixes"
 APPLY_FIXES = f"{PLUGIN}/apply_label_fixes"
 REVIEW_FIXES = f"{PLUGIN}/review_label_fixes"
+MANAGE_RUNS = f"{PLUGIN}/manage_learnability_runs"
 SAVE_VIEW = "@voxel51/operators/save_view"
 
 NETWORKS = {"resnet20": "ResNet-20", "vgg16": "VGG-16", "mobilenet": "MobileNet"}
@@ -58,3 +61,27 @@ def format_duration(seconds: float) -> str:
 def format_count(count: int) -> str:
     """Return a whole number with thousands separators."""
     return f"{count:,}"
+
+
+def in_words_of_the_form(message: str) -> str:
+    """Return a message of the package with the labels of the form in place of the names of arguments.
+
+    Args:
+        message: the message, which may name arguments as in ``skip_failures=True`` or ``image_size``
+    """
+
+    def label(match: re.Match[str]) -> str:
+        name, equals = match.groups()
+        # a name without an underscore is also an ordinary word
+        if equals is None and "_" not in name:
+            return name
+        is_before_value = equals == "=" and match.string[match.end() : match.end() + 1].isalnum()
+        return f"“{_LABELS[name]}”" + " " * is_before_value
+
+    names = "|".join(_LABELS)
+    return re.sub(rf"(?<![\w“'])({names})\b(=(?:(?:True|False|None)\b)?)?", label, message)
+
+
+_SETTINGS = public_settings()
+_LABELS = {name: about.title for name, about in _SETTINGS.items() if about.title}
+_LABELS |= {"overwrite": "Replace", "skip_failures": _SETTINGS["skip_failures"].help}

@@ -33,14 +33,27 @@ class Chosen(NamedTuple):
 def find_unlearned(dataset: fo.Dataset, models: Sequence[str]) -> dict[str, str]:
     """Find the networks that did not learn clearly more than chance.
 
-    Runs of early versions did not store their final accuracy; for these it is computed from their results.
-
     Args:
         dataset: the dataset
         models: the networks
 
     Returns:
         by network why it is no evidence. Networks of unknown accuracy, such as imported ones, are not among them
+    """
+    return describe_problems(find_evidence(dataset, models))
+
+
+def find_evidence(dataset: fo.Dataset, models: Sequence[str]) -> dict[str, Evidence]:
+    """Find the final accuracy of networks.
+
+    Runs of early versions did not store it; for these it is computed from their results.
+
+    Args:
+        dataset: the dataset
+        models: the networks
+
+    Returns:
+        the accuracy by network, without networks of unknown accuracy, such as imported ones
     """
     keys = dataset.list_runs()
     evidence: dict[str, Evidence | None] = {}
@@ -56,15 +69,16 @@ def find_unlearned(dataset: fo.Dataset, models: Sequence[str]) -> dict[str, str]
             evidence[model] = Evidence.from_config(stored[model])
     if older:
         evidence |= {model: result.evidence for model, result in load_model_results(dataset, older).items()}
-    return _problems(evidence)
+    return {model: known for model, known in evidence.items() if known is not None}
 
 
 def problems_of(results: Mapping[str, ModelResults]) -> dict[str, str]:
     """Find the networks that did not learn clearly more than chance, like :func:`find_unlearned`, in results."""
-    return _problems({model: result.evidence for model, result in results.items()})
+    return describe_problems({model: result.evidence for model, result in results.items()})
 
 
-def _problems(evidence: Mapping[str, Evidence | None]) -> dict[str, str]:
+def describe_problems(evidence: Mapping[str, Evidence | None]) -> dict[str, str]:
+    """Return why networks are no evidence, by the networks that did not learn clearly more than chance."""
     problems = {model: known.problem for model, known in evidence.items() if known is not None}
     return {model: problem for model, problem in problems.items() if problem is not None}
 

@@ -19,17 +19,20 @@ from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionResult, ExecutionRunState
 
 from fiftyone_learnability.dataset.internals import dataset_id, get_database, serialize_request
+from fiftyone_learnability.preparation import UnreadableImagesError
 
 from ..names import COMPUTE
 from .logs import delete_log, log_path
 from .processes import is_worker, start_worker
+from .remedies import CANCELLED, ENDED, MOST_KEPT_SAMPLES, Action, explain_failure, message_of_traceback
 
-CANCELLED = "Cancelled by user"
 STARTING = "Starting a process for the training"
 WRITING = "Writing the scores"
-_ENDED = "The training process ended unexpectedly. Compute the same again to continue from its last checkpoint."
 _ACTIVE = (ExecutionRunState.QUEUED, ExecutionRunState.SCHEDULED, ExecutionRunState.RUNNING)
 _DISMISSED, _REMARKS = "learnability_dismissed", "learnability_remarks"
+_UNREADABLE, _RERUN = "learnability_unreadable", "learnability_rerun"
+_SHOWN = {"context": 0, f"metadata.{_UNREADABLE}.ids": 0}
+"""What the panel shows of an operation: its request and its samples may be large, and the panel looks often."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,11 @@ class Job:
         title: what is computed
         label: the current step, in words
         progress: the finished fraction, 0..1
-        error: one line that says why it failed
+        error: one line that says why it failed, as the package says it
         in_background: True if our worker runs it, False if it waits for ``fiftyone delegated launch``
         remarks: what did not go as planned in a completed job, one sentence each
+        sentence: why it failed, in the words of the form
+        actions: what can be done about that
     """
 
     id: str
@@ -55,6 +60,8 @@ class Job:
     error: str
     in_background: bool
     remarks: list[str] = field(default_factory=list)
+    sentence: str = ""
+    actions: list[Action] = field(default_factory=list)
 
     @property
     def active(self) -> bool:
@@ -101,26 +108,85 @@ def latest_job(dataset: fo.Dataset) -> Job | None:
     """
     ours = {"operator": COMPUTE, "dataset_id": dataset_id(dataset)}
     newest_first = [("queued_at", -1), ("_id", -1)]
-    document = _operations().find_one({**ours, "run_state": {"$in": list(_ACTIVE)}}, sort=newest_first)
+    document = _operations().find_one({**ours, "run_state": {"$in": list(_ACTIVE)}}, _SHOWN, sort=newest_first)
     if document is None:
-        document = _operations().find_one(ours, sort=newest_first)
+        document = _operations().find_one(ours, _SHOWN, sort=newest_first)
     if document is None or document.get("metadata", {}).get(_DISMISSED):
         return None
     if document["run_state"] in _ACTIVE and _has_lost_its_worker(document):
         fail_job(str(document["_id"]), _message_if_killed(str(document["_id"])))
-        document = _operations().find_one({"_id": document["_id"]})
+        document = _operations().find_one({"_id": document["_id"]}, _SHOWN)
     status, metadata = document.get("status") or {}, document.get("metadata") or {}
-    state = document["run_state"]
+    state, error = document["run_state"], (document.get("result") or {}).get("error") or ""
+    failed = state == ExecutionRunState.FAILED
+    sentence, actions = explain_failure(error, metadata.get(_UNREADABLE)) if failed else ("", [])
     return Job(
         id=str(document["_id"]),
         state="queued" if state == ExecutionRunState.SCHEDULED else state,
         title=document.get("label") or "Learnability",
         label=status.get("label") or "",
         progress=float(status.get("progress") or 0),
-        error=message_of_traceback((document.get("result") or {}).get("error") or ""),
+        error=message_of_traceback(error),
         in_background="worker" in metadata,
         remarks=metadata.get(_REMARKS) or [],
+        sentence=sentence,
+        actions=actions,
     )
+
+
+def rerun_job(dataset: fo.Dataset, job_id: str, **changes: Any) -> None:
+    """Queue a failed job again, once, for the same samples, and start it if it ran in the background.
+
+    Nothing happens while another job of the dataset is active.
+
+    Args:
+        dataset: the dataset
+        job_id: the id of the job
+        **changes: params in place of those of the job
+    """
+    latest = latest_job(dataset)
+    if latest is not None and latest.active:
+        return
+    # one atomic update: two clicks, or two pages, start one job
+    document = _operations().find_one_and_update(
+        {"_id": ObjectId(job_id), "run_state": ExecutionRunState.FAILED, f"metadata.{_RERUN}": None},
+        {"$set": {f"metadata.{_RERUN}": True}},
+    )
+    if document is None:
+        return
+    request = document["context"]["request_params"]
+    params = {**request["params"], **changes}
+    operation = DelegatedOperationService().queue_operation(
+        operator=COMPUTE,
+        label=document.get("label"),
+        context={"request_params": {**request, "params": params}, "params": params},
+    )
+    if "worker" in (document.get("metadata") or {}):
+        start_job(str(operation.id))
+
+
+def params_of(job_id: str) -> dict[str, Any]:
+    """Return the params that a job was started with, for its form."""
+    document = _operations().find_one({"_id": ObjectId(job_id)}, {"context.request_params.params": 1})
+    return {} if document is None else dict(document["context"]["request_params"]["params"])
+
+
+def unreadable_samples(job_id: str) -> list[str]:
+    """Return the ids of the samples whose images a job could not read, at most :data:`MOST_KEPT_SAMPLES`."""
+    path = f"metadata.{_UNREADABLE}.ids"
+    document = _operations().find_one({"_id": ObjectId(job_id)}, {path: 1}) or {}
+    return list(((document.get("metadata") or {}).get(_UNREADABLE) or {}).get("ids") or [])
+
+
+def keep_unreadable(job_id: str, error: UnreadableImagesError) -> None:
+    """Store with a job which samples' images it could not read."""
+    kept = {
+        "ids": error.ids[:MOST_KEPT_SAMPLES],
+        "count": len(error.ids),
+        "all": error.is_every_image,
+        "problem": error.problem,
+    }
+    _operations().update_one({"_id": ObjectId(job_id)}, {"$set": {f"metadata.{_UNREADABLE}": kept}})
 
 
 def cancel_job(job_id: str) -> bool:
@@ -198,17 +264,8 @@ def fail_job(job_id: str, error: str, condition: dict[str, Any] | None = None) -
     return True
 
 
-def message_of_traceback(error: str) -> str:
-    """Return the message of a traceback, without the name of the exception's class."""
-    lines = [line for line in error.strip().splitlines() if line.strip()]
-    if not lines:
-        return ""
-    name, separator, message = lines[-1].partition(": ")
-    return message if separator and name.replace(".", "").isidentifier() else lines[-1]
-
-
 def _message_if_killed(job_id: str) -> str:
-    return f"{_ENDED} Its log is {log_path(job_id)}"
+    return f"{ENDED}. “Resume” continues from its last checkpoint. Its log is {log_path(job_id)}"
 
 
 def _status(progress: float, label: str) -> dict[str, Any]:

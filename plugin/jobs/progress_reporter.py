@@ -13,7 +13,8 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 from fiftyone_learnability import WriteError
 from fiftyone_learnability.dataset.retry import retry_while_unreachable
 
-from .job import CANCELLED, begin_writing, is_running
+from .job import begin_writing, is_running
+from .remedies import CANCELLED
 
 REPORT_SECONDS = 1.0
 """How often progress is written to the database."""

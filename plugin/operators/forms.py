@@ -18,7 +18,7 @@ from fiftyone_learnability.dataset.evidence import find_unlearned
 from fiftyone_learnability.dataset.registry import describe_no_run, find_run
 from fiftyone_learnability.dataset.scored import describe_no_scores
 
-from ..names import format_count, network_label
+from ..names import format_count, in_words_of_the_form, network_label
 from .params import read_bool, read_choice
 
 EASIEST, HARDEST = "easiest", "hardest"
@@ -75,8 +75,8 @@ class ScoreOperator(foo.Operator):
         except Exception as error:
             if not _is_for_the_app(ctx, error):
                 raise
-            ctx.ops.notify(sentence(str(error)), variant="error")
-            return {"error": sentence(str(error))}
+            ctx.ops.notify(explain(error), variant="error")
+            return {"error": explain(error)}
 
     def _generate(self, ctx: foo.ExecutionContext) -> Iterator[Any]:
         """Pass on the events of :meth:`run`; in the App, end with the sentence of an error in place of the error."""
@@ -86,8 +86,8 @@ class ScoreOperator(foo.Operator):
         except Exception as error:
             if not _is_for_the_app(ctx, error):
                 raise
-            yield ctx.ops.notify(sentence(str(error)), variant="error")
-            failed = ExecutionResult(result={"error": sentence(str(error))})
+            yield ctx.ops.notify(explain(error), variant="error")
+            failed = ExecutionResult(result={"error": explain(error)})
             yield GeneratedMessage(MessageType.SUCCESS, cls=ExecutionResult, body=failed)
 
     def _check(self, ctx: foo.ExecutionContext) -> None:
@@ -133,6 +133,11 @@ def is_in_app(ctx: foo.ExecutionContext) -> bool:
 def explains_itself(error: Exception) -> bool:
     """True if an error says to users what they can do: an input that cannot be used, a file, or one of ours."""
     return isinstance(error, (ValueError, OSError)) or type(error).__module__.startswith("fiftyone_learnability")
+
+
+def explain(error: Exception) -> str:
+    """Return an error as a sentence in the words of the forms."""
+    return sentence(in_words_of_the_form(str(error)))
 
 
 def _is_for_the_app(ctx: foo.ExecutionContext, error: Exception) -> bool:
@@ -303,10 +308,10 @@ def show_error(inputs: types.Object, error: Exception) -> None:
     name = re.match(r"\w*", message).group()  # type: ignore[union-attr]
     shown = inputs.properties.get(name)
     if shown is not None:
-        text = message[len(name) :].lstrip(": ")
+        text = in_words_of_the_form(message[len(name) :].lstrip(": "))
         refuse(shown, text[:1].upper() + text[1:])
         return
-    inputs.view("wrong", types.Error(label=sentence(str(error))))
+    inputs.view("wrong", types.Error(label=explain(error)))
     hold(inputs, message)
 
 

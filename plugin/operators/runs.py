@@ -1,4 +1,4 @@
-"""The operator that renames and deletes runs."""
+"""The operator that describes, renames and deletes runs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from fiftyone_learnability import delete_run, list_runs, rename_run
 from fiftyone_learnability.dataset.registry import check_identifier
 from fiftyone_learnability.scores.checks import LONGEST_NAME
 
-from ..names import format_count, format_models
 from ..private_dataset import private_dataset
+from ..runs import DELETE, RENAME, describe_run
 from .forms import ScoreOperator, add_radio_input, hold, show_error
 from .params import read_bool, read_choice
 
 
 class ManageRuns(ScoreOperator):
-    """Renames or deletes a run."""
+    """Describes a run, and renames or deletes it."""
 
     config = foo.OperatorConfig(
         name="manage_learnability_runs",
         label="Manage learnability runs",
-        description="Rename a learnability run, or delete it with its fields",
+        description="See what a learnability run is, and rename it or delete it with its fields",
         icon="settings",
         dynamic=True,
         risk_level=types.RiskLevel.HIGH,
@@ -32,7 +32,7 @@ class ManageRuns(ScoreOperator):
 
     def submit_label(self, ctx: foo.ExecutionContext) -> str:
         """Name the chosen action."""
-        return "Delete run" if ctx.params.get("action") == "delete" else "Rename run"
+        return "Delete run" if ctx.params.get("action") == DELETE else "Rename run"
 
     def missing(self, ctx: foo.ExecutionContext) -> str | None:
         """A run is needed."""
@@ -43,11 +43,14 @@ class ManageRuns(ScoreOperator):
         runs = list_runs(ctx.dataset)
         inputs.enum("key", runs, default=runs[0], required=True, label="Run")
         key = ctx.params.get("key", runs[0])
-        if key in runs:
-            inputs.md(_describe(ctx.dataset, key), name="about")
-        add_radio_input(inputs, "action", "Action", {"rename": "Rename", "delete": "Delete"})
-        if ctx.params.get("action") == "delete":
-            inputs.view("deletes", types.Warning(label="This deletes the run's fields from all samples"))
+        about = describe_run(ctx.dataset, key) if key in runs else None
+        if about is not None:
+            inputs.md(about.markdown, name="about")
+        add_radio_input(inputs, "action", "Action", {RENAME: "Rename", DELETE: "Delete"})
+        if ctx.params.get("action") == DELETE:
+            fields = "" if about is None else about.field_names
+            label = "This deletes the run's fields from all samples"
+            inputs.view("deletes", types.Warning(label=label, description=fields))
             inputs.bool("confirmed", default=False, label="Delete the fields")
             if not ctx.params.get("confirmed"):
                 hold(inputs, "Tick “Delete the fields” to continue")
@@ -65,18 +68,20 @@ class ManageRuns(ScoreOperator):
         """Rename or delete the run."""
         runs = list_runs(ctx.dataset)
         key = read_choice(ctx.params, "key", runs, "" if len(runs) > 1 else runs[0])
-        action = read_choice(ctx.params, "action", ("rename", "delete"), "rename")
-        if action == "delete":
+        action = read_choice(ctx.params, "action", (RENAME, DELETE), RENAME)
+        if action == DELETE:
             if not read_bool(ctx.params, "confirmed"):
                 raise ValueError("deleting a run must be confirmed: confirmed=True")
             with private_dataset(ctx):
                 deleted = delete_run(ctx.dataset, key)
             ctx.ops.reload_dataset()
+            ctx.ops.notify(f"Deleted the run {key} and {', '.join(deleted) or 'no fields'}", variant="success")
             return {"deleted": deleted}
         new_key = ctx.params.get("new_key")
         _check_new_key(ctx.dataset, new_key)
         with private_dataset(ctx):
             rename_run(ctx.dataset, key, new_key)
+        ctx.ops.notify(f"Renamed the run {key} to {new_key}", variant="success")
         return {"key": new_key}
 
 
@@ -89,22 +94,3 @@ def _check_new_key(dataset: fo.Dataset, key: Any) -> None:
         raise ValueError(f"new_key must not be longer than {LONGEST_NAME} characters")
     if key in dataset.list_runs():
         raise ValueError(f"new_key: the dataset already has a run {key!r}")
-
-
-def _describe(dataset: fo.Dataset, key: str) -> str:
-    """Return kind, networks, size and time of a run, and what did not go as planned, as Markdown."""
-    info = dataset.get_run_info(key)
-    config = info.config
-    sources = format_models(getattr(config, "of", ()))
-    # later runs have taken over the fields of networks that are no longer listed
-    networks = format_models(config.models) or "networks that were computed again since"
-    titles = {
-        "consensus": f"Consensus of {sources}",
-        "imported": f"Imported scores of {networks}",
-        "label_fixes": f"Suggested labels by {sources}",
-    }
-    title = titles.get(getattr(config, "kind", ""), networks)
-    at_most = "up to " if getattr(config, "stop_when_stable", None) else ""
-    epochs = f", {at_most}{config.epochs} epochs" if config.epochs else ""
-    about = f"{title}: {format_count(config.num_samples)} samples{epochs}, {info.timestamp:%Y-%m-%d %H:%M}"
-    return "\n".join((about, *(f"* {remark}" for remark in getattr(config, "remarks", []))))

@@ -6,10 +6,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
+from pymongo.errors import PyMongoError
 
 from fiftyone_learnability import ProgressEvent, compute_learnability
 from fiftyone_learnability.dataset.internals import dataset_id
@@ -17,10 +19,12 @@ from fiftyone_learnability.dataset.notes import owning_run, score_field
 from fiftyone_learnability.dataset.retry import retry_while_unreachable
 from fiftyone_learnability.dataset.samples import name_of
 from fiftyone_learnability.experiment.rate import known_rates
+from fiftyone_learnability.preparation import UnreadableImagesError
 from fiftyone_learnability.training.options import RunSettings
 
-from ..jobs.job import CANCELLED, set_remarks
+from ..jobs.job import keep_unreadable, set_remarks
 from ..jobs.progress_reporter import ProgressReporter
+from ..jobs.remedies import CANCELLED
 from ..jobs.time_left import TimeLeft, round_duration
 from ..names import format_duration, network_label
 
@@ -53,9 +57,12 @@ def compute_delegated(ctx: foo.ExecutionContext, models: list[str], settings: Ru
         try:
             samples = ctx.target_view(require_flat=True)
             results = compute_learnability(samples, models=models, progress=progress, **settings.arguments())
-        except Exception:
+        except Exception as error:
             # FiftyOne tries only once to store how the operation ended
             reporter.wait_for_database()
+            if isinstance(error, UnreadableImagesError):
+                with suppress(PyMongoError):
+                    keep_unreadable(job_id, error)
             raise
         try:
             retry_while_unreachable(lambda: _keep_remarks(ctx, job_id, next(iter(results))))

@@ -29,6 +29,7 @@ TABS = {
     "classes": "Classes",
     "curves": "Curves",
     "embeddings": "Embeddings",
+    "runs": "Runs",
 }
 SAME = "same"
 """The choice of the second score that always equals the first."""

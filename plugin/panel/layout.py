@@ -15,14 +15,16 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_learnability.dataset.epochs import differing_epochs
-from fiftyone_learnability.dataset.evidence import find_unlearned
+from fiftyone_learnability.dataset.evidence import describe_problems, find_evidence
 from fiftyone_learnability.dataset.suggestions import ACCEPTED, KEPT, SKIPPED, Suggestion
 from fiftyone_learnability.scores.catalog import SCORES
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
-from ..jobs.job import CANCELLED, Job, latest_job
+from ..jobs.job import Job, latest_job
+from ..jobs.remedies import CANCELLED
 from ..memory import remember
 from ..names import format_count, format_models, network_label, score_label
+from ..runs import AGAIN, DELETE, RENAME, describe_runs, trust_lines
 from . import figures
 from .binning import FloatArray, describe_omitted
 from .choices import ORDERS, OVERVIEW, TABS, Choice, options_of
@@ -53,6 +55,9 @@ if TYPE_CHECKING:
 
 RUNNING_INTERVAL, IDLE_INTERVAL = 2_000, 15_000
 """Milliseconds between looks at the job."""
+
+MOST_RUNS = 20
+"""How many runs the panel describes."""
 
 PICTURE, SMALL_PICTURE = 112, 92
 """Least width of the images of examples, and width of those beside curves, in pixels."""
@@ -103,7 +108,7 @@ def lay_out(panel: LearnabilityPanel, ctx: foo.ExecutionContext, table: ScoreTab
     if table.sources:
         _lay_out_tools(page, head)
         _lay_out_tabs(page, head)
-        _lay_out_shown(page, head)
+    _lay_out_shown(page, head)
     if job is not None and job.active:
         _lay_out_progress(page, head, job)
     _lay_out_timer(page, job)
@@ -225,9 +230,12 @@ def _lay_out_end(page: _Page, job: Job) -> None:
     root = page.root
     if job.state == "failed":
         severity = "info" if job.error == CANCELLED else "error"
-        description = job.error or "The job failed without a message."
-        root.view("job_failed", types.AlertView(severity=severity, label=job.title, description=description))
-        _button(root, "dismiss", "Dismiss", page.panel.on_dismiss, "close")
+        root.view("job_failed", types.AlertView(severity=severity, label=job.title, description=job.sentence))
+        row = _row(root, "job_actions")
+        for action in job.actions:
+            params = {"action": action.name, "job": job.id}
+            _button(row, action.name, action.label, page.panel.on_job_action, action.icon, params=params)
+        _button(row, "dismiss", "Dismiss", page.panel.on_dismiss, "close")
     elif job.remarks:
         description = "Done, with remarks: " + "; ".join(job.remarks)
         root.view("job_remarks", types.AlertView(severity="warning", label=job.title, description=description))
@@ -235,16 +243,26 @@ def _lay_out_end(page: _Page, job: Job) -> None:
 
 
 def _lay_out_warnings(page: _Page) -> None:
-    """Warn of networks that did not learn clearly more than chance, and of scores over other numbers of epochs."""
+    """Say what the scores of each network rest on; warn of those at chance, and of different numbers of epochs."""
     table, dataset = page.table, page.ctx.dataset
-    problems = remember(("unlearned", table.version), lambda: find_unlearned(dataset, table.models))
+    evidence = remember(("evidence", table.version), lambda: find_evidence(dataset, table.models))
+    problems = remember(("unlearned", table.version), lambda: describe_problems(evidence))
     for model, problem in problems.items():
         description = "Its scores may say nothing about the samples. Train it longer, or with another learning rate."
         label = f"{network_label(model)} {problem}"
         page.root.view(f"unlearned_{model}", types.AlertView(severity="warning", label=label, description=description))
-    for remark in differing_epochs(dataset, table.models):
+    remarks = differing_epochs(dataset, table.models)
+    for remark in remarks:
         label = "Networks of different length"
         page.root.view("epochs", types.AlertView(severity="info", label=label, description=remark))
+    if page.choice.tab == "runs":
+        # it says the same
+        return
+    # what a warning says is not repeated
+    trusted = {model: evidence.get(model) for model in table.sources if model not in problems}
+    lines = remember(("trust", table.version), lambda: trust_lines(dataset, trusted, with_epochs=not remarks))
+    text = "  \n".join(f"**{network_label(model)}** {line}" for model, line in lines.items())
+    page.root.md(text, name="trust")
 
 
 def _lay_out_scope(page: _Page) -> None:
@@ -584,6 +602,21 @@ def _lay_out_embeddings(page: _Page, plots: Plots) -> None:
     _plot(page, "embeddings", plots, on_click=panel.on_embeddings_click, on_selected=panel.on_embeddings_lasso)
 
 
+def _lay_out_runs(page: _Page, plots: Plots) -> None:
+    runs = describe_runs(page.ctx.dataset)
+    for run in runs[:MOST_RUNS]:
+        page.root.md(f"{run.key}  \n{run.markdown}\n\nFields: {run.field_names}", name=f"about_run_{run.key}")
+        row = _row(page.root, f"run_{run.key}")
+        actions = [(RENAME, "Rename", "edit"), (DELETE, "Delete", "delete")]
+        actions += [(AGAIN, "Compute again", "replay")] if run.params else []
+        for action, label, icon in actions:
+            params = {"action": action, "run": run.key}
+            _button(row, f"{action}_{run.key}", label, page.panel.on_run_action, icon, params=params)
+    if len(runs) > MOST_RUNS:
+        more = f"{len(runs) - MOST_RUNS} older runs: see the operator *Manage learnability runs*."
+        page.root.md(more, name="more_runs")
+
+
 _TABS: dict[str, Callable[[_Page, Plots], None]] = {
     "compare": _lay_out_compare,
     "map": _lay_out_map,
@@ -592,6 +625,7 @@ _TABS: dict[str, Callable[[_Page, Plots], None]] = {
     "classes": _lay_out_classes,
     "curves": _lay_out_curves,
     "embeddings": _lay_out_embeddings,
+    "runs": _lay_out_runs,
 }
 
 # components

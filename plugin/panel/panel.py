@@ -33,15 +33,18 @@ from fiftyone_learnability import (
 from fiftyone_learnability.dataset.appearance import PANEL
 from fiftyone_learnability.dataset.arrays import unpack_ids
 from fiftyone_learnability.dataset.notes import fields_of, rank_field, score_field
+from fiftyone_learnability.dataset.registry import list_runs
 from fiftyone_learnability.dataset.selections import select_samples
 from fiftyone_learnability.dataset.suggestions import ACCEPTED
 from fiftyone_learnability.scores.label_errors import HARD, MISLABELLED
 
 from ..archives import load_ahead
-from ..jobs.job import cancel_job, dismiss_job, latest_job
+from ..jobs.job import cancel_job, dismiss_job, latest_job, params_of, rerun_job, unreadable_samples
+from ..jobs.remedies import CHANGE, SHOW, WITHOUT
 from ..names import (
     APPLY_FIXES,
     COMPUTE,
+    MANAGE_RUNS,
     REVIEW_FIXES,
     SAVE_VIEW,
     SUGGEST_FIXES,
@@ -51,6 +54,7 @@ from ..names import (
     score_label,
 )
 from ..private_dataset import private_dataset
+from ..runs import AGAIN, DELETE, RENAME, prompt_again
 from .binning import Bins, Histogram2D
 from .choices import OVERVIEW, Choice, choose, option_named
 from .classes import samples_of_cell, scope_classes
@@ -178,6 +182,34 @@ class LearnabilityPanel(foo.Panel):
         if job is not None:
             # has no effect on a job that another page has started meanwhile
             dismiss_job(job.id)
+
+    def on_job_action(self, ctx: foo.ExecutionContext) -> None:
+        """Do what the message of a failed job offers."""
+        job, name = latest_job(ctx.dataset), ctx.params.get("action")
+        # another page may have dismissed it, or started it again
+        if job is None or job.id != ctx.params.get("job") or name not in [action.name for action in job.actions]:
+            return
+        if name == SHOW:
+            ids = unreadable_samples(job.id)
+            show(ctx, "images that cannot be read", lambda view: view.select(ids), count=len(ids))
+        elif name == CHANGE:
+            ctx.prompt(COMPUTE, params=params_of(job.id), on_success=self.on_written)
+        else:
+            rerun_job(ctx.dataset, job.id, **({"skip_failures": True} if name == WITHOUT else {}))
+
+    def on_run_action(self, ctx: foo.ExecutionContext) -> None:
+        """Open the form that renames or deletes a run, or computes it again."""
+        key, action = ctx.params.get("run"), ctx.params.get("action")
+        # another page may have renamed or deleted it
+        if key not in list_runs(ctx.dataset):
+            return
+        if action == AGAIN:
+            try:
+                prompt_again(ctx, key, self.on_written)
+            except ValueError as error:
+                ctx.ops.notify(str(error), variant="error")
+        elif action in (RENAME, DELETE):
+            ctx.prompt(MANAGE_RUNS, params={"key": key, "action": action}, on_success=self.on_written)
 
     def on_hardest(self, ctx: foo.ExecutionContext) -> None:
         """Sort the grid, hardest first."""

@@ -12,7 +12,7 @@ from bson import ObjectId
 from fiftyone.operators.delegated import DelegatedOperationService
 
 import fiftyone_learnability as fol
-from fiftyone_learnability.dataset.internals import get_database
+from fiftyone_learnability.dataset.internals import dataset_id, get_database
 from plugin.jobs.job import latest_job
 
 from ..harness import execute
@@ -46,6 +46,11 @@ def run_here(job_id: str) -> None:
     """Run a scheduled job in this process, as ``fiftyone delegated launch`` does."""
     service = DelegatedOperationService()
     service.execute_operation(service.get(ObjectId(job_id)))
+
+
+def count_jobs(dataset: fo.Dataset) -> int:
+    """The number of operations that were queued for a dataset."""
+    return int(get_database()["delegated_ops"].count_documents({"dataset_id": dataset_id(dataset)}))
 
 
 def operation(job_id: str) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from fiftyone_learnability.cli import main as command_line
 from fiftyone_learnability.dataset.internals import dataset_id, get_database, sample_collection
 from fiftyone_learnability.experiment import units
 from fiftyone_learnability.experiment.run_directory import RunDirectory
-from plugin.jobs.job import CANCELLED, cancel_job, fail_job, latest_job, message_of_traceback
+from plugin.jobs.job import cancel_job, fail_job, latest_job
+from plugin.jobs.remedies import CANCELLED, message_of_traceback
 
 from ..harness import PanelHarness, execute, form, plugin_module
 from ..operators.helpers import in_view
-from .helpers import SMALL, assert_untouched, operation, run_here
+from .helpers import SMALL, assert_untouched, count_jobs, operation, run_here
 
 Start = Callable[..., str]
 
@@ -139,6 +140,80 @@ def test_a_scheduled_job_keeps_to_its_target(digit_dataset: fo.Dataset) -> None:
     digit_dataset.reload()
     written = digit_dataset.exists("learnability_resnet20").values("id")
     assert sorted(written) == sorted(digit_dataset.limit(30).values("id"))
+
+
+def test_a_job_without_readable_images_offers_what_helps(
+    digit_dataset: fo.Dataset, start: Start, tmp_path: Path
+) -> None:
+    job = start(digit_dataset, "scheduled")
+    gone = digit_dataset.skip(7).first()
+    gone.filepath = str(tmp_path / "vanished.png")
+    gone.save()
+    run_here(job)
+    failed = latest_job(digit_dataset)
+    assert "1 of 60 images cannot be read" in failed.sentence
+    assert "run again without them" in failed.sentence
+    assert "skip_failures" not in failed.sentence, "the words of Python"
+    assert [action.label for action in failed.actions] == ["Show these images", "Run again without them"]
+    panel = PanelHarness(digit_dataset)
+    panel.open()
+    panel.event("on_job_action", action="show", job=job)
+    assert panel.ids == [gone.id]
+    panel.event("on_reset")
+    # twice, as by a double click
+    for _ in range(2):
+        panel.event("on_job_action", action="without", job=job)
+    again = latest_job(digit_dataset)
+    assert again.state == "queued"
+    assert count_jobs(digit_dataset) == 2
+    run_here(again.id)
+    assert latest_job(digit_dataset).state == "completed", latest_job(digit_dataset).error
+    digit_dataset.reload()
+    assert digit_dataset.count("learnability_resnet20") == 59
+
+
+def test_without_any_readable_image_nothing_is_left_to_run(
+    digit_dataset: fo.Dataset, start: Start, tmp_path: Path
+) -> None:
+    job = start(digit_dataset, "scheduled")
+    digit_dataset.set_values("filepath", [str(tmp_path / f"{index}.png") for index in range(60)])
+    run_here(job)
+    assert [action.label for action in latest_job(digit_dataset).actions] == ["Show these images"]
+
+
+def test_a_cancelled_job_is_resumed(
+    digit_dataset: fo.Dataset, start: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = start(digit_dataset, "scheduled", epochs=3, name="mine")
+    with monkeypatch.context() as patch:
+        stop_after(1, patch)
+        run_here(job)
+    get_database()["delegated_ops"].update_one({"_id": ObjectId(job)}, {"$set": {"result.error": CANCELLED}})
+    panel = PanelHarness(digit_dataset)
+    shown = panel.open()
+    assert shown.layout["job_failed"]["view"]["severity"] == "info"
+    assert "Nothing was written" in shown.text()
+    assert [action.label for action in latest_job(digit_dataset).actions] == ["Resume"]
+    # not one that the message does not offer, nor that of another job
+    for action, of in (("without", job), ("resume", "0" * 24), ("os:system", job), ({"$ne": 1}, job), (None, None)):
+        panel.event("on_job_action", action=action, job=of)
+        assert latest_job(digit_dataset).id == job
+    panel.event("on_job_action", action="resume", job=job)
+    run_here(latest_job(digit_dataset).id)
+    assert "continuing the unfinished run in" in capfd.readouterr().out
+    digit_dataset.reload()
+    assert digit_dataset.count("learnability_mine") == 60
+
+
+def test_other_failures_lead_back_to_the_form(digit_dataset: fo.Dataset, start: Start) -> None:
+    job = start(digit_dataset, "scheduled", epochs=7)
+    fail_job(job, "Traceback\nfiftyone_learnability.training.run.TrainingMemoryError: a smaller image_size, lr=0.1")
+    failed = latest_job(digit_dataset)
+    assert failed.sentence == "A smaller “Image size in pixels”, “Learning rate” 0.1"
+    panel = PanelHarness(digit_dataset)
+    panel.open()
+    (prompt,) = panel.event("on_job_action", action="change", job=job).called("prompt_user_for_operation")
+    assert prompt["params"]["epochs"] == 7
 
 
 @pytest.mark.parametrize("what", ["file", "classes"])

@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import fiftyone as fo
+import pytest
 from bson import ObjectId
 
 import fiftyone_learnability as fol
 from fiftyone_learnability.dataset.internals import get_database
 from plugin.jobs import worker
-from plugin.jobs.job import CANCELLED, cancel_job, latest_job
+from plugin.jobs.job import STARTING, cancel_job, latest_job
 from plugin.jobs.logs import log_path
+from plugin.jobs.remedies import CANCELLED
 
 from ..harness import PanelHarness
 from .helpers import (
@@ -83,7 +86,7 @@ def test_a_killed_worker_is_noticed(digit_dataset: fo.Dataset, start: Start) -> 
     answer = panel.tick()
     assert latest_job(digit_dataset).state == "failed"
     assert str(log_path(job)) in answer.layout["job_failed"]["view"]["description"]
-    assert "Compute the same again to continue" in answer.layout["job_failed"]["view"]["description"]
+    assert "“Resume” continues" in answer.layout["job_failed"]["view"]["description"]
     assert answer.layout["job_failed"]["view"]["severity"] == "error"
     # the training is in a process group of its own: it notices that the job has failed
     wait_for(lambda: have_ended(processes), "the end of the training")
@@ -105,11 +108,49 @@ def test_a_killed_training_is_reported_by_its_worker(digit_dataset: fo.Dataset, 
     assert operation(job)["run_state"] == "failed"
     panel = PanelHarness(digit_dataset)
     description = panel.open().layout["job_failed"]["view"]["description"]
-    assert "ended unexpectedly. Compute the same again to continue" in description
+    assert "ended unexpectedly. “Resume” continues" in description
     # its output is where the message says
     assert str(log_path(job)) in description
     assert log_path(job).exists()
     assert_untouched(digit_dataset)
+
+
+WATCH_IMPORTS = """
+import os, sys, time
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        # one may also ask whether torch is there, without loading it
+        is_torch = name.startswith("torch.")
+        if name == "fiftyone" or is_torch:
+            with open(os.environ["WATCHED_IMPORTS"], "a") as log:
+                log.write(f"{name} {os.getpid()}\\n")
+        while is_torch and not os.path.exists(os.environ["WATCHED_IMPORTS"] + ".go"):
+            time.sleep(0.05)
+
+sys.meta_path.insert(0, Watch())
+"""
+"""Makes every Python process write down what it imports, and wait before torch until a file appears."""
+
+
+def test_a_job_shows_that_it_is_alive_before_it_loads_torch(
+    digit_dataset: fo.Dataset, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WATCH_IMPORTS)
+    imports = tmp_path / "imports"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("WATCHED_IMPORTS", str(imports))
+    job = start(digit_dataset)
+    panel = PanelHarness(digit_dataset)
+    assert panel.open().layout["job_progress"]["view"]["label"] == STARTING
+    wait_for(lambda: imports.exists() and "torch" in imports.read_text(), "the import of torch")
+    wait_for(lambda: operation(job)["status"]["label"] == "Loading PyTorch", "a sign of life")
+    assert panel.tick().layout["job_progress"]["view"]["label"] == "Loading PyTorch"
+    imports.with_suffix(".go").touch()
+    wait_for_end(job)
+    assert operation(job)["run_state"] == "completed", operation(job)["result"]
+    # FiftyOne takes seconds to load: one process alone does
+    assert imports.read_text().count("fiftyone ") == 1
 
 
 def run_worker(job_id: str) -> None:

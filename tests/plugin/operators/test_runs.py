@@ -18,7 +18,7 @@ from .helpers import learnability_fields
 def test_rename_a_run(scored: fo.Dataset) -> None:
     shown = form("manage_learnability_runs", scored, {"key": "learnability", "new_key": "first"})
     assert not shown.invalid
-    assert "ResNet-20 and VGG-16: 40 samples, 4 epochs" in shown.defaults["about"]
+    assert "**ResNet-20 and VGG-16**: 40 samples, labels of ground_truth" in shown.defaults["about"]
     answer = execute("manage_learnability_runs", scored, {"key": "learnability", "new_key": "first"})
     assert answer.result == {"key": "first"}
     assert fol.list_runs(scored) == ["first"]
@@ -37,7 +37,8 @@ def test_delete_a_run(scored: fo.Dataset) -> None:
     params: dict[str, Any] = {"key": "learnability", "action": "delete"}
     shown = form("manage_learnability_runs", scored, params)
     assert shown.invalid
-    assert "deletes" in shown.fields
+    fields = ["learnability_resnet20", "learnability_rank_resnet20", "learnability_vgg16", "learnability_rank_vgg16"]
+    assert sorted(shown.fields["deletes"]["view"]["description"].split(", ")) == sorted(fields)
     params["confirmed"] = True
     assert not form("manage_learnability_runs", scored, params).invalid
     answer = execute("manage_learnability_runs", scored, params)
@@ -56,10 +57,10 @@ def test_the_form_describes_every_kind_of_run(scored: fo.Dataset) -> None:
     fol.suggest_label_fixes(scored, key="fixes")
     fol.delete_run(scored, "third")
     titles = {
-        "learnability": f"ResNet-20 and VGG-16: {40} samples, 4 epochs",
-        "both": f"Consensus of ResNet-20 and VGG-16: {40} samples, 2",
-        "mine": f"Imported scores of mine: {40} samples, 2",
-        "fixes": f"Suggested labels by MobileNet: {40} samples, 2",
+        "learnability": "**ResNet-20 and VGG-16**: 40 samples",
+        "both": "**Consensus of ResNet-20 and VGG-16**: 40 samples",
+        "mine": "**Imported scores of mine**: 40 samples",
+        "fixes": "**Suggested labels by MobileNet**: 40 samples",
     }
     assert set(fol.list_runs(scored)) == set(titles)
     for key, text in titles.items():
@@ -73,7 +74,7 @@ def test_the_form_describes_every_kind_of_run(scored: fo.Dataset) -> None:
     config.models = []
     LearnabilityRun.update_run_config(scored, "learnability", config)
     about = form("manage_learnability_runs", scored, {"key": "learnability"}).defaults["about"]
-    assert about.startswith(f"networks that were computed again since: {40} samples, 4 epochs")
+    assert about.startswith("**networks that were computed again since**: 40 samples")
     for key in titles:
         assert execute("manage_learnability_runs", scored, {"key": key, "action": "delete", "confirmed": True}).result
     assert not learnability_fields(scored)

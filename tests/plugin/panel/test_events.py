@@ -75,6 +75,9 @@ EVENT = st.fixed_dictionaries(
         "path": JSON,
         "row": POSITION | JSON,
         "column": POSITION | JSON,
+        "action": st.sampled_from(["again", "delete", "resume", "show", MARK]) | JSON,
+        "run": st.sampled_from(["learnability", "label_fixes", "foreign", MARK]) | JSON,
+        "job": st.sampled_from(["0" * 24, MARK]) | JSON,
     },
 )
 

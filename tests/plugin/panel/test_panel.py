@@ -782,7 +782,8 @@ def test_a_job_can_be_cancelled_and_dismissed(queued: fo.Dataset) -> None:
     panel.open()
     answer = panel.event("on_cancel")
     alert = answer.layout["job_failed"]["view"]
-    assert (alert["severity"], alert["description"]) == ("info", "Cancelled by user")
+    sentence = "Cancelled by user. Nothing was written. “Resume” goes on where it stopped."
+    assert (alert["severity"], alert["description"]) == ("info", sentence)
     assert "cancel" not in answer.layout
     assert "compute" in answer.layout
     # a double click
