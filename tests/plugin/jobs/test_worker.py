@@ -50,7 +50,7 @@ def test_a_background_job_writes_its_scores(digit_dataset: fo.Dataset, start: St
     assert digit_dataset.count("learnability_resnet20") == 60
     answer = panel.tick()
     assert answer.called("reload_dataset")
-    assert answer.drawn == ["histogram"]
+    assert answer.drawn == ["pair", "histogram"]
     assert latest_job(digit_dataset).state == "completed"
     wait_for(lambda: have_ended(processes), "the end of the worker")
     # a worker that exits after its work has not failed
