@@ -107,7 +107,7 @@ def draw_map(data_map: DataMap, model: str) -> Figure:
             "colorscale": SCALE,
             "cmin": 0,
             "cmax": 1,
-            "colorbar": {"title": {"text": "hits"}, "thickness": 10, "len": 0.9},
+            "colorbar": {"title": {"text": "hits", "side": "right"}, "thickness": 10, "len": 0.9},
         },
     }
     annotations = [
