@@ -285,8 +285,8 @@ def _advice(error: Exception, plan: WritePlan, folder: Path | None) -> str:
     command = f"fiftyone-learnability write {shlex.quote(str(folder))}"
     if isinstance(error, TakenError):
         return (
-            f"{done}then `{command}` writes them; with `--name NEW_NAME` (one for each network) it writes them under "
-            "another name, with `--overwrite` it replaces existing scores"
+            f"{done}`{command}` writes them when the names are free again; with `--name NEW_NAME` (one for each "
+            "network) it writes them under other names, and with `--overwrite` it replaces existing scores"
         )
     return f"{done}`{command}` writes them"
 
